@@ -1,0 +1,1 @@
+"""From chat JSONL to batches: tiling, template, index, mixture, plan, packing, loader."""

@@ -1,0 +1,187 @@
+"""What a field provides: tasks that read native datasets, benchmarks that score answers, a recipe, a generated sample.
+
+Domains are found through the entry-point group ``adapt.domains``; each entry is a ``Domain``. Another package adds a
+field by declaring one, without touching this one. Nothing here or in a domain may import torch: `adapt tasks` reads all.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from adapt.errors import UsageError, unknown
+from adapt.records import ChatRecord
+
+ENTRY_POINT_GROUP = "adapt.domains"
+
+
+class Sample(Protocol):
+    """What a reader yields: a typed, frozen dataclass with at least these fields. ``pictures`` are relative to the image root."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def where(self) -> str: ...
+    @property
+    def split(self) -> str | None: ...
+    @property
+    def pictures(self) -> tuple[str, ...]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejected:
+    """A sample that cannot become a record: where (``file:line`` or an id) and why."""
+
+    where: str
+    reason: str
+    split: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A ``--option name=value`` of a task or benchmark."""
+
+    name: str
+    help: str
+    default: str | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a reader is asked to read."""
+
+    input: Path
+    images: Path | None
+    options: Mapping[str, str]
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What a reader answers: the picture root, the samples in a fixed order, and what it did not take as a sample.
+
+    ``context`` is whatever the task's ``convert`` needs to know of the whole set (class names, say).
+    """
+
+    image_root: Path
+    samples: Iterable[Any]
+    context: Any = None
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One way from a native dataset to chat records.
+
+    ``read(source) -> Reading`` yields samples and ``Rejected`` in the dataset's order; ``convert(sample, context, source)
+    -> list[ChatRecord]`` is pure and runs in worker processes. ``unit`` is what one sample is.
+    """
+
+    name: str
+    summary: str
+    layout: str
+    unit: str
+    read: Callable[[Source], Reading]
+    convert: Callable[[Any, Any, Source], list[ChatRecord]]
+    options: tuple[Option, ...] = ()
+    example: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A value with the number of items behind it and its 95 % interval."""
+
+    value: float
+    count: int
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Answered:
+    """A reference record and the model's answer to it; None where the answer is missing."""
+
+    record: ChatRecord
+    answer: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a scorer returns: metrics by name, the convention's name, a mark 0..1 per record id, and details to show."""
+
+    metrics: Mapping[str, Metric]
+    convention: str
+    per_row: Mapping[str, float]
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """A protocol: which metric is the headline, how long answers may be, and the scorer."""
+
+    name: str
+    summary: str
+    headline: str
+    score: Callable[[Sequence[Answered], Mapping[str, str]], Scores]
+    max_new_tokens: int = 50
+    options: tuple[Option, ...] = ()
+    published: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """A field. ``recipe`` maps ``--set`` keys to values; ``sample(folder, seed, size)`` writes native datasets."""
+
+    name: str
+    summary: str
+    tasks: tuple[Task, ...] = ()
+    benchmarks: tuple[Benchmark, ...] = ()
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sample: Callable[..., Any] | None = None
+
+
+def all_domains() -> list[Domain]:
+    """Every installed domain, by name. Raises UsageError where two provide one name."""
+    domains = sorted((entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP)), key=lambda domain: domain.name)
+    if not domains:
+        raise UsageError("no domain is installed: the package's entry points are missing; run 'pip install -e .'")
+    return domains
+
+
+def _only(kind: str, name: str, found: Iterable[tuple[str, Any]]) -> Any:
+    by_name: dict[str, Any] = {}
+    for each, value in found:
+        if each in by_name:
+            raise UsageError(f"two installed packages provide the {kind} '{each}'; remove one")
+        by_name[each] = value
+    if name not in by_name:
+        raise unknown(kind, name, by_name)
+    return by_name[name]
+
+
+def find_domain(name: str) -> Domain:
+    """The domain of that name. Raises UsageError with the nearest match."""
+    return _only("domain", name, ((domain.name, domain) for domain in all_domains() if domain.recipe or domain.sample))
+
+
+def find_task(name: str) -> Task:
+    """The task of that name. Raises UsageError with the nearest match."""
+    return _only("task", name, ((task.name, task) for domain in all_domains() for task in domain.tasks))
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of that name. Raises UsageError with the nearest match."""
+    return _only("benchmark", name, ((each.name, each) for domain in all_domains() for each in domain.benchmarks))
+
+
+def read_options(options: Sequence[Option], given: Mapping[str, str], owner: str) -> dict[str, str]:
+    """Defaults with the given values over them. Raises UsageError for an unknown name or a value outside the choices."""
+    known = {option.name: option for option in options}
+    for name, value in given.items():
+        if name not in known:
+            raise unknown(f"option of {owner}", name, known)
+        if known[name].choices and value not in known[name].choices:
+            raise UsageError(f"option {name}={value} of {owner}: expected one of {', '.join(known[name].choices)}")
+    return {name: option.default for name, option in known.items() if option.default is not None} | dict(given)

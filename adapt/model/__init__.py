@@ -1,0 +1,1 @@
+"""The model, one file per box: vision, connector, attention, the whole; its presets and its layouts on disk."""

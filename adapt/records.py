@@ -1,0 +1,289 @@
+"""ChatRecord and its JSONL: the one contract between data and training.
+
+The form is the one InternVL's own trainer reads (``docs/en/get_started/chat_data_format.md`` in
+github.com/ErfeiCui/InternVL-doc), so the files work there too: one JSON object a line, ``image`` a string or a list,
+``conversations`` alternating human and gpt with an optional system row first, and as many ``<image>`` placeholders as pictures.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jsonlines
+
+from adapt import atomic, safe
+from adapt.errors import DataError
+
+IMAGE_PLACEHOLDER = "<image>"
+ROLES = ("system", "human", "gpt")
+_KNOWN_FIELDS = frozenset(
+    {"id", "image", "width", "height", "width_list", "height_list", "conversations", "task", "source", "meta"}
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """One message. ``role`` is system, human or gpt; pictures stand in ``value`` as ``<image>``."""
+
+    role: str
+    value: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ChatRecord:
+    """One line of chat JSONL.
+
+    ``images`` are paths relative to the image root, ``sizes`` their (width, height) in pixels where known (empty
+    otherwise), ``meta`` holds the split and what a scorer needs, ``extra`` any other field of the line, kept as it was.
+    """
+
+    id: str
+    turns: tuple[Turn, ...]
+    images: tuple[str, ...] = ()
+    sizes: tuple[tuple[int, int], ...] = ()
+    task: str | None = None
+    source: str | None = None
+    meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def split(self) -> str | None:
+        """``meta.split``, or None."""
+        return self.meta.get("split")
+
+    @property
+    def question(self) -> str:
+        """The last human message, placeholders and all."""
+        return next(turn.value for turn in reversed(self.turns) if turn.role == "human")
+
+    @property
+    def answer(self) -> str:
+        """The last gpt message: the ground truth."""
+        return self.turns[-1].value
+
+
+def _text(value: Any, name: str, where: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{where}: '{name}' is {_shown(value)}, expected a string")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _parse_turns(value: Any, where: str) -> tuple[Turn, ...]:
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: 'conversations' is {_shown(value)}, expected a list of messages")
+    turns = []
+    for row in value:
+        if not isinstance(row, dict) or not isinstance(row.get("value"), str) or row.get("from") not in ROLES:
+            raise DataError(f"{where}: message {_shown(row)}, expected {{'from': 'human' or 'gpt', 'value': text}}")
+        turns.append(Turn(row["from"], row["value"]))
+    body = turns[1:] if turns[0].role == "system" else turns
+    expected = ["human", "gpt"] * (len(body) // 2)
+    if not body or [turn.role for turn in body] != expected:
+        roles = ", ".join(turn.role for turn in turns)
+        raise DataError(f"{where}: messages come from {roles}; expected human and gpt in turn, ending with gpt")
+    for turn in body:
+        if turn.role == "gpt" and not turn.value.strip():
+            raise DataError(f"{where}: an answer is empty; there is nothing to learn from the row")
+    return tuple(turns)
+
+
+def _parse_images(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    value = row.get("image")
+    if value is None or value in ("", []):
+        return ()
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise DataError(f"{where}: 'image' is {_shown(value)}, expected a path or a list of paths")
+    return tuple(names)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _parse_sizes(row: Mapping[str, Any], count: int, where: str) -> tuple[tuple[int, int], ...]:
+    if "width_list" in row or "height_list" in row:
+        widths, heights = row.get("width_list"), row.get("height_list")
+    elif "width" in row or "height" in row:
+        widths, heights = [row.get("width")], [row.get("height")]
+    else:
+        return ()
+    if not count:
+        return ()
+    if not isinstance(widths, list) or not isinstance(heights, list) or len(widths) != count or len(heights) != count:
+        raise DataError(f"{where}: widths {_shown(widths)} and heights {_shown(heights)} for {count} pictures; expected one each")
+    if not all(_is_size(value) for value in widths + heights):
+        raise DataError(f"{where}: widths {_shown(widths)}, heights {_shown(heights)}; expected positive integers")
+    return tuple(zip(widths, heights, strict=True))
+
+
+def parse_record(row: Any, where: str) -> ChatRecord:
+    """Build a record from one parsed JSON object. Raises DataError(``where``: found, expected)."""
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: {_shown(row)}, expected a JSON object with 'id' and 'conversations'")
+    if "video" in row:
+        raise DataError(f"{where}: 'video' rows are not supported; write the frames as pictures ('image': [...])")
+    identifier = row.get("id")
+    if not isinstance(identifier, str | int) or isinstance(identifier, bool) or identifier == "":
+        raise DataError(f"{where}: 'id' is {_shown(identifier)}, expected a string")
+    turns = _parse_turns(row.get("conversations"), where)
+    images = _parse_images(row, where)
+    meta = row.get("meta")
+    if meta is not None and not isinstance(meta, dict):
+        raise DataError(f"{where}: 'meta' is {_shown(meta)}, expected an object")
+    split = (meta or {}).get("split")
+    if split is not None and not isinstance(split, str):
+        raise DataError(f"{where}: 'meta.split' is {_shown(split)}, expected a string")
+    found = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in turns if turn.role == "human")
+    misplaced = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in turns if turn.role != "human")
+    if misplaced:
+        raise DataError(f"{where}: {IMAGE_PLACEHOLDER} stands in a gpt or system message; pictures belong to the human ones")
+    if found != len(images):
+        raise DataError(f"{where}: {found} {IMAGE_PLACEHOLDER} placeholder(s) for {len(images)} picture(s); expected as many")
+    return ChatRecord(
+        id=str(identifier),
+        turns=turns,
+        images=images,
+        sizes=_parse_sizes(row, len(images), where),
+        task=None if row.get("task") is None else _text(row["task"], "task", where),
+        source=None if row.get("source") is None else _text(row["source"], "source", where),
+        meta=meta or {},
+        extra={name: value for name, value in row.items() if name not in _KNOWN_FIELDS},
+    )
+
+
+def record_to_row(record: ChatRecord) -> dict[str, Any]:
+    """The JSON object of a record, keys in the contract's order."""
+    row: dict[str, Any] = {"id": record.id}
+    if len(record.images) == 1:
+        row["image"] = record.images[0]
+        if record.sizes:
+            row["width"], row["height"] = record.sizes[0]
+    elif record.images:
+        row["image"] = list(record.images)
+        if record.sizes:
+            row["width_list"] = [width for width, _ in record.sizes]
+            row["height_list"] = [height for _, height in record.sizes]
+    row["conversations"] = [{"from": turn.role, "value": turn.value} for turn in record.turns]
+    if record.task is not None:
+        row["task"] = record.task
+    if record.source is not None:
+        row["source"] = record.source
+    if record.meta:
+        row["meta"] = dict(record.meta)
+    return row | dict(record.extra)
+
+
+def dump_row(row: Any) -> str:
+    """One JSON line without its end: compact enough to read, non-ASCII kept, NaN refused."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (line number from 1, parsed JSON value) of a JSONL file; blank lines are skipped.
+
+    Raises DataError(``path:line``: ...) for what is not strict JSON and for a line above 16 MiB.
+    """
+    try:
+        handle: BinaryIO = open(path, "rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    with handle:
+        for number, line in enumerate(_bounded_lines(handle, path), start=1):
+            if line.strip():
+                where = f"{path}:{number}"
+                with jsonlines.Reader([line], loads=lambda text, where=where: safe.load_json(text, where)) as reader:
+                    yield number, _read_one(reader, where)
+
+
+def _bounded_lines(handle: BinaryIO, path: Path) -> Iterator[bytes]:
+    number = 0
+    while line := handle.readline(safe.MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > safe.MAX_LINE_BYTES:
+            raise DataError(f"{path}:{number}: a line of more than {safe.MAX_LINE_BYTES:,} bytes is not a row")
+        yield line
+
+
+def _read_one(reader: jsonlines.Reader, where: str) -> Any:
+    try:
+        return reader.read()
+    except jsonlines.InvalidLineError as error:
+        cause = error.__cause__
+        if isinstance(cause, DataError):
+            raise cause from error
+        raise DataError(f"{where}: {error}") from error
+
+
+def iterate_records(path: Path | str) -> Iterator[tuple[str, ChatRecord]]:
+    """Yield (``file:line``, record) of a chat JSONL file, checked. Raises DataError at the first bad row."""
+    for number, row in read_rows(Path(path)):
+        where = f"{path}:{number}"
+        yield where, parse_record(row, where)
+
+
+def read_records(path: Path | str) -> list[ChatRecord]:
+    """All records of a chat JSONL file. Raises DataError with file:line for a bad row or an id seen before."""
+    records, places = [], {}
+    for where, record in iterate_records(path):
+        if record.id in places:
+            raise DataError(f"{where}: the id '{record.id}' was seen before, at {places[record.id]}; ids must be unique in a file")
+        places[record.id] = where
+        records.append(record)
+    return records
+
+
+def write_rows(path: Path, rows: Iterable[Any]) -> int:
+    """Write JSONL whole (staged, synced, renamed) and return the number of lines."""
+    count = 0
+    with atomic.staged_file(path) as handle:
+        writer = jsonlines.Writer(_Utf8(handle), dumps=dump_row)
+        for row in rows:
+            writer.write(row)
+            count += 1
+    return count
+
+
+class _Utf8:
+    """The text face of a binary handle that jsonlines writes to."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
+    def write(self, text: str) -> None:
+        self._handle.write(text.encode("utf-8"))
+
+
+def write_records(path: Path | str, records: Iterable[ChatRecord]) -> int:
+    """Write records as chat JSONL, replacing ``path`` atomically; returns the number of lines."""
+    return write_rows(Path(path), (record_to_row(record) for record in records))
+
+
+def manifest_path(path: Path) -> Path:
+    """``train.jsonl`` -> ``train.manifest.json``."""
+    return path.with_name(path.name.removesuffix(".jsonl") + ".manifest.json")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest beside a JSONL file, or an empty dict where there is none."""
+    place = manifest_path(path)
+    if not place.exists():
+        return {}
+    manifest = safe.read_json(place)
+    if not isinstance(manifest, dict):
+        raise DataError(f"{place}: expected a JSON object; convert again")
+    return manifest
+
+
+def image_root(path: Path, override: Path | None = None) -> Path:
+    """The folder that the picture paths of ``path`` start from: ``override``, else the manifest's, else the file's own."""
+    if override is not None:
+        return Path(override)
+    return path.parent / read_manifest(path).get("image_root", ".")

@@ -1,0 +1,165 @@
+"""The only door for bytes from outside: pictures, JSON and paths are opened here and nowhere else.
+
+Why each guard stands: Pillow sniffs by content and only warns of bombs; ``json.loads`` takes NaN, doubled keys and lone
+surrogates, and answers deep nesting with RecursionError; ``startswith`` lets a sibling folder through where
+``is_relative_to`` does not.
+"""
+
+import hashlib
+import io
+import json
+import math
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
+
+from PIL import Image, UnidentifiedImageError
+
+from adapt.errors import DataError
+
+PICTURE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
+MAX_PICTURE_PIXELS = 64_000_000
+MAX_PICTURE_BYTES = 64 * 2**20
+MAX_JSON_BYTES = 2 * 2**30
+MAX_LINE_BYTES = 16 * 2**20
+# Above 8 bits a stretch must be chosen: a silent cut to 8 bits turns most scientific pictures black.
+DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"holds {name}, which is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"holds a number out of range ({text[:20]})")
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"holds the key '{doubled}' twice")
+    return found
+
+
+def load_json(content: bytes | str, where: str) -> Any:
+    """Parse one JSON document strictly.
+
+    Raises DataError(``where``: ...) for bad UTF-8, NaN, doubled keys, lone surrogates and nesting too deep.
+    """
+    try:
+        text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: holds half of a surrogate pair, which no UTF-8 file can store") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save the file as UTF-8") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: nested too deeply to be data") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}, line {error.lineno} of the document") from error
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
+    """The content of a file of at most ``limit`` bytes."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise DataError(f"{path}: {size:,} bytes, more than the {limit:,} allowed")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file strictly; see load_json."""
+    return load_json(read_bytes(Path(path)), str(path))
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def inside(root: Path, name: str, where: str) -> Path:
+    """``root / name`` for a name that came from data, refused when it could leave ``root``.
+
+    The file itself may be a link (data folders are often farms of links); the name may not climb.
+    """
+    if "\x00" in name or len(name) > 1024 or "\\" in name or name.startswith(("/", "~")) or name[1:2] == ":":
+        raise DataError(f"{where}: the picture path {name[:80]!r} is not a plain relative path")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if not parts or ".." in parts:
+        raise DataError(f"{where}: the picture path {name[:80]!r} leaves the picture root")
+    return root.joinpath(*parts)
+
+
+def _describe_non_picture(content: bytes) -> str:
+    if not content:
+        return "an empty file (0 bytes)"
+    if content.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the picture; run 'git lfs pull'"
+    head = content[:64].lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html")):
+        return "an HTML page, not a picture"
+    if all(32 <= byte < 127 or byte in (9, 10, 13) for byte in content[:256]):
+        return f"a text file, not a picture (starts with {content[:24].decode('ascii')!r})"
+    return f"not a picture of a known format ({', '.join(PICTURE_FORMATS)}); starts with bytes {content[:8].hex(' ')}"
+
+
+def _open(content: bytes, where: str) -> Image.Image:
+    if len(content) > MAX_PICTURE_BYTES:
+        raise DataError(f"{where}: {len(content):,} bytes, more than the {MAX_PICTURE_BYTES:,} allowed for a picture")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(io.BytesIO(content), formats=PICTURE_FORMATS)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{where}: {_describe_non_picture(content)}") from error
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{where}: more pixels than the {MAX_PICTURE_PIXELS:,} allowed") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{where}: damaged picture header: {error}") from error
+    if picture.width * picture.height > MAX_PICTURE_PIXELS:
+        raise DataError(f"{where}: {picture.width}x{picture.height} pixels, more than the {MAX_PICTURE_PIXELS:,} allowed")
+    return picture
+
+
+def decode_picture(content: bytes, where: str) -> Image.Image:
+    """Decode a whole picture to RGB, in its stored orientation (the first frame of several).
+
+    Transparency is dropped and palettes, grey and CMYK are converted as Pillow's ``convert("RGB")`` does, which is what
+    the official InternVL code does. Raises DataError for damage and for more than 8 bits a channel.
+    """
+    picture = _open(content, where)
+    if picture.mode in DEEP_MODES:
+        raise DataError(f"{where}: more than 8 bits a channel (mode {picture.mode}); stretch it to 8 bits first, choosing the range yourself")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd palettes and tags; damage raises
+            return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, OverflowError, MemoryError) as error:
+        raise DataError(f"{where}: damaged picture ({len(content):,} bytes): {error}") from error
+
+
+def read_picture(path: Path, where: str | None = None) -> Image.Image:
+    """Decode the picture file ``path`` to RGB; see decode_picture."""
+    return decode_picture(read_bytes(path, MAX_PICTURE_BYTES), where or str(path))
+
+
+def picture_size(path: Path, where: str | None = None) -> tuple[int, int]:
+    """(width, height) in pixels, from the header."""
+    return _open(read_bytes(path, MAX_PICTURE_BYTES), where or str(path)).size

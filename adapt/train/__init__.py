@@ -1,0 +1,1 @@
+"""The recipe, the loop, the optimizer and the checkpoints."""

@@ -1,0 +1,1 @@
+"""Readers of generic source formats, one file each."""
