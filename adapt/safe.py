@@ -160,6 +160,11 @@ def read_picture(path: Path, where: str | None = None) -> Image.Image:
     return decode_picture(read_bytes(path, MAX_PICTURE_BYTES), where or str(path))
 
 
+def size_of(content: bytes, where: str) -> tuple[int, int]:
+    """(width, height) in pixels, from the header of a picture's bytes."""
+    return _open(content, where).size
+
+
 def picture_size(path: Path, where: str | None = None) -> tuple[int, int]:
-    """(width, height) in pixels, from the header."""
-    return _open(read_bytes(path, MAX_PICTURE_BYTES), where or str(path)).size
+    """(width, height) in pixels, from the header of a picture file."""
+    return size_of(read_bytes(path, MAX_PICTURE_BYTES), where or str(path))

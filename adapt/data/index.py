@@ -1,0 +1,202 @@
+"""The index: what planning and loading must know of each row, made once and memory-mapped.
+
+Text becomes token ids here, with one placeholder a picture; picture sizes and content hashes are taken from the files.
+The index is cached by content: the rows' sha256, the tokenizer, the template, and each picture's size and time.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adapt import atomic, progress, safe
+from adapt.data.template import Template, encode_turns
+from adapt.errors import DataError
+from adapt.records import image_root, iterate_records, read_manifest
+
+if TYPE_CHECKING:
+    import datasets
+
+FORMAT = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """Rows of several JSONL files. Columns of ``table``: file, line, id, source, split, pictures (index into ``pictures``),
+    input_ids, supervised, prefix_length, tree_key. ``pictures`` has path, width, height, sha256, one row a distinct picture.
+    """
+
+    table: "datasets.Dataset"
+    pictures: "datasets.Dataset"
+    files: tuple[Path, ...]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def where(self, row: int) -> str:
+        """``file:line`` of a row."""
+        fields = self.table[int(row)]
+        return f"{self.files[fields['file']]}:{fields['line']}"
+
+
+def cache_folder() -> Path:
+    """Where indexes are kept: ``$ADAPT_CACHE``, else ``$XDG_CACHE_HOME/adapt``, else ``~/.cache/adapt``."""
+    if place := os.environ.get("ADAPT_CACHE"):
+        return Path(place)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "adapt"
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Hex digest of everything that decides how text becomes ids."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def build_index(files: Sequence[Path], tokenizer: Any, template: Template, images: Path | None = None) -> Index:
+    """Read, check and encode every row of ``files``, or take the cached index of the same content.
+
+    Raises DataError with file:line for a bad row, a missing or unreadable picture, or an id used twice in a file.
+    """
+    paths = tuple(Path(file) for file in files)
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; 'adapt convert' writes one")
+    identity = {
+        "format": FORMAT,
+        "files": [[safe.file_sha256(path), str(image_root(path, images).resolve())] for path in paths],
+        "tokenizer": tokenizer_fingerprint(tokenizer),
+        "template": template.name,
+    }
+    base = cache_folder() / "index" / hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+    for path in paths:
+        _check_manifest(path, images)
+    if (base / "identity.json").exists():
+        found = _open(base, paths)
+        if _pictures_unchanged(found, base):
+            return found
+    with atomic.staged_folder(base) as folder:
+        _write(folder, paths, tokenizer, template, images, identity)
+    return _open(base, paths)
+
+
+def _check_manifest(path: Path, images: Path | None) -> None:
+    manifest = read_manifest(path)
+    if manifest.get("sha256") not in (None, safe.file_sha256(path)):
+        progress.say(f"note: {path} was edited after its conversion (its sha256 is not the manifest's)")
+    root = image_root(path, images)
+    if not root.is_dir():
+        raise DataError(f"{path}: its picture root {root} is not a folder; give it with --images")
+
+
+def _open(base: Path, paths: tuple[Path, ...]) -> Index:
+    import datasets
+
+    stored = safe.read_json(base / "identity.json")
+    table, pictures = datasets.load_from_disk(str(base / "rows")), datasets.load_from_disk(str(base / "pictures"))
+    return Index(table, pictures, paths, stored["fingerprint"])
+
+
+def _pictures_unchanged(index: Index, base: Path) -> bool:
+    stamps = np.load(base / "stamps.npy", allow_pickle=False)
+    return bool(np.array_equal(_stamps(index.pictures["path"]), stamps))
+
+
+def _stamps(paths: Sequence[str]) -> np.ndarray:
+    """int64[P, 2]: size and time of each picture; -1 where it is gone."""
+    out = np.full((len(paths), 2), -1, dtype=np.int64)
+    for i, path in enumerate(paths):
+        try:
+            stat = os.stat(path)
+        except OSError:
+            continue
+        out[i] = stat.st_size, stat.st_mtime_ns
+    return out
+
+
+def _write(
+    folder: Path, paths: tuple[Path, ...], tokenizer: Any, template: Template, images: Path | None, identity: dict[str, Any]
+) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    pictures = _Pictures()
+    rows = list(_encode_rows(paths, tokenizer, template, images, pictures))
+    if not rows:
+        raise DataError(f"{', '.join(map(str, paths))}: no rows")
+    int32s = datasets.List(datasets.Value("int32"))
+    features = datasets.Features(
+        file=datasets.Value("int32"),
+        line=datasets.Value("int32"),
+        id=datasets.Value("string"),
+        source=datasets.Value("string"),
+        split=datasets.Value("string"),
+        pictures=int32s,
+        input_ids=int32s,
+        supervised=datasets.List(datasets.Value("bool")),
+        prefix_length=datasets.Value("int32"),
+        tree_key=datasets.Value("int64"),
+    )
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(str(folder / "rows"))
+    kinds = datasets.Features(
+        path=datasets.Value("string"), width=datasets.Value("int32"), height=datasets.Value("int32"), sha256=datasets.Value("string")
+    )
+    datasets.Dataset.from_list(pictures.rows, features=kinds).save_to_disk(str(folder / "pictures"))
+    np.save(folder / "stamps.npy", _stamps([row["path"] for row in pictures.rows]))
+    content = [[file for file, _ in identity["files"]], sorted({row["sha256"] for row in pictures.rows})]
+    fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    atomic.write_text(folder / "identity.json", json.dumps(identity | {"fingerprint": fingerprint}, indent=1))
+
+
+class _Pictures:
+    """Distinct pictures in the order they are met."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._number: dict[Path, int] = {}
+
+    def number(self, path: Path, where: str) -> int:
+        if path not in self._number:
+            try:
+                content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
+                width, height = safe.size_of(content, str(path))
+            except DataError as error:
+                raise DataError(f"{where}: picture {error}; run 'adapt check' to list all such rows") from error
+            self._number[path] = len(self.rows)
+            digest = hashlib.sha256(content).hexdigest()
+            self.rows.append({"path": str(path), "width": width, "height": height, "sha256": digest})
+        return self._number[path]
+
+
+def _encode_rows(
+    paths: tuple[Path, ...], tokenizer: Any, template: Template, images: Path | None, pictures: _Pictures
+) -> Iterator[dict[str, Any]]:
+    for file, path in enumerate(paths):
+        root = image_root(path, images).resolve()
+        seen: dict[str, str] = {}
+        for where, record in progress.track(iterate_records(path), None, f"indexing {path.name}"):
+            if record.id in seen:
+                raise DataError(f"{where}: the id '{record.id}' was seen before, at {seen[record.id]}; ids must be unique in a file")
+            seen[record.id] = where
+            numbers = [pictures.number(safe.inside(root, name, where), where) for name in record.images]
+            encoded = encode_turns(record.turns, template, tokenizer)
+            key = hashlib.blake2b(digest_size=8)
+            # A row without pictures shares nothing worth sharing: it is a tree of its own.
+            key.update(repr((path.name, record.id) if not numbers else [pictures.rows[n]["sha256"] for n in numbers]).encode())
+            key.update(np.asarray(encoded.input_ids[: encoded.prefix_length], dtype=np.int32).tobytes())
+            yield {
+                "file": file,
+                "line": int(where.rsplit(":", 1)[1]),
+                "id": record.id,
+                "source": record.source or path.stem,
+                "split": record.split or "",
+                "pictures": numbers,
+                "input_ids": encoded.input_ids,
+                "supervised": [label != -100 for label in encoded.labels],
+                "prefix_length": encoded.prefix_length,
+                "tree_key": int.from_bytes(key.digest(), "little", signed=True),
+            }
