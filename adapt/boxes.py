@@ -1,0 +1,205 @@
+"""Boxes between pixels and text. Inside the code a box is (x1, y1, x2, y2) in pixels of the stored picture.
+
+The text form is InternVL's (``docs/en/get_started/chat_data_format.md`` in github.com/ErfeiCui/InternVL-doc): integers
+0..1000, ``round(v / size * 1000)``, as ``<ref>name</ref><box>[[x1, y1, x2, y2]]</box>``; clipping to 0..1000 is ours.
+Reading takes what models and older datasets write: single and double brackets, decimals, tags or none, shares of 1
+(the general set of LLaVA). Two scales in one run corrupt grounding (github.com/OpenGVLab/InternVL issues 211 and 844), so
+a scale can be named and a mixture refused.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from adapt.errors import DataError
+
+Box = tuple[float, float, float, float]
+FULL_SCALE = 1000
+TAGS = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>")
+# Few boxes may all lie in a corner; from this many on, none beyond 100 means that 100 is the edge.
+ENOUGH_BOXES = 20
+UNIT, PERCENT, THOUSAND, PIXEL = "unit", "percent", "thousand", "pixel"
+SCALE_RANGES = {UNIT: "0-1", PERCENT: "0-100", THOUSAND: "0-1000", PIXEL: "pixels"}
+
+# Possessive (*+, ++) where a long run of digits or blanks in a hostile row could otherwise cost quadratic time.
+_NUMBER = r"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?"
+_FOUR = rf"({_NUMBER})\s*+,\s*+({_NUMBER})\s*+,\s*+({_NUMBER})\s*+,\s*+({_NUMBER})\s*+"
+_PAIR = rf"\(\s*+({_NUMBER})\s*+,\s*+({_NUMBER})\s*+\)"
+_PAIRS = rf"{_PAIR}\s*+,?\s*+{_PAIR}"
+_BRACKETED = re.compile(rf"\[\s*+{_FOUR}\]")
+_INSIDE_TAGS = re.compile(rf"\[\s*+{_FOUR}\]|{_PAIRS}|(?<![\d.,\[(]){_FOUR}(?![\d.,\])])")
+_TAGGED = re.compile(r"(?:<ref>(?P<name>[^<]*)</ref>\s*)?<box>(?P<body>[^<]*)(?:</box>|\Z)")
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundBoxes:
+    """Boxes of one name as they are written. ``texts`` holds the four numbers of each as text; ``tagged`` whether in <box>."""
+
+    name: str | None
+    texts: tuple[tuple[str, str, str, str], ...]
+    tagged: bool
+
+    @property
+    def boxes(self) -> list[Box]:
+        """The numbers as written, in whatever scale the writer used."""
+        return [_floats(texts) for texts in self.texts]
+
+
+def format_boxes(name: str | None, boxes_px: Iterable[Sequence[float]], size: tuple[int, int]) -> str:
+    """The text of one name's boxes in a picture of ``size`` (width, height); without a name the boxes alone.
+
+    Raises DataError for no box, a number that is not finite, corners in the wrong order, or a tag inside the name.
+    """
+    if name is not None and any(tag in name for tag in TAGS):
+        raise DataError(f"the name {name!r} holds one of {', '.join(TAGS)}; it cannot be written between tags")
+    written = [_to_thousand(box, size) for box in boxes_px]
+    if not written:
+        raise DataError(f"no box to write for {name!r}; expected at least one")
+    body = ", ".join("[" + ", ".join(str(value) for value in box) + "]" for box in written)
+    head = "" if name is None else f"<ref>{name}</ref>"
+    return f"{head}<box>[{body}]</box>"
+
+
+def _to_thousand(box_px: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    if len(box_px) != 4 or not all(math.isfinite(value) for value in box_px):
+        raise DataError(f"box {list(box_px)}: expected four finite numbers x1, y1, x2, y2 in pixels")
+    x1, y1, x2, y2 = box_px
+    if x2 < x1 or y2 < y1:
+        raise DataError(f"box {list(box_px)}: the second corner lies before the first; expected x1 <= x2 and y1 <= y2")
+    width, height = size
+    return _share(x1, width), _share(y1, height), _share(x2, width), _share(y2, height)
+
+
+def _share(value_px: float, length_px: int) -> int:
+    return min(max(round(value_px / length_px * FULL_SCALE), 0), FULL_SCALE)
+
+
+def to_pixels(box: Sequence[float], size: tuple[int, int]) -> Box:
+    """A box of 0..1000 as pixels of a picture of ``size`` (width, height), kept inside the picture."""
+    width, height = size
+    x1, y1, x2, y2 = box
+    return _length(x1, width), _length(y1, height), _length(x2, width), _length(y2, height)
+
+
+def _length(value: float, length_px: int) -> float:
+    return min(max(value / FULL_SCALE * length_px, 0.0), float(length_px))
+
+
+def find_boxes(text: str) -> list[FoundBoxes]:
+    """Boxes in ``text`` as written, in their order. What is not four finite numbers is not a box and is left out.
+
+    In <box> tags (the end tag may be cut off): ``[[a, b, c, d]]``, ``[a, b, c, d]``, ``a, b, c, d``, ``(a, b), (c, d)``.
+    Outside of them: only four numbers in brackets.
+    """
+    found: list[FoundBoxes] = []
+    end = 0
+    for match in _TAGGED.finditer(text):
+        found += _untagged(text[end : match.start()])
+        texts = tuple(_numbers(inner) for inner in _INSIDE_TAGS.finditer(match["body"]))
+        found.append(FoundBoxes((match["name"] or "").strip() or None, _finite_only(texts), tagged=True))
+        end = match.end()
+    found += _untagged(text[end:])
+    return [each for each in found if each.texts]
+
+
+def _untagged(text: str) -> list[FoundBoxes]:
+    texts = _finite_only(tuple(_numbers(match) for match in _BRACKETED.finditer(text)))
+    return [FoundBoxes(None, texts, tagged=False)]
+
+
+def _numbers(match: re.Match[str]) -> tuple[str, str, str, str]:
+    first, second, third, fourth = (value for value in match.groups() if value is not None)
+    return first, second, third, fourth
+
+
+def _finite_only(found: tuple[tuple[str, str, str, str], ...]) -> tuple[tuple[str, str, str, str], ...]:
+    return tuple(texts for texts in found if all(math.isfinite(value) for value in _floats(texts)))
+
+
+def _floats(texts: tuple[str, str, str, str]) -> Box:
+    x1, y1, x2, y2 = (float(text) for text in texts)
+    return x1, y1, x2, y2
+
+
+def is_unit(texts: Sequence[str]) -> bool:
+    """Whether four numbers, as written, are shares of 1: none beyond 0..1 and at least one with a decimal point."""
+    return all(0 <= float(text) <= 1 for text in texts) and any(not text.lstrip("+-").isdigit() for text in texts)
+
+
+def read_boxes(text: str) -> list[tuple[str | None, list[Box]]]:
+    """(name or None, boxes in 0..1000) for each group of boxes in ``text``; see find_boxes for the spellings.
+
+    Shares of 1 are scaled up. Order of corners and values beyond 0..1000 are kept as written; ``to_pixels`` clips.
+    """
+    return [(found.name, [_scaled(texts) for texts in found.texts]) for found in find_boxes(text)]
+
+
+def _scaled(texts: tuple[str, str, str, str]) -> Box:
+    x1, y1, x2, y2 = _floats(texts)
+    if is_unit(texts):
+        return x1 * FULL_SCALE, y1 * FULL_SCALE, x2 * FULL_SCALE, y2 * FULL_SCALE
+    return x1, y1, x2, y2
+
+
+def detect_scale(boxes: Iterable[Sequence[float]]) -> str:
+    """The scale of a set of boxes, by their largest number: 'unit', 'percent', 'thousand' or 'pixel'.
+
+    Percent is told only from ENOUGH_BOXES on; fewer small boxes may well be a corner of 0..1000. Pixels of pictures
+    smaller than 1000 px look like 'thousand': a limit that no look at the numbers removes.
+    """
+    rows = [list(box) for box in boxes]
+    largest = max((abs(value) for box in rows for value in box), default=float(FULL_SCALE))
+    if largest <= 1:
+        return UNIT
+    if largest > FULL_SCALE:
+        return PIXEL
+    return PERCENT if largest <= 100 and len(rows) >= ENOUGH_BOXES else THOUSAND
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaleUse:
+    """One scale found in a run: where its first boxes stand and how many boxes use it."""
+
+    scale: str
+    places: tuple[str, ...]
+    count: int
+
+
+def scales_in_use(rows: Iterable[tuple[str, str, Sequence[FoundBoxes]]]) -> list[ScaleUse]:
+    """The scales found in rows of (where, source, boxes), the most used first.
+
+    Shares of 1 and numbers above 1000 show in a single row; percent shows only over all rows of one source.
+    Only tagged boxes count, and untagged ones where they are shares of 1: other bracketed numbers may be anything.
+    """
+    places: dict[str, list[str]] = {}
+    by_source: dict[str, list[tuple[str, Box]]] = {}
+    for where, source, groups in rows:
+        for group in groups:
+            for texts in group.texts:
+                box = _floats(texts)
+                if is_unit(texts):
+                    places.setdefault(UNIT, []).append(where)
+                elif group.tagged and max(abs(value) for value in box) > FULL_SCALE:
+                    places.setdefault(PIXEL, []).append(where)
+                elif group.tagged:
+                    by_source.setdefault(source, []).append((where, box))
+    for found in by_source.values():
+        places.setdefault(detect_scale([box for _, box in found]), []).extend(where for where, _ in found)
+    uses = [ScaleUse(scale, tuple(dict.fromkeys(wheres)), len(wheres)) for scale, wheres in places.items()]
+    return sorted(uses, key=lambda use: (-use.count, use.scale))
+
+
+def refuse_mixed_scales(rows: Iterable[tuple[str, str, Sequence[FoundBoxes]]]) -> None:
+    """Raise DataError, naming rows, where the boxes of a run are not all in one scale."""
+    uses = scales_in_use(rows)
+    if len(uses) > 1:
+        described = "; ".join(describe_scale(use) for use in uses)
+        raise DataError(f"boxes in {len(uses)} scales: {described}; expected 0-1000 everywhere: convert those rows again")
+
+
+def describe_scale(use: ScaleUse, shown: int = 3) -> str:
+    """``12 boxes in 0-1 (a.jsonl:3, a.jsonl:7, ...)``."""
+    dots = ", ..." if len(use.places) > shown else ""
+    boxes = "1 box" if use.count == 1 else f"{use.count:,} boxes"
+    return f"{boxes} in {SCALE_RANGES[use.scale]} ({', '.join(use.places[:shown])}{dots})"
