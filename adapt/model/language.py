@@ -1,0 +1,66 @@
+"""The language model: any causal language model that transformers has, built from its configuration."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from adapt.errors import DataError
+
+# Code and names from elsewhere have no say in how a model is built.
+_FOREIGN_KEYS = (
+    "_name_or_path",
+    "architectures",
+    "attn_implementation",
+    "auto_map",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+)
+    "auto_map",
+    "_name_or_path",
+    "architectures",
+    "attn_implementation",
+    "transformers_version",
+    "torch_dtype",
+    "dtype",
+)
+
+
+def language_config(language: Mapping[str, Any]) -> PreTrainedConfig:
+    """The transformers configuration for the dict ``language``. Raises DataError for an unknown model type."""
+    model_type = language.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        raise DataError(f"language model type {model_type!r} is not one of transformers' own; remote code is never run")
+    settings = {name: value for name, value in language.items() if name not in (*_FOREIGN_KEYS, "model_type")}
+    config = AutoConfig.for_model(model_type, **settings)
+    config.tie_word_embeddings = False
+    return config
+
+
+def build_language(language: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A language model with random weights and its own output head; attention is sdpa."""
+    config = language_config(language)
+    try:
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype, trust_remote_code=False)
+    except ValueError as error:
+        raise DataError(f"transformers cannot build a causal language model of type {config.model_type!r}: {error}") from error
+    _use_torch_norms(model)
+    return model
+
+
+def _use_torch_norms(model: nn.Module) -> None:
+    """Replace transformers' RMSNorm by torch's: faster, and not cast to float32 where the weights are float64.
+
+    Same weight name and eps. torch computes in float32 inside for bfloat16 and rounds once, at the end; transformers
+    rounds before the weight too, so the two differ by one rounding there.
+    """
+    for parent in list(model.modules()):
+        for name, norm in list(parent.named_children()):
+            if type(norm).__name__.endswith("RMSNorm") and not isinstance(norm, nn.RMSNorm):
+                replacement = nn.RMSNorm(norm.weight.shape, eps=norm.variance_epsilon, device="meta")
+                replacement.weight = norm.weight
+                setattr(parent, name, replacement)
