@@ -20,14 +20,6 @@ _FOREIGN_KEYS = (
     "torch_dtype",
     "transformers_version",
 )
-    "auto_map",
-    "_name_or_path",
-    "architectures",
-    "attn_implementation",
-    "transformers_version",
-    "torch_dtype",
-    "dtype",
-)
 
 
 def language_config(language: Mapping[str, Any]) -> PreTrainedConfig:
