@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adapt import atomic, progress, safe
+from adapt.data.augment import names_a_place
 from adapt.data.template import Template, encode_turns
 from adapt.errors import DataError
 from adapt.records import image_root, iterate_records, read_manifest
@@ -22,13 +23,13 @@ from adapt.records import image_root, iterate_records, read_manifest
 if TYPE_CHECKING:
     import datasets
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Index:
     """Rows of several JSONL files. Columns of ``table``: file, line, id, source, split, pictures (index into ``pictures``),
-    input_ids, supervised, prefix_length, tree_key. ``pictures`` has path, width, height, sha256, one row a distinct picture.
+    input_ids, supervised, prefix_length, tree_key, turnable (the text names no place). ``pictures`` has path, width, height, sha256, one row a distinct picture.
     """
 
     table: "datasets.Dataset"
@@ -140,6 +141,7 @@ def _write(
         supervised=datasets.List(datasets.Value("bool")),
         prefix_length=datasets.Value("int32"),
         tree_key=datasets.Value("int64"),
+        turnable=datasets.Value("bool"),
     )
     datasets.Dataset.from_list(rows, features=features).save_to_disk(str(folder / "rows"))
     kinds = datasets.Features(
@@ -199,4 +201,5 @@ def _encode_rows(
                 "supervised": [label != -100 for label in encoded.labels],
                 "prefix_length": encoded.prefix_length,
                 "tree_key": int.from_bytes(key.digest(), "little", signed=True),
+                "turnable": not names_a_place(turn.value for turn in record.turns),
             }

@@ -1,0 +1,198 @@
+"""From packs of row numbers to batches: pictures are read, compared with the index, cut into tiles and laid out.
+
+Runs in worker processes. What a batch holds depends on its pack alone, never on the worker, so their number cannot matter.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from adapt import randomness, safe
+from adapt.data.augment import augment
+from adapt.data.packing import Batch, EncodedTree, Piece, RowSizes, collate
+from adapt.data.tiling import count_tiles, tile, tile_budget
+from adapt.errors import DataError
+
+if TYPE_CHECKING:
+    from adapt.data.index import Index
+
+
+@dataclasses.dataclass(frozen=True)
+class TileRule:
+    """How pictures become tiles: side in pixels, tokens of a tile, most tiles a record."""
+
+    tile_px: int
+    tokens_per_tile: int
+    max_tiles: int
+
+
+def loss_weight(supervised: int, reduction: str) -> float:
+    """The weight of each supervised token of a row with ``supervised`` of them.
+
+    ``token`` 1, ``sample`` 1/n, ``square`` 1/sqrt(n). Source: github.com/OpenGVLab/InternVL
+    ``internvl_chat/internvl/train/dataset_packed.py``.
+    """
+    if supervised == 0:
+        return 0.0
+    return {"token": 1.0, "sample": 1.0 / supervised, "square": supervised**-0.5}[reduction]
+
+
+def row_sizes(index: "Index", rule: TileRule) -> RowSizes:
+    """The cost of every row of the index under a tile rule."""
+    import pyarrow.compute as pc
+
+    columns = index.table.with_format("arrow")[:]
+    lengths = pc.list_value_length(columns["input_ids"]).to_numpy()
+    supervised = np.asarray([sum(flags) for flags in columns["supervised"].to_pylist()], dtype=np.int64)
+    prefix = columns["prefix_length"].to_numpy().astype(np.int64)
+    pictures = columns["pictures"].to_pylist()
+    shapes = list(zip(index.pictures["width"][:], index.pictures["height"][:], strict=True))
+    counts = np.asarray([_tiles(numbers, shapes, rule) for numbers in pictures], dtype=np.int64)
+    placeholders = np.asarray([len(numbers) for numbers in pictures], dtype=np.int64)
+    return RowSizes(
+        prefix_tokens=prefix - placeholders + counts * rule.tokens_per_tile,
+        branch_tokens=lengths - prefix,
+        tiles=counts,
+        supervised=supervised,
+    )
+
+
+def _tiles(numbers: Sequence[int], shapes: Sequence[tuple[int, int]], rule: TileRule) -> int:
+    budget = tile_budget(rule.max_tiles, len(numbers)) if numbers else 0
+    return sum(count_tiles(*shapes[number], budget, rule.tile_px) for number in numbers)
+
+
+def read_tiles(picture: dict[str, Any], budget: int, rule: TileRule, change: "Change | None" = None) -> np.ndarray:
+    """uint8[n, S, S, 3] of one picture. Raises DataError where its content is not what the index saw."""
+    path = Path(picture["path"])
+    content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
+    if (found := hashlib.sha256(content).hexdigest()) != picture["sha256"]:
+        raise DataError(
+            f"{path}: the picture changed since the run was planned (sha256 {found[:12]}, expected {picture['sha256'][:12]}); "
+            "restore it, or start a new run"
+        )
+    decoded = safe.decode_picture(content, str(path))
+    if change is not None:
+        from PIL import Image
+
+        decoded = Image.fromarray(augment(np.asarray(decoded), change.kind, turn=change.turn, draw=change.draw))
+    return tile(decoded, budget, rule.tile_px)
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One drawn augmentation of one picture."""
+
+    kind: str
+    turn: bool
+    draw: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PackRequest:
+    """One pack to load: its step (what draws are keyed by; None outside training) and its pieces."""
+
+    step: int | None
+    pieces: tuple[Piece, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class PackReader:
+    """Turns a PackRequest into a Batch. Frozen and picklable: workers get a copy."""
+
+    index: "Index"
+    rule: TileRule
+    image_token_id: int
+    reduction: str
+    seed: int
+    augment: str
+    drop_path: float
+    residual_branches: int
+    source_numbers: dict[str, int]
+
+    def read(self, request: PackRequest) -> Batch:
+        """Load one pack."""
+        return collate([self.tree(piece, request.step) for piece in request.pieces], self.image_token_id)
+
+    def tree(self, piece: Piece, step: int | None) -> EncodedTree:
+        """Encode one tree: pictures from disk, weights of the loss, drop-path factors."""
+        rows = [self.index.table[row] for row in piece.tree.rows]
+        tiles = self._tiles(rows, piece, step)
+        prefix_length = rows[0]["prefix_length"]
+        prefix = self._expand(rows[0]["input_ids"][:prefix_length], tiles)
+        weights = [np.asarray(row["supervised"], np.float64) * loss_weight(sum(row["supervised"]), self.reduction) for row in rows]
+        # A supervised token of the prefix is one token for every branch: it carries the weights of all.
+        shared = sum(weight[:prefix_length] for weight in weights)
+        real = np.asarray(rows[0]["input_ids"][:prefix_length], np.int64) != self.image_token_id
+        prefix_weights = np.zeros(len(prefix))
+        prefix_weights[prefix != self.image_token_id] = shared[real] if prefix_length else 0.0
+        return EncodedTree(
+            prefix_ids=prefix,
+            prefix_weights=prefix_weights,
+            branches=tuple(np.asarray(row["input_ids"][prefix_length:], np.int64) for row in rows),
+            branch_weights=tuple(weight[prefix_length:] for weight in weights),
+            tiles=np.concatenate(tiles) if tiles else np.zeros((0, self.rule.tile_px, self.rule.tile_px, 3), np.uint8),
+            keep=self._keep(piece, step, sum(map(len, tiles))),
+            sources=tuple(self.source_numbers[row["source"]] for row in rows),
+        )
+
+    def _tiles(self, rows: list[dict[str, Any]], piece: Piece, step: int | None) -> list[np.ndarray]:
+        numbers = rows[0]["pictures"]
+        budget = tile_budget(self.rule.max_tiles, len(numbers)) if numbers else 0
+        turn = all(row["turnable"] for row in rows)
+        out = []
+        for place, number in enumerate(numbers):
+            change = None
+            if step is not None and self.augment != "none":
+                change = Change(self.augment, turn, randomness.choice(2**31, self.seed, "augment", step, piece.number, place))
+            out.append(read_tiles(self.index.pictures[number], budget, self.rule, change))
+        return out
+
+    def _expand(self, ids: list[int], tiles: list[np.ndarray]) -> np.ndarray:
+        """int64[T]: each picture's placeholder becomes as many as its tiles have tokens."""
+        flat = np.asarray(ids, np.int64)
+        times = np.ones(len(flat), np.int64)
+        times[flat == self.image_token_id] = [len(each) * self.rule.tokens_per_tile for each in tiles]
+        return np.repeat(flat, times)
+
+    def _keep(self, piece: Piece, step: int | None, num_tiles: int) -> np.ndarray | None:
+        """float32[M, N]: 0 or 1/(1 - p) for each residual branch and tile; p grows linearly with depth, as in timm."""
+        if step is None or self.drop_path == 0:
+            return None
+        layers = self.residual_branches // 2
+        rates = np.repeat(np.linspace(0, self.drop_path, layers), 2)[:, None]
+        draws = randomness.uniforms(self.residual_branches * num_tiles, self.seed, "drop-path", step, piece.number)
+        return ((draws.reshape(self.residual_branches, num_tiles) >= rates) / (1 - rates)).astype(np.float32)
+
+
+class _Requests(torch.utils.data.Dataset):
+    """The map-style face of a PackReader that DataLoader asks for: the key is the request itself."""
+
+    def __init__(self, reader: PackReader) -> None:
+        self._reader = reader
+
+    def __getitem__(self, request: PackRequest) -> Batch:
+        return self._reader.read(request)
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def load_packs(reader: PackReader, requests: Sequence[PackRequest], *, workers: int, prefetch: int) -> Iterator[Batch]:
+    """Yield the batch of each request, in order. ``workers`` 0 reads in this process."""
+    loader = torch.utils.data.DataLoader(
+        _Requests(reader),
+        sampler=requests,  # type: ignore[arg-type]
+        batch_size=None,
+        collate_fn=_same,
+        num_workers=workers,
+        prefetch_factor=prefetch if workers else None,
+        pin_memory=False,
+    )
+    yield from loader

@@ -1,0 +1,71 @@
+"""InternVL: tiles through the vision tower and the connector, spliced into the text, through the language model.
+
+One path serves training and generation: packs of message trees. The language head runs only where labels are.
+
+Axes: N tiles, C channels, S tile side, K picture tokens, R rows, L row length, D hidden size, P predicted tokens,
+M residual branches of the vision tower, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adapt.data.packing import Batch
+from adapt.model.attention import tree_mask
+from adapt.model.config import ModelConfig
+from adapt.model.connector import Connector
+from adapt.model.language import build_language
+from adapt.model.vision import Vision
+
+# ImageNet statistics of 0..1 pixels; source: github.com/OpenGVLab/InternVL internvl_chat/internvl/train/constants.py
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class InternVL(nn.Module):
+    """``InternVL(config)`` with random weights; ``adapt.load`` gives one with weights from disk."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vision = Vision(config.vision)
+        self.language = build_language(config.language)
+        self.connector = Connector(config.vision.hidden_size, self.language.config.hidden_size)
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None] * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(STD)[:, None, None] * 255, persistent=False)
+
+    def picture_features(self, tiles_NCHW: Tensor, keep_MN: Tensor | None = None) -> Tensor:
+        """uint8[N, 3, S, S] -> float[K, D], the tokens of all tiles in order; K = N * tokens_per_tile."""
+        dtype = self.connector.dtype
+        pixels = (tiles_NCHW.to(dtype) - self.mean.to(dtype)) / self.std.to(dtype)
+        return self.connector(self.vision(pixels, keep_MN)).flatten(0, 1)
+
+    def embed(self, batch: Batch) -> Tensor:
+        """float[R, L, D]: token embeddings with the picture tokens in their places."""
+        embedded_RLD = self.language.get_input_embeddings()(batch.input_ids_RL)
+        if not len(batch.feature_positions_K):
+            return embedded_RLD
+        features_KD = self.picture_features(batch.tiles_NCHW, batch.keep_MN).to(embedded_RLD.dtype)
+        flat = embedded_RLD.flatten(0, 1).index_copy(0, batch.feature_positions_K, features_KD)
+        return flat.view_as(embedded_RLD)
+
+    def hidden(self, batch: Batch, cache: Any = None) -> Tensor:
+        """float[R, L, D]: last hidden states of a pack; with ``cache`` the keys and values are kept in it."""
+        output = self.language.model(
+            inputs_embeds=self.embed(batch),
+            position_ids=batch.position_ids_RL,
+            attention_mask=tree_mask(batch.tree_RL, batch.branch_RL),
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        return output.last_hidden_state
+
+    def logits_at(self, hidden_RLD: Tensor, positions_P: Tensor) -> Tensor:
+        """float[P, V] at flat places of the pack."""
+        return self.language.lm_head(hidden_RLD.flatten(0, 1).index_select(0, positions_P))
+
+    def token_losses(self, batch: Batch) -> Tensor:
+        """float[P]: cross-entropy of each supervised token, in float32 or better."""
+        logits_PV = self.logits_at(self.hidden(batch), batch.target_positions_P)
+        wide = torch.promote_types(logits_PV.dtype, torch.float32)
+        return nn.functional.cross_entropy(logits_PV.to(wide), batch.target_ids_P, reduction="none")

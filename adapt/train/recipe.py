@@ -1,0 +1,151 @@
+"""The recipe: every knob of a run, its default, and the layers that set it.
+
+Later layers win: these defaults < the domain's recipe < the model preset's recipe < ``--config`` < ``--set``. The
+defaults are the published domain-adaptation recipe: github.com/OpenGVLab/InternVL (2410d1d)
+``internvl_chat/shell/mini_internvl/domain_adaptation``.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapt.errors import UsageError, unknown
+
+CHOICES = {
+    "train.loss_reduction": ("token", "sample", "square"),
+    "train.precision": ("auto", "float32", "bfloat16", "float16"),
+    "train.stage": ("all", "align"),
+    "data.augment": ("none", "photometric", "overhead"),
+    "data.overlong": ("stop", "drop"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainRecipe:
+    """How the weights move. ``samples_per_step`` counts questions; the loss is normalised over all of a step's."""
+
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    warmup_ratio: float = 0.03
+    clip_norm: float = 1.0
+    drop_path: float = 0.1
+    loss_reduction: str = "square"
+    samples_per_step: int = 128
+    max_branches: int = 0  # 0: an eighth of samples_per_step
+    epochs: float = 1.0
+    max_steps: int = 0  # 0: as many as the epochs need
+    seed: int = 0
+    stage: str = "all"
+    precision: str = "auto"
+    pack_tokens: int = 16384
+    pack_tiles: int = 48
+    checkpoint_activations: bool = False
+    save_every: int = 500
+    keep: int = 2
+    validate_every: int = 0  # 0: ten times a run
+    tensorboard: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class DataRecipe:
+    """What is read and how. ``general_ratio`` is general samples per domain sample; ``max_tokens`` bounds a record."""
+
+    general_ratio: float = 0.25
+    max_tiles: int = 12
+    max_tokens: int = 8192
+    overlong: str = "stop"
+    augment: str = "none"
+    validation_share: float = 0.02
+    validation_rows: int = 500
+    workers: int = 2
+    prefetch: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The whole recipe; ``--set train.learning_rate=2e-5`` sets ``train.learning_rate``."""
+
+    train: TrainRecipe = TrainRecipe()
+    data: DataRecipe = DataRecipe()
+
+    @property
+    def max_branches(self) -> int:
+        """The bound on the branches of a tree: a step is never two pictures unless asked for."""
+        return self.train.max_branches or max(1, self.train.samples_per_step // 8)
+
+
+def known_keys() -> dict[str, type]:
+    """Every ``section.field`` with its type."""
+    return {
+        f"{section.name}.{field.name}": type(field.default)
+        for section in dataclasses.fields(Recipe)
+        for field in dataclasses.fields(type(section.default))
+    }
+
+
+def parse_settings(items: Sequence[str]) -> dict[str, Any]:
+    """``["train.max_steps=20"]`` -> ``{"train.max_steps": 20}``. Raises UsageError for an unknown key or a wrong value."""
+    settings = {}
+    for item in items:
+        name, sign, text = item.partition("=")
+        if not sign:
+            raise UsageError(f"--set {item}: expected key=value, such as train.max_steps=20")
+        settings[name.strip()] = text.strip()
+    return check_settings(settings)
+
+
+def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings with values of the right type. Raises UsageError for an unknown key or a wrong value."""
+    types = known_keys()
+    checked = {}
+    for name, value in settings.items():
+        if name not in types:
+            raise unknown("setting", name, types)
+        checked[name] = _convert(name, value, types[name])
+    return checked
+
+
+def _convert(name: str, value: Any, kind: type) -> Any:
+    if name in CHOICES and value not in CHOICES[name]:
+        raise UsageError(f"{name}={value}: expected one of {', '.join(CHOICES[name])}")
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if str(value).lower() not in words:
+            raise UsageError(f"{name}={value}: expected yes or no")
+        return words[str(value).lower()]
+    try:
+        number = kind(value)
+    except ValueError as error:
+        raise UsageError(f"{name}={value}: expected {'a whole number' if kind is int else 'a number'}") from error
+    if kind in (int, float) and name != "train.seed" and not 0 <= number < float("inf"):
+        raise UsageError(f"{name}={value}: expected zero or more")
+    return number
+
+
+POSITIVE = ("train.samples_per_step", "train.pack_tokens", "train.pack_tiles", "train.save_every", "train.keep", "data.max_tiles", "data.max_tokens")
+
+
+def make_recipe(*layers: Mapping[str, Any]) -> Recipe:
+    """The recipe with each layer over the one before. Raises UsageError for unknown keys, wrong values, impossible mixes."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged |= check_settings(layer)
+    for name in POSITIVE:
+        if merged.get(name, 1) < 1:
+            raise UsageError(f"{name}={merged[name]}: expected at least 1")
+    for name in ("train.drop_path", "train.warmup_ratio", "data.validation_share"):
+        if merged.get(name, 0) >= 1:
+            raise UsageError(f"{name}={merged[name]}: expected less than 1")
+    sections: dict[str, dict[str, Any]] = {"train": {}, "data": {}}
+    for name, value in merged.items():
+        section, field = name.split(".")
+        sections[section][field] = value
+    return Recipe(TrainRecipe(**sections["train"]), DataRecipe(**sections["data"]))
+
+
+def recipe_settings(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as ``section.field`` settings: what config.json keeps and ``--config`` takes."""
+    return {f"{section}.{name}": value for section, fields in dataclasses.asdict(recipe).items() for name, value in fields.items()}
