@@ -30,13 +30,13 @@ class InternVL(nn.Module):
         self.config = config
         self.vision = Vision(config.vision)
         self.language = build_language(config.language)
-        self.connector = Connector(config.vision.hidden_size, self.language.config.hidden_size)
+        self.connector = Connector(config)
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None] * 255, persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None] * 255, persistent=False)
 
     def picture_features(self, tiles_NCHW: Tensor, keep_MN: Tensor | None = None) -> Tensor:
         """uint8[N, 3, S, S] -> float[K, D], the tokens of all tiles in order; K = N * tokens_per_tile."""
-        dtype = self.connector.dtype
+        dtype = self.connector.norm.weight.dtype
         pixels = (tiles_NCHW.to(dtype) - self.mean.to(dtype)) / self.std.to(dtype)
         return self.connector(self.vision(pixels, keep_MN)).flatten(0, 1)
 

@@ -1,0 +1,106 @@
+"""Checkpoints: whole, hashed, and either there or not.
+
+A checkpoint is ``step-NNNNNN/`` with ``model.safetensors`` (float32, the names RUN/model uses), ``optimizer.safetensors``,
+``state.json`` and, written last, ``manifest.json`` with the sha256 of each. It is staged under a temporary name, synced and
+renamed. A folder whose manifest does not verify does not exist.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from adapt import atomic, progress, safe
+from adapt.errors import DataError
+from adapt.train.optim import MOMENTS
+
+PREFIX = "step-"
+MANIFEST = "manifest.json"
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """``step-000020``."""
+    return folder / f"{PREFIX}{step:06d}"
+
+
+def save_checkpoint(
+    folder: Path, step: int, weights: dict[str, Tensor], moments: dict[str, dict[str, Tensor]], state: dict[str, Any], keep: int
+) -> Path:
+    """Write the checkpoint of ``step`` and remove the oldest beyond ``keep``. Tensors by their names on disk.
+
+    Raises DataError, naming path and free bytes, where the disk has no room for it.
+    """
+    flat = {f"{moment}.{name}": tensor for moment, tensors in moments.items() for name, tensor in tensors.items()}
+    require_space(folder, sum(tensor.nbytes for tensors in (weights, flat) for tensor in tensors.values()))
+    final = checkpoint_path(folder, step)
+    with atomic.staged_folder(final) as staged:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, staged / "model.safetensors")
+        save_file({name: tensor.contiguous() for name, tensor in flat.items()}, staged / "optimizer.safetensors")
+        atomic.write_text(staged / "state.json", json.dumps(state, indent=1))
+        files = {path.name: {"sha256": safe.file_sha256(path), "bytes": path.stat().st_size} for path in sorted(staged.iterdir())}
+        atomic.write_text(staged / MANIFEST, json.dumps({"step": step, "files": files}, indent=1))
+    for old in list_checkpoints(folder)[keep:]:
+        shutil.rmtree(old)
+    return final
+
+
+def require_space(folder: Path, needed_bytes: int) -> None:
+    """Raise DataError where ``folder`` has less than that free."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise DataError(f"{folder}: {free:,} bytes free, {needed_bytes:,} needed for a checkpoint; free some, or lower train.keep")
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint folders, newest first, whether valid or not."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.name.startswith(PREFIX) and path.name[len(PREFIX) :].isdigit()]
+    return sorted(found, key=lambda path: int(path.name[len(PREFIX) :]), reverse=True)
+
+
+def fault(path: Path) -> str | None:
+    """What is wrong with a checkpoint folder, or None."""
+    if not (path / MANIFEST).is_file():
+        return f"{path}: no {MANIFEST}: it was never finished"
+    try:
+        manifest = safe.read_json(path / MANIFEST)
+        files = dict(manifest["files"])
+        if set(files) != {"model.safetensors", "optimizer.safetensors", "state.json"}:
+            return f"{path / MANIFEST}: lists {', '.join(sorted(files)) or 'nothing'}"
+        for name, stored in files.items():
+            size = (path / name).stat().st_size
+            if size != stored["bytes"]:
+                return f"{path / name}: {size:,} bytes, expected {stored['bytes']:,}"
+            if safe.file_sha256(path / name) != stored["sha256"]:
+                return f"{path / name}: its content is not what was saved (sha256 differs)"
+    except (DataError, OSError, KeyError, TypeError, ValueError) as error:
+        return f"{path / MANIFEST}: damaged ({error})"
+    return None
+
+
+def newest_valid(folder: Path) -> Path | None:
+    """The newest checkpoint that verifies; says aloud which newer ones do not. Staging left by a kill is removed."""
+    if folder.is_dir():
+        for left in folder.glob(f"{atomic.STAGING_PREFIX}*"):
+            shutil.rmtree(left)
+    for path in list_checkpoints(folder):
+        problem = fault(path)
+        if problem is None:
+            return path
+        progress.say(f"warning: {problem}; trying the checkpoint before it")
+    return None
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """(weights, moments, state) by their names on disk."""
+    flat = load_file(path / "optimizer.safetensors")
+    stored = {
+        moment: {name.removeprefix(f"{moment}."): tensor for name, tensor in flat.items() if name.startswith(f"{moment}.")}
+        for moment in MOMENTS
+    }
+    return load_file(path / "model.safetensors"), stored, safe.read_json(path / "state.json")

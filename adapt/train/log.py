@@ -1,0 +1,53 @@
+"""What a run writes while it runs: ``log.jsonl``, one row a step, and TensorBoard events."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from adapt import atomic
+from adapt.records import read_rows
+
+
+class RunLog:
+    """Appends rows. On resume the log is cut to the checkpoint's step first, atomically, so each step appears once."""
+
+    def __init__(self, folder: Path, *, resume_step: int, tensorboard: bool) -> None:
+        self._path = folder / "log.jsonl"
+        if resume_step and self._path.exists():
+            self._cut(resume_step)
+        else:
+            atomic.write_text(self._path, "")
+        self._handle = open(self._path, "ab")
+        self._events: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(folder / "tensorboard", purge_step=resume_step or None)
+
+    def _cut(self, step: int) -> None:
+        """Keep the rows up to ``step``. A last line that a kill cut short is dropped with the rest."""
+        content = self._path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        kept = [line for line in whole.splitlines(keepends=True) if json.loads(line)["step"] <= step]
+        atomic.write_bytes(self._path, b"".join(kept))
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row; numbers go to TensorBoard too."""
+        self._handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+        self._handle.flush()
+        if self._events is not None:
+            prefix = "validation/" if row.get("event") == "validation" else ""
+            for name, value in row.items():
+                if isinstance(value, int | float) and name != "step":
+                    self._events.add_scalar(prefix + name, value, row["step"])
+
+    def close(self) -> None:
+        """Flush everything."""
+        self._handle.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log."""
+    return [row for _, row in read_rows(run / "log.jsonl")]

@@ -1,0 +1,227 @@
+"""The loop: for each step of the plan its packs, the loss over all of them, one update, a line in the log.
+
+``step`` counts finished updates: the row of the first update says 1, and ``step-000001`` is the checkpoint after it.
+"""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapt import progress
+from adapt.data.loader import PackReader, PackRequest, load_packs, loss_weight
+from adapt.data.packing import Batch, RowSizes, pack_step
+from adapt.data.plan import Plan, Tree
+from adapt.errors import DataError
+from adapt.model.internvl import InternVL
+from adapt.train.log import RunLog
+from adapt.train.optim import learning_rate
+from adapt.train.recipe import Recipe
+
+SAY_INTERVAL_S = 5.0
+
+
+class Stopped(Exception):
+    """A signal asked for a clean stop; the checkpoint is written."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} after a whole step; go on with --resume")
+        self.number = number
+
+
+@dataclass
+class Run:
+    """All that a running step needs, and what it changes."""
+
+    model: InternVL
+    optimizer: torch.optim.AdamW
+    recipe: Recipe
+    plan: Plan
+    reader: PackReader
+    sizes: RowSizes
+    sources: tuple[str, ...]
+    held_out: dict[str, tuple[tuple[Tree, ...], ...]]
+    log: RunLog
+    device: torch.device
+    autocast: torch.dtype | None
+    scaler: torch.amp.GradScaler
+    save: Callable[[int], None]
+    save_best: Callable[[int, float], None]
+    step: int = 0
+    stop_signal: int = field(default=0)
+
+
+def denominator(trees: tuple[Tree, ...], sizes: RowSizes, reduction: str) -> float:
+    """The sum of the loss weights of a step: known from the plan, the same on any device."""
+    counts = (int(sizes.supervised[row]) for tree in trees for row in tree.rows)
+    return math.fsum(count * loss_weight(count, reduction) for count in counts)
+
+
+def requests(steps: tuple[tuple[Tree, ...], ...], run: Run, first: int, *, training: bool) -> list[list[PackRequest]]:
+    """The packs of every step from ``first``."""
+    budget = {"pack_tokens": run.recipe.train.pack_tokens, "pack_tiles": run.recipe.train.pack_tiles}
+    return [
+        [PackRequest(number if training else None, tuple(pack)) for pack in pack_step(steps[number], run.sizes, **budget)]
+        for number in range(first, len(steps))
+    ]
+
+
+def train(run: Run) -> None:
+    """Run the plan from ``run.step`` to its end, saving and measuring on the way. Raises Stopped after a clean stop."""
+    packs = requests(run.plan.steps, run, run.step, training=True)
+    batches = load_packs(
+        run.reader,
+        [request for step in packs for request in step],
+        workers=run.recipe.data.workers,
+        prefetch=run.recipe.data.prefetch,
+    )
+    every = run.recipe.train.validate_every or max(1, len(run.plan) // 10)
+    run.model.train()
+    with _clean_stop(run), _progress(run) as shown:
+        for step in packs:
+            trees = run.plan.steps[run.step]
+            row = update(run, [next(batches) for _ in step], trees)
+            run.step += 1
+            run.log.write({"step": run.step} | row)
+            shown(row)
+            last = run.step == len(run.plan)
+            if run.step % every == 0 or last:
+                validate(run)
+            if run.step % run.recipe.train.save_every == 0 or last or run.stop_signal:
+                run.save(run.step)
+            if run.stop_signal and not last:
+                raise Stopped(run.stop_signal)
+
+
+def update(run: Run, batches: list[Batch], trees: tuple[Tree, ...]) -> dict[str, Any]:
+    """One step: gradients of all its packs, clipping, AdamW. Returns the log row."""
+    start = time.perf_counter()
+    rate = learning_rate(run.recipe.train, run.step, len(run.plan))
+    total = denominator(trees, run.sizes, run.recipe.train.loss_reduction)
+    sums_2S = torch.zeros(2, len(run.sources), dtype=torch.float64)
+    run.optimizer.zero_grad(set_to_none=True)
+    for batch in batches:
+        loss, sums = pack_loss(run, batch.to(run.device), total)
+        run.scaler.scale(loss).backward()
+        sums_2S += sums.cpu()
+    run.scaler.unscale_(run.optimizer)
+    trained = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        if parameter.grad is None:  # a step of text alone: the vision tower still decays and ages its moments
+            parameter.grad = torch.zeros_like(parameter)
+    norm = float(torch.nn.utils.clip_grad_norm_(trained, run.recipe.train.clip_norm or math.inf))
+    loss_value = float(sums_2S[0].sum()) / total
+    scaled = run.scaler.is_enabled()
+    if not math.isfinite(loss_value) or (not math.isfinite(norm) and not scaled):
+        raise DataError(_not_finite(run, trees, loss_value, norm))
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    by_source = {
+        f"loss/{name}": float(sums_2S[0, i] / sums_2S[1, i]) for i, name in enumerate(run.sources) if float(sums_2S[1, i]) > 0
+    }
+    return {
+        "loss": loss_value,
+        **by_source,
+        "samples": sum(len(tree.rows) for tree in trees),
+        "tokens": sum(batch.num_tokens for batch in batches),
+        "tiles": sum(len(batch.tiles_NCHW) for batch in batches),
+        "learning_rate": rate,
+        "grad_norm": norm if math.isfinite(norm) else None,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def pack_loss(run: Run, batch: Batch, total: float) -> tuple[Tensor, Tensor]:
+    """(the pack's share of the step's loss, float64[2, sources]: weighted losses and weights by source)."""
+    with torch.autocast(run.device.type, dtype=run.autocast) if run.autocast else contextlib.nullcontext():
+        losses_P = run.model.token_losses(batch)
+    weighted_P = losses_P * batch.target_weights_P
+    both_2P = torch.stack([weighted_P.detach(), batch.target_weights_P]).double()
+    sums_2S = torch.zeros(2, len(run.sources), dtype=torch.float64, device=losses_P.device)
+    sums_2S.index_add_(1, batch.target_sources_P, both_2P)
+    return weighted_P.sum() / total, sums_2S
+
+
+def _not_finite(run: Run, trees: tuple[Tree, ...], loss: float, norm: float) -> str:
+    ids = run.reader.index.table["id"]
+    names = [ids[row] for tree in trees for row in tree.rows]
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return (
+        f"step {run.step + 1}: loss {loss}, gradient norm {norm}; the weights were left as they were. Records: {shown}. "
+        "Lower train.learning_rate, or look at these records with 'adapt check'"
+    )
+
+
+@torch.no_grad()
+def validate(run: Run) -> dict[str, float]:
+    """Losses on the held-out splits, logged as an event row; the best domain loss so far saves RUN/best."""
+    run.model.eval()
+    found: dict[str, float] = {}
+    for name, steps in run.held_out.items():
+        packs = [request for step in requests(steps, run, 0, training=False) for request in step]
+        sums_2S = torch.zeros(2, len(run.sources), dtype=torch.float64)
+        for batch in load_packs(run.reader, packs, workers=0, prefetch=0):
+            sums_2S += pack_loss(run, batch.to(run.device), 1.0)[1].cpu()
+        found[f"{name}_loss"] = float(sums_2S[0].sum() / sums_2S[1].sum())
+    run.model.train()
+    if found:
+        run.log.write({"event": "validation", "step": run.step} | found)
+        progress.say(f"step {run.step:,}: held-out " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()))
+    if "domain_loss" in found:
+        run.save_best(run.step, found["domain_loss"])
+    return found
+
+
+@contextlib.contextmanager
+def _clean_stop(run: Run) -> Iterator[None]:
+    """The first SIGTERM or Ctrl-C finishes the step and saves; the second acts as if nobody listened."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        del frame
+        run.stop_signal = number
+        progress.say("stopping after this step; once more to stop at once")
+        for each in before:
+            signal.signal(each, before[each])
+
+    # Handlers can be set in the main thread only; elsewhere the caller's stay.
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _progress(run: Run) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Says every few seconds where the run is."""
+    first, began, last = run.step, time.monotonic(), 0.0
+    samples = 0
+
+    def show(row: dict[str, Any]) -> None:
+        nonlocal last, samples
+        samples += row["samples"]
+        now = time.monotonic()
+        if now - last < SAY_INTERVAL_S and run.step != len(run.plan):
+            return
+        last = now
+        left = (now - began) / (run.step - first) * (len(run.plan) - run.step)
+        progress.say(
+            f"step {run.step:,} of {len(run.plan):,}  loss {row['loss']:.4f}  {samples / (now - began):.0f} samples/s  "
+            f"{left / 60:.1f} min left"
+        )
+
+    yield show

@@ -1,0 +1,52 @@
+"""AdamW and its learning rate: a pure function of the step, so that nothing about it has to be saved."""
+
+import math
+
+import torch
+from torch import nn
+
+from adapt.train.recipe import TrainRecipe
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def learning_rate(recipe: TrainRecipe, step: int, num_steps: int) -> float:
+    """The rate of step ``step`` (from 0) of ``num_steps``: linear warm-up, then a cosine to zero."""
+    warmup = math.ceil(recipe.warmup_ratio * num_steps)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, num_steps - warmup)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.AdamW:
+    """AdamW over the parameters that train. Weights of two and more axes are decayed; norms, biases and layer scales are not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True)
+
+
+def moments(model: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, dict[str, torch.Tensor]]:
+    """{``exp_avg`` or ``exp_avg_sq``: {parameter name: tensor}} of the parameters that have them."""
+    state = optimizer.state
+    return {
+        moment: {name: state[parameter][moment] for name, parameter in model.named_parameters() if parameter in state}
+        for moment in MOMENTS
+    }
+
+
+def restore_moments(
+    model: nn.Module, optimizer: torch.optim.AdamW, stored: dict[str, dict[str, torch.Tensor]], steps: int
+) -> None:
+    """Put moments back as they were after ``steps`` steps."""
+    parameters = dict(model.named_parameters())
+    for name, first in stored["exp_avg"].items():
+        parameter = parameters[name]
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(steps), dtype=torch.float32, device=parameter.device),
+            "exp_avg": first.to(parameter.device, copy=True),
+            "exp_avg_sq": stored["exp_avg_sq"][name].to(parameter.device, copy=True),
+        }
