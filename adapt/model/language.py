@@ -10,25 +10,26 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from adapt.errors import DataError
 
-# Code and names from elsewhere have no say in how a model is built.
-_FOREIGN_KEYS = (
-    "_name_or_path",
-    "architectures",
-    "attn_implementation",
-    "auto_map",
-    "dtype",
-    "torch_dtype",
-    "transformers_version",
-)
+
+def known_settings(language: Mapping[str, Any]) -> dict[str, Any]:
+    """``language`` without what the configuration class of its ``model_type`` does not define (code, names, generation).
+
+    Raises DataError for a model type that transformers does not have.
+    """
+    model_type = str(language.get("model_type"))
+    if model_type not in CONFIG_MAPPING:
+        raise DataError(f"language model type {model_type!r} is not one of transformers' own; remote code is never run")
+    defined = CONFIG_MAPPING[model_type]().to_dict().keys() - PreTrainedConfig().to_dict().keys()
+    return {name: value for name, value in language.items() if name in defined | _ALWAYS_KEPT}
+
+
+_ALWAYS_KEPT = {"model_type", "rope_theta", "rope_scaling", "bos_token_id", "eos_token_id", "pad_token_id"}
 
 
 def language_config(language: Mapping[str, Any]) -> PreTrainedConfig:
     """The transformers configuration for the dict ``language``. Raises DataError for an unknown model type."""
-    model_type = language.get("model_type")
-    if model_type not in CONFIG_MAPPING:
-        raise DataError(f"language model type {model_type!r} is not one of transformers' own; remote code is never run")
-    settings = {name: value for name, value in language.items() if name not in (*_FOREIGN_KEYS, "model_type")}
-    config = AutoConfig.for_model(model_type, **settings)
+    settings = known_settings(language)
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     config.tie_word_embeddings = False
     return config
 
@@ -51,8 +52,9 @@ def _use_torch_norms(model: nn.Module) -> None:
     rounds before the weight too, so the two differ by one rounding there.
     """
     for parent in list(model.modules()):
-        for name, norm in list(parent.named_children()):
-            if type(norm).__name__.endswith("RMSNorm") and not isinstance(norm, nn.RMSNorm):
+        for name, child in list(parent.named_children()):
+            if type(child).__name__.endswith("RMSNorm") and not isinstance(child, nn.RMSNorm):
+                norm: Any = child
                 replacement = nn.RMSNorm(norm.weight.shape, eps=norm.variance_epsilon, device="meta")
                 replacement.weight = norm.weight
                 setattr(parent, name, replacement)

@@ -7,9 +7,10 @@ Axes: N tiles, C channels, H W pixels, P patches, L twice the layers (attention,
 """
 
 from functools import partial
+from typing import Any
 
 import torch
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -56,7 +57,7 @@ class Vision(nn.Module):
         return x_NPC[:, 1:]
 
 
-def _run_block(block: Block, x_NPC: Tensor, keep_2N: Tensor | None) -> Tensor:
+def _run_block(block: Any, x_NPC: Tensor, keep_2N: Tensor | None) -> Tensor:
     attention_NPC = block.ls1(block.attn(block.norm1(x_NPC)))
     if keep_2N is not None:
         attention_NPC = attention_NPC * keep_2N[0, :, None, None]
