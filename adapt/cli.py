@@ -1,0 +1,257 @@
+"""The ``adapt`` command: a thin skin over ``adapt.verbs``, one function per verb.
+
+Nothing heavy is imported before a verb runs, so that ``adapt --help`` answers at once.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapt import __version__, command
+
+PATH = click.Path(path_type=Path)
+GIVEN = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+images_option = click.option(
+    "--images", type=PATH, metavar="ROOT", help="Folder that picture paths start from, instead of the recorded one."
+)
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Seed of every draw.")
+set_option = click.option(
+    "--set", "set", multiple=True, metavar="KEY=VALUE...", help="Settings of the recipe, e.g. train.max_steps=200."
+)
+option_option = click.option(
+    "--option", multiple=True, metavar="KEY=VALUE...", help="Options of the task or benchmark; see 'adapt tasks'."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout.")
+model_option = click.option(
+    "--model", required=True, metavar="MODEL", help="A folder, a hub id, a finished run, or a preset: nano, 1b, 2b, 4b."
+)
+
+
+@click.group(cls=command.Verbs, context_settings=GIVEN)
+@click.version_option(__version__, "-V", "--version", prog_name="adapt", message="%(prog)s %(version)s")
+def adapt() -> None:
+    """Take a small vision-language model into a professional field without losing what it knew.
+
+    'adapt demo --output runs/demo' shows all of it in a few minutes. Results go to stdout, progress and errors to stderr.
+    Exit codes: 0 done, 1 data or training fault, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
+
+    \b
+    Completion of verbs and options: eval "$(_ADAPT_COMPLETE=bash_source adapt)" (or zsh_source, fish_source)
+    """
+
+
+@command.verb(adapt, paste={}, example="adapt tasks", short_help="every task and benchmark, and the layout each expects")
+def tasks() -> None:
+    """List every task and benchmark, with the input layout each expects and what one sample is."""
+    from adapt import show, verbs
+
+    show.show_tasks(verbs.tasks())
+
+
+@command.verb(
+    adapt,
+    paste={"domain": "driving", "output": "data/{domain}"},
+    example="adapt sample --domain driving --output data/driving",
+    short_help="write a small generated dataset in native layouts",
+)
+@click.option("--domain", required=True, metavar="NAME", help="The field, e.g. driving; 'adapt tasks' lists all.")
+@click.option("--output", required=True, type=PATH, metavar="DIR", help="Folder to write.")
+@seed_option
+@click.option("--size", type=int, help="Number of pictures (default: the field's own, a few hundred at most).")
+def sample(**given: Any) -> None:
+    """Write a small generated dataset in the native layouts of a field's datasets."""
+    from adapt import show, verbs
+
+    show.show_values(verbs.sample(**given))
+
+
+@command.verb(
+    adapt,
+    paste={"task": "classify", "input": "pictures", "output": "train.jsonl"},
+    example="adapt convert --task classify --input pictures --output train.jsonl",
+    short_help="a dataset as it was published -> chat JSONL",
+)
+@click.option("--task", required=True, metavar="TASK", help="What to make of the dataset; 'adapt tasks' lists all.")
+@click.option("--input", required=True, metavar="PATH", help="The dataset as it was published: a folder or a file.")
+@click.option("--output", required=True, type=PATH, metavar="F.jsonl", help="Chat JSONL to write; its manifest lies beside it.")
+@images_option
+@click.option("--split", metavar="SPLIT", help="Only this split (default: all, each row saying its own in meta.split).")
+@seed_option
+@click.option("--limit", type=int, metavar="N", help="A seeded random N samples of the chosen split.")
+@click.option("--workers", type=int, metavar="N", help="Processes that read pictures (default: one per core).")
+@click.option(
+    "--max-bad", type=int, default=0, show_default=True, metavar="N", help="Rejected samples to accept before failing."
+)
+@option_option
+def convert(**given: Any) -> None:
+    """Turn a dataset as it was published into chat JSONL.
+
+    Nothing is dropped silently: rejected samples stand in F.rejected.jsonl with their place and reason.
+    """
+    from adapt import show, verbs
+
+    manifest = verbs.convert(**given)
+    show.show_values(manifest.get("counts", manifest), str(given["output"]))
+
+
+@command.verb(
+    adapt,
+    paste={"files": "train.jsonl"},
+    example="adapt check train.jsonl --against test.jsonl --model 1b",
+    short_help="find faults, leaks and costs before a GPU is touched",
+)
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="F.jsonl...")
+@images_option
+@click.option("--against", type=PATH, metavar="TEST.jsonl", help="Test rows whose pictures must not be among the files' own.")
+@click.option("--model", metavar="MODEL", help="Predict tiles and tokens for this preset, folder or run.")
+@click.option("--decode", is_flag=True, help="Decode every picture whole, instead of its header only.")
+@json_option
+@click.pass_context
+def check(ctx: click.Context, files: tuple[Path, ...], as_json: bool, **given: Any) -> None:
+    """Find every fault in rows and pictures, leaked test pictures, mixed box scales and over-long rows.
+
+    All bad rows are listed, not only the first. The exit code is 1 where there is a fault.
+    """
+    from adapt import verbs
+    from adapt.check.show import show_findings
+
+    found = verbs.check(files, **given)
+    show_findings(found, as_json=as_json)
+    if found["faults"]:
+        ctx.exit(command.fail(f"{len(found['faults']):,} faults in {found['records']:,} rows", command.FAULT))
+
+
+@command.verb(
+    adapt,
+    paste={"model": "1b", "data": "{domain}.jsonl", "output": "runs/{domain}"},
+    example="adapt finetune --domain driving --model 1b --data driving.jsonl --general general.jsonl --output runs/driving",
+    short_help="tune a model on chat JSONL, general data mixed in",
+)
+@click.option("--domain", metavar="NAME", help="Whose recipe to use (default: the general one).")
+@model_option
+@click.option("--data", required=True, multiple=True, type=PATH, metavar="F.jsonl...", help="Chat JSONL of the field.")
+@click.option(
+    "--general", multiple=True, type=PATH, metavar="G.jsonl...", help="General chat JSONL that keeps old abilities alive."
+)
+@click.option("--general-ratio", type=float, metavar="R", help="General samples per domain sample (default: the recipe's).")
+@click.option("--output", required=True, type=PATH, metavar="RUN", help="Folder of the run: log, checkpoints, model, report.")
+@images_option
+@click.option("--resume", is_flag=True, help="Go on from the last whole checkpoint in RUN.")
+@click.option("--dry-run", is_flag=True, help="Print the plan (steps, tokens, tiles, memory, time) and stop.")
+@click.option("--config", type=PATH, metavar="C", help="Start the same run again from its config.json.")
+@click.option("--accept-test", is_flag=True, help="Train on a test split all the same.")
+@click.option("--accept-new-data", is_flag=True, help="Resume although the data changed since the run began.")
+@set_option
+def finetune(**given: Any) -> None:
+    """Tune all parameters of a model on chat JSONL, mixed with general data in a fixed ratio.
+
+    Trains on rows whose split is train or not given, measures on val, never touches test. RUN/model loads in transformers.
+    Length is one epoch unless --set train.max_steps=N.
+    """
+    from adapt import show, verbs
+
+    show.show_values(verbs.finetune(**given), str(given["output"]))
+
+
+@command.verb(
+    adapt,
+    paste={"benchmark": "vqa", "model": "runs/my-field", "data": "test.jsonl", "output": "scores"},
+    example="adapt evaluate --benchmark vqa --model runs/driving --data driving.jsonl --output scores/driving",
+    short_help="answer a benchmark's questions and score the answers",
+)
+@click.option("--benchmark", required=True, metavar="NAME", help="The protocol; 'adapt tasks' lists all.")
+@model_option
+@click.option("--data", required=True, type=PATH, metavar="F.jsonl", help="Chat JSONL with the ground truth.")
+@click.option("--output", required=True, type=PATH, metavar="DIR", help="Folder for predictions.jsonl and scores.json.")
+@images_option
+@click.option("--split", metavar="SPLIT", help="Which split to score (default: test*, else val, else all rows).")
+@set_option
+@option_option
+def evaluate(**given: Any) -> None:
+    """Let a model answer a benchmark's questions and score the answers by the benchmark's own rule."""
+    from adapt import show, verbs
+
+    show.show_scores(verbs.evaluate(**given))
+
+
+@command.verb(
+    adapt,
+    paste={"benchmark": "vqa", "predictions": "predictions.jsonl", "references": "test.jsonl"},
+    example="adapt score --benchmark vqa --predictions predictions.jsonl --references test.jsonl --json",
+    short_help="score answers that were made anywhere",
+)
+@click.option("--benchmark", required=True, metavar="NAME", help="The protocol; 'adapt tasks' lists all.")
+@click.option(
+    "--predictions", required=True, type=PATH, metavar="P", help='JSONL of {"id": ..., "answer": ...}, or the official file.'
+)
+@click.option(
+    "--references", required=True, type=PATH, metavar="R", help="Chat JSONL with the ground truth, or the official file."
+)
+@option_option
+@json_option
+def score(as_json: bool, **given: Any) -> None:
+    """Score answers that were made anywhere, without a model and without a network."""
+    from adapt import show, verbs
+
+    scores = verbs.score(**given)
+    if as_json:
+        show.show_json(scores)
+    else:
+        show.show_scores(scores)
+
+
+@command.verb(
+    adapt,
+    paste={"model": "runs/my-field"},
+    example="adapt chat --model runs/driving --image front.jpg",
+    short_help="ask a model from the terminal",
+)
+@model_option
+@click.option("--image", multiple=True, type=PATH, metavar="P...", help="Pictures to ask about.")
+@click.option("--question", help="Ask this one and stop (default: ask from the terminal, until Ctrl-D).")
+def chat(**given: Any) -> None:
+    """Ask a model from the terminal: the quickest look at what a run learnt."""
+    from adapt import show, verbs
+
+    answer = verbs.chat(**given)
+    if isinstance(answer, str):
+        show.show_lines(answer)
+
+
+@command.verb(
+    adapt,
+    paste={"runs": "runs/my-field", "output": "report.html"},
+    example="adapt report runs/driving --output report.html",
+    short_help="one HTML page over one or more runs",
+)
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
+@click.option("--output", required=True, type=PATH, metavar="R.html", help="The page to write.")
+def report(runs: tuple[Path, ...], output: Path) -> None:
+    """Write one HTML page over one or more runs: curves, scores beside published results, wrong answers with their pictures."""
+    from adapt import show, verbs
+
+    show.show_lines(str(verbs.report(runs, output=output)))
+
+
+@command.verb(
+    adapt,
+    paste={"output": "runs/demo"},
+    example="adapt demo --output runs/demo",
+    short_help="the whole way on generated data, on a laptop CPU",
+)
+@click.option("--domain", default="remote_sensing", show_default=True, metavar="NAME", help="Whose generated data to use.")
+@click.option(
+    "--output", required=True, type=PATH, metavar="RUN", help="Folder for report.html, summary.json and the single runs."
+)
+def demo(**given: Any) -> None:
+    """Walk the whole way on generated data, on a laptop CPU: convert, check, tune with and without general data, score."""
+    from adapt import show, verbs
+
+    show.show_values(verbs.demo(**given), str(given["output"] / "report.html"))
+
+
+def main() -> int:
+    """Run the command line and return the exit code."""
+    return command.run(adapt)

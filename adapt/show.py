@@ -1,0 +1,136 @@
+"""What a verb returned, on stdout: a table on a terminal, aligned plain text elsewhere, or one JSON document."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+
+def is_first_rank() -> bool:
+    """Whether this process speaks: of several started by torchrun only rank 0 does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def show_json(value: Any) -> None:
+    """Exactly one JSON document."""
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def show_lines(*lines: str) -> None:
+    """Plain lines."""
+    if is_first_rank():
+        print("\n".join(lines))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+    """Rows under their columns; numbers to the right."""
+    written = [[_cell(value) for value in row] for row in rows]
+    if not written or not is_first_rank():
+        return
+    numeric = [all(_is_number(row[index]) for row in written) for index in range(len(columns))]
+    if sys.stdout.isatty():
+        _show_rich(columns, written, numeric, title)
+    else:
+        _show_plain(columns, written, numeric, title)
+
+
+def _show_rich(columns: Sequence[str], rows: list[list[str]], numeric: list[bool], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column, right in zip(columns, numeric, strict=True):
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _show_plain(columns: Sequence[str], rows: list[list[str]], numeric: list[bool], title: str) -> None:
+    widths = [max(len(cells[index]) for cells in [list(columns), *rows]) for index in range(len(columns))]
+    if title:
+        print(title)
+    for cells in [list(columns), *rows]:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(cells, widths, numeric, strict=True)
+        ]
+        print("  ".join(padded).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return " ".join(str(value).split())
+
+
+def _is_number(cell: str) -> bool:
+    return cell == "-" or cell.replace(",", "").replace(".", "").removeprefix("-").replace("e-", "").isdigit()
+
+
+def show_values(values: Mapping[str, Any], title: str = "") -> None:
+    """A nested mapping as name and value; lists are counted, not printed."""
+    show_table(("name", "value"), list(_flat(values)), title)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            short = all(isinstance(each, str | int | float) for each in value) and len(value) <= 8
+            yield prefix + name, ", ".join(_cell(each) for each in value) if short else f"{len(value):,} entries"
+        else:
+            yield prefix + name, value
+
+
+def show_tasks(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Tasks, then benchmarks."""
+    listed = [row for row in rows if row["kind"] == "task"]
+    show_table(
+        ("task", "domain", "one sample is", "reads", "what it makes"),
+        [(row["name"], row["domain"], row["unit"], row["layout"], row["summary"]) for row in listed],
+        "Tasks: adapt convert --task NAME",
+    )
+    options = [(row["name"], option) for row in rows for option in row["options"]]
+    show_lines("")
+    show_table(
+        ("benchmark", "domain", "headline", "what it scores"),
+        [(row["name"], row["domain"], row["headline"], row["summary"]) for row in rows if row["kind"] == "benchmark"],
+        "Benchmarks: adapt evaluate --benchmark NAME, adapt score --benchmark NAME",
+    )
+    show_lines("")
+    show_table(
+        ("of", "--option", "default", "choices", "meaning"),
+        [(owner, each["name"], each["default"], ", ".join(each["choices"]) or "-", each["help"]) for owner, each in options],
+        "Options: --option NAME=VALUE",
+    )
+
+
+def show_scores(scores: Mapping[str, Any], title: str = "") -> None:
+    """Metrics with their counts and 95 % intervals; several splits one after the other."""
+    if "metrics" not in scores:
+        for name, part in scores.items():
+            if isinstance(part, Mapping):
+                show_scores(part, name)
+        return
+    headline = scores.get("headline")
+    show_table(
+        ("metric", "value", "count", "low", "high"),
+        [
+            (f"{name} *" if name == headline else name, each["value"], each["count"], each["low"], each["high"])
+            for name, each in scores["metrics"].items()
+        ],
+        " ".join(
+            str(part) for part in (title, scores.get("benchmark", ""), f"(convention: {scores.get('convention')})") if part
+        ),
+    )
+    if scores.get("missing"):
+        show_lines(f"{len(scores['missing']):,} references have no answer and count as wrong; first: {scores['missing'][0]}")
