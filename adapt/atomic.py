@@ -4,6 +4,7 @@ Order of calls, which a power cut needs: write the temporary, fsync it, rename i
 """
 
 import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -25,6 +26,24 @@ def sync_folder(folder: Path) -> None:
 def staging_path(final: Path) -> Path:
     """Where ``final`` is built: beside it, so that the rename stays on one file system."""
     return final.parent / f"{STAGING_PREFIX}{final.name}.{os.getpid()}"
+
+
+def remove_leftovers(final: Path) -> None:
+    """Take away what a killed process left staged for ``final``."""
+    for path in final.parent.glob(f"{STAGING_PREFIX}{glob.escape(final.name)}.*"):
+        process = path.name.rpartition(".")[2]
+        if process.isdigit() and not _is_alive(int(process)):
+            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager

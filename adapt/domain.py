@@ -17,7 +17,7 @@ ENTRY_POINT_GROUP = "adapt.domains"
 
 
 class Sample(Protocol):
-    """What a reader yields: a typed, frozen dataclass with at least these fields. ``pictures`` are relative to the image root."""
+    """What a reader yields: a typed, frozen dataclass with at least these fields. ``pictures`` start at the image root."""
 
     @property
     def id(self) -> str: ...
@@ -50,25 +50,29 @@ class Option:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a reader is asked to read."""
+    """What a reader is asked to read. Pictures that it makes go to the folder ``made`` (see adapt/made.py)."""
 
     input: Path
     images: Path | None
     options: Mapping[str, str]
     seed: int
+    made: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """What a reader answers: the picture root, the samples in a fixed order, and what it did not take as a sample.
 
-    ``context`` is whatever the task's ``convert`` needs to know of the whole set (class names, say).
+    ``context`` is whatever the task's ``convert`` needs to know of the whole set (class names, say). ``facts`` are written
+    into the manifest: what a reader of the JSONL needs to find the way back (class names, the split rule).
+    A task whose records show made pictures answers ``image_root=source.made``.
     """
 
     image_root: Path
     samples: Iterable[Any]
     context: Any = None
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +80,8 @@ class Task:
     """One way from a native dataset to chat records.
 
     ``read(source) -> Reading`` yields samples and ``Rejected`` in the dataset's order; ``convert(sample, context, source)
-    -> list[ChatRecord]`` is pure and runs in worker processes. ``unit`` is what one sample is.
+    -> list[ChatRecord]`` is pure and runs in worker processes; a sample with a field ``sizes`` gets the decoded pictures'
+    (width, height) there first. A DataError from ``convert`` rejects the sample. ``unit`` is what one sample is.
     """
 
     name: str

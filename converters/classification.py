@@ -1,0 +1,201 @@
+"""Classification: a picture, the classes it may belong to, and the one it does.
+
+The question is the published one (arXiv 2410.16261, section 3.3): class names in a sentence, answered with a name, or lettered
+options, answered with a letter. Where candidates are drawn or lettered, each picture has its own order, drawn from
+(seed, id): nothing but the picture tells the answer.
+"""
+
+import dataclasses
+import re
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from adapt import randomness, safe
+from adapt.domain import Option, Reading, Rejected, Source, Task
+from adapt.errors import DataError, UsageError
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from converters.formats import imagefolder, table
+
+NAMES_PREFIX = "Classify the image within one of the given classes: "
+NAMES_SUFFIX = "Answer with one word or short phrase."
+LETTERS_PREFIX = "Classify the image. Please select the correct answer from the following options: "
+LETTERS = string.ascii_uppercase
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassSample:
+    """A picture and its class: ``label`` is the readable name, ``class_name`` the dataset's own spelling."""
+
+    id: str
+    where: str
+    split: str | None
+    pictures: tuple[str, ...]
+    label: str
+    class_name: str
+    source: str
+
+
+OPTIONS = (
+    Option("style", "answer with the class name or with the letter of an option", "names", ("names", "letters")),
+    Option("candidates", "the classes to choose from: a comma list, or a file with one a line (default: all of the set)"),
+    Option("num_candidates", "offer the class and K-1 others, drawn for each picture (default: all)"),
+    Option("prefix", "text before the candidates instead of the published one"),
+    Option("suffix", "text after the candidates instead of the published one"),
+)
+
+
+def readable(name: str, spelled: Mapping[str, str] | None = None) -> str:
+    """``DenseResidential``, ``dense_residential`` -> ``dense residential``; ``spelled`` splits what has no mark to split at."""
+    if spelled and name in spelled:
+        return spelled[name]
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", re.sub(r"[_\-/\s]+", " ", name))
+    return " ".join(apart.lower().split())
+
+
+def readable_names(names: Iterable[str], spelled: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Dataset spelling -> readable name for all classes, sorted. Raises DataError where two become one."""
+    found: dict[str, str] = {}
+    for name in sorted(set(names)):
+        text = readable(name, spelled)
+        twin = next((other for other, known in found.items() if known == text), None)
+        if twin is not None:
+            raise DataError(f"the classes '{twin}' and '{name}' would both be called '{text}'; rename one of the folders")
+        found[name] = text
+    return found
+
+
+def read_candidates(options: Mapping[str, str], classes: Sequence[str]) -> tuple[str, ...]:
+    """The classes a question may offer: the option's, else all of the set, sorted. Raises UsageError for a bad option."""
+    given = options.get("candidates")
+    if given is None:
+        names = sorted(classes)
+    elif Path(given).is_file():
+        text = safe.read_bytes(Path(given)).decode("utf-8-sig", "replace")
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    else:
+        names = [name.strip() for name in given.split(",") if name.strip()]
+    if len(names) < 2 or len(set(names)) != len(names):
+        raise UsageError(f"candidates {', '.join(names) or '(none)'}: expected two or more different classes")
+    num = _num_candidates(options, len(names))
+    if options.get("style") == "letters" and num > len(LETTERS):
+        raise UsageError(f"{num} candidates have no letters; set --option num_candidates={len(LETTERS)} or fewer")
+    return tuple(names)
+
+
+def _num_candidates(options: Mapping[str, str], available: int) -> int:
+    text = options.get("num_candidates")
+    if text is None:
+        return available
+    if not text.isdecimal() or not 2 <= int(text) <= available:
+        raise UsageError(f"num_candidates={text}: expected a number from 2 to {available}, the number of classes")
+    return int(text)
+
+
+def draw_candidates(sample: ClassSample, classes: Sequence[str], options: Mapping[str, str], seed: int) -> list[str]:
+    """The candidates of one question in the order they are shown.
+
+    All names in a sentence keep one order, as published: it is the same in every row and so tells nothing. Otherwise the
+    label's place and the others' choice and order are drawn from (seed, id).
+    """
+    if sample.label not in classes:
+        raise DataError(f"{sample.where}: the class '{sample.label}' is not among the candidates: {', '.join(classes)}")
+    num = _num_candidates(options, len(classes))
+    if num == len(classes) and options.get("style", "names") == "names":
+        return list(classes)
+    others = [name for name in classes if name != sample.label]
+    drawn = [others[index] for index in randomness.permutation(len(others), seed, "candidates", sample.id)[: num - 1]]
+    drawn.insert(randomness.choice(num, seed, "label place", sample.id), sample.label)
+    return drawn
+
+
+def convert(sample: ClassSample, classes: tuple[str, ...], source: Source) -> list[ChatRecord]:
+    """One question with its candidates. ``context`` holds the readable names of all classes, sorted."""
+    options = source.options
+    candidates = draw_candidates(sample, classes, options, source.seed)
+    if options.get("style", "names") == "letters":
+        listed = " ".join(f"{letter}. {name}" for letter, name in zip(LETTERS, candidates, strict=False))
+        prefix, suffix = options.get("prefix", LETTERS_PREFIX), options.get("suffix", "")
+        answer = LETTERS[candidates.index(sample.label)]
+    else:
+        listed = ", ".join(candidates) + "."
+        prefix, suffix = options.get("prefix", NAMES_PREFIX), options.get("suffix", NAMES_SUFFIX)
+        answer = sample.label
+    question = f"{_spaced(prefix)}{listed} {suffix}".rstrip()
+    meta: dict[str, Any] = {} if sample.split is None else {"split": sample.split}
+    meta |= {"label": sample.label, "class_name": sample.class_name, "candidates": candidates}
+    turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{question}"), Turn("gpt", answer))
+    return [ChatRecord(sample.id, turns, sample.pictures, task="classify", source=sample.source, meta=meta)]
+
+
+def _spaced(prefix: str) -> str:
+    return prefix if not prefix or prefix[-1].isspace() else prefix + " "
+
+
+def read(source: Source) -> Reading:
+    """An image folder, or a table with a picture and a class in each row."""
+    return _read_folder(source) if source.input.is_dir() and not table.is_table(source.input) else _read_table(source)
+
+
+def _read_folder(source: Source) -> Reading:
+    root = source.images or source.input
+    if not source.input.resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"images '{root}' does not hold the input '{source.input}'")
+    below = PurePosixPath(source.input.resolve().relative_to(root.resolve()).as_posix())
+    pictures, ignored = imagefolder.find_classes(source.input)
+    names = readable_names(picture.class_name for picture in pictures)
+    name = source.input.resolve().name
+    samples = [
+        ClassSample(
+            id=f"{name}-{picture.path.with_suffix('')}",
+            where=str(picture.path),
+            split=picture.split,
+            pictures=(str(below / picture.path),),
+            label=names[picture.class_name],
+            class_name=picture.class_name,
+            source=name,
+        )
+        for picture in pictures
+    ]
+    return Reading(root, samples, read_candidates(source.options, list(names.values())), ignored, {"classes": names})
+
+
+def _read_table(source: Source) -> Reading:
+    found = table.read_tables(source, picture_column=source.options["image"])
+    rows = list(found.rows)
+    column = source.options["label"]
+    labels = {
+        str(row.values[column]) for row in rows if not isinstance(row, Rejected) and row.values.get(column) not in (None, "")
+    }
+    names = readable_names(labels)
+    samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
+    context = read_candidates(source.options, list(names.values()))
+    return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
+
+
+def _table_sample(row: table.Row, column: str, names: Mapping[str, str], source: str) -> ClassSample | Rejected:
+    class_name = row.values.get(column)
+    if class_name in (None, ""):
+        return Rejected(row.where, f"column '{column}' is empty, expected a class", row.split)
+    if len(row.pictures) != 1:
+        return Rejected(row.where, f"{len(row.pictures)} pictures, expected one", row.split)
+    return ClassSample(row.id, row.where, row.split, row.pictures, names[str(class_name)], str(class_name), source)
+
+
+TASK = Task(
+    name="classify",
+    summary="which of several classes a picture belongs to; pictures in class folders, or a table",
+    layout="<root>/<Class>/<file>, <root>/<split>/<Class>/<file>, or a table (csv, tsv, json, jsonl, parquet) with columns image, label",
+    unit="picture",
+    read=read,
+    convert=convert,
+    options=(
+        *OPTIONS,
+        Option("image", "table: the column of the picture", "image"),
+        Option("label", "table: the column of the class", "label"),
+        Option("id", "table: the column of the id (default: counted)"),
+        Option("split", "table: the column of the split", "split"),
+    ),
+    example="adapt convert --task classify --input photos --output photos.jsonl --option style=letters",
+)

@@ -1,0 +1,91 @@
+"""Pictures in folders: ``<root>[/<split>]/<Class>/.../<file>``, scanned in one fixed order."""
+
+import collections
+import dataclasses
+import os
+from pathlib import Path, PurePosixPath
+
+from adapt.errors import DataError
+from adapt.safe import PICTURE_SUFFIXES
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """Paths of pictures relative to the root, sorted by their parts, and the files that were not taken, by reason."""
+
+    pictures: tuple[PurePosixPath, ...]
+    ignored: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassPicture:
+    """One picture of a class folder. ``path`` is relative to the root, ``class_name`` the folder as it is spelled."""
+
+    path: PurePosixPath
+    class_name: str
+    split: str | None
+
+
+def scan(root: Path) -> Scan:
+    """Every file below ``root`` whose name is a picture's. Links are followed, each real folder once."""
+    pictures: list[PurePosixPath] = []
+    ignored: collections.Counter[str] = collections.Counter()
+    seen = {root.resolve()}
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        kept = []
+        for name in sorted(subfolders):  # sorted: which of two links to one folder is entered must not be chance
+            real = Path(folder, name).resolve()
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                kept.append(name)
+        subfolders[:] = kept
+        for name in names:
+            if name.startswith("."):
+                ignored["hidden file"] += 1
+            elif Path(name).suffix.lower() not in PICTURE_SUFFIXES:
+                ignored["not a picture by name"] += 1
+            else:
+                pictures.append(PurePosixPath(Path(folder, name).relative_to(root).as_posix()))
+    return Scan(tuple(sorted(pictures, key=lambda path: path.parts)), dict(ignored))
+
+
+def find_classes(root: Path) -> tuple[list[ClassPicture], dict[str, int]]:
+    """The pictures of an image folder with their classes and splits, and what was ignored.
+
+    Split folders count as such when every top folder with pictures is one (a class may be called "train"). A class is
+    named by its last folder, by its whole path where two classes would share a name.
+    Raises DataError where no picture lies in a class folder.
+    """
+    found = scan(root)
+    ignored = collections.Counter(found.ignored)
+    inside = [path for path in found.pictures if len(path.parts) > 1]
+    if len(inside) < len(found.pictures):
+        ignored["picture outside a class folder"] += len(found.pictures) - len(inside)
+    has_splits = bool(inside) and all(path.parts[0].lower() in SPLIT_FOLDERS and len(path.parts) > 2 for path in inside)
+    folders = [path.parts[1:-1] if has_splits else path.parts[:-1] for path in inside]
+    if not folders:
+        raise DataError(
+            f"{root}: no picture in a class folder; expected <root>/<Class>/<file> or <root>/<split>/<Class>/<file>"
+        )
+    names = _name_classes(set(folders))
+    pictures = [
+        ClassPicture(path, names[folder], SPLIT_FOLDERS[path.parts[0].lower()] if has_splits else None)
+        for path, folder in zip(inside, folders, strict=True)
+    ]
+    return pictures, dict(ignored)
+
+
+def _name_classes(folders: set[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    counts = collections.Counter(folder[-1] for folder in folders)
+    return {folder: folder[-1] if counts[folder[-1]] == 1 else "/".join(folder) for folder in folders}

@@ -1,0 +1,275 @@
+"""Tables: CSV, TSV, a JSON list, JSONL, Parquet, a saved `datasets` folder, or a hub dataset, one row a sample.
+
+Text tables are read here, so that a bad row is rejected with its line; Parquet and `datasets` are read by `datasets`.
+Pictures that lie inside the table go to ``FILE.images/``, named by their content.
+"""
+
+import collections
+import csv
+import dataclasses
+import io
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from adapt import made, safe
+from adapt.domain import Rejected, Source
+from adapt.errors import DataError, UsageError, unknown
+from converters.formats.imagefolder import SPLIT_FOLDERS
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+HUB_PREFIX = "hf:"
+Place = tuple[str, Any]  # where a row stands, and the row: a mapping, or the DataError that reading it gave
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row: its values by column, and its pictures as paths relative to the image root."""
+
+    id: str
+    where: str
+    split: str | None
+    values: Mapping[str, Any]
+    pictures: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """The rows of all files of an input, in order. ``ignored`` fills while the rows are read."""
+
+    name: str
+    image_root: Path
+    rows: Iterable[Row | Rejected]
+    ignored: dict[str, int]
+
+
+def is_table(path: Path) -> bool:
+    """Whether a folder holds tables named by split, or is one that `datasets` saved."""
+    return _is_saved_dataset(path) or bool(_split_files(path))
+
+
+def read_tables(source: Source, *, picture_column: str) -> Tables:
+    """The rows of ``source.input``. Options ``id`` and ``split`` name columns.
+
+    Raises UsageError for an input that is no table and for a column that the table has not.
+    """
+    name, parts = _open(source)
+    first = {split: next(rows, None) for split, rows in parts.items()}
+    known = next((place[1] for place in first.values() if place and isinstance(place[1], Mapping)), None)
+    if known is not None:
+        wanted = [
+            picture_column,
+            *(source.options[key] for key in ("question", "answer", "label", "id") if key in source.options),
+        ]
+        for column in wanted:
+            if column not in known:
+                raise unknown(f"column of {source.input}", column, [str(key) for key in known])
+    joined = {split: itertools.chain([first[split]] if first[split] else [], rows) for split, rows in parts.items()}
+    embedded = known is not None and _is_embedded(known.get(picture_column))
+    root = source.made if embedded and source.made else source.images or _folder_of(source.input)
+    ignored: dict[str, int] = collections.Counter()
+    return Tables(name, root, _rows(joined, source, picture_column, embedded, name), ignored)
+
+
+def _folder_of(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
+
+
+def _rows(
+    parts: Mapping[str | None, Iterable[Place]], source: Source, column: str, embedded: bool, name: str
+) -> Iterator[Row | Rejected]:
+    id_column, split_column = source.options.get("id"), source.options.get("split", "split")
+    number = 0
+    for part_split, places in parts.items():
+        for where, values in places:
+            number += 1
+            split = part_split
+            try:
+                if isinstance(values, DataError):
+                    raise values
+                split = str(values[split_column]) if values.get(split_column) not in (None, "") else part_split
+                identifier = f"{name}-{number}" if id_column is None else str(values.get(id_column) or "")
+                if not identifier:
+                    raise DataError(f"{where}: column '{id_column}' is empty, expected an id")
+                pictures = _pictures(values.get(column), source, embedded, where)
+            except DataError as error:
+                yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
+                continue
+            yield Row(identifier, where, SPLIT_FOLDERS.get(split or "", split), values, pictures)
+
+
+def _is_embedded(value: Any) -> bool:
+    cell = value[0] if isinstance(value, list) and value else value
+    return isinstance(cell, bytes) or (isinstance(cell, dict) and cell.get("bytes") is not None)
+
+
+def _pictures(value: Any, source: Source, embedded: bool, where: str) -> tuple[str, ...]:
+    cells = value if isinstance(value, list) else [value]
+    return tuple(_picture(cell, source, embedded, where) for cell in cells if cell not in (None, ""))
+
+
+def _picture(cell: Any, source: Source, embedded: bool, where: str) -> str:
+    path = cell.get("path") if isinstance(cell, dict) else cell
+    content = cell if isinstance(cell, bytes) else cell.get("bytes") if isinstance(cell, dict) else None
+    if content is None and not isinstance(path, str):
+        raise DataError(f"{where}: the picture is {str(cell)[:40]!r}, expected a path or the bytes of a picture")
+    if not embedded and content is None:
+        assert isinstance(path, str)
+        return path
+    assert source.made is not None
+    if content is None:  # one root serves all rows: beside embedded pictures, those in files are copied
+        assert isinstance(path, str)
+        root = source.images or _folder_of(source.input)
+        content = safe.read_bytes(safe.inside(root, path, where), safe.MAX_PICTURE_BYTES)
+    return made.write_encoded(source.made, content, where)
+
+
+def _open(source: Source) -> tuple[str, dict[str | None, Iterator[Place]]]:
+    """A name for the ids, and the rows of each split."""
+    text = str(source.input)
+    if text.startswith(HUB_PREFIX):
+        return _open_hub(text.removeprefix(HUB_PREFIX))
+    if source.input.is_file():
+        return source.input.stem, {None: _read_file(source.input)}
+    name = source.input.resolve().name
+    if _is_saved_dataset(source.input):
+        import datasets
+
+        return name, _by_split(datasets.load_from_disk(text), text)
+    files = _split_files(source.input)
+    if not files:
+        raise UsageError(
+            f"input '{text}' holds no table; expected a file that ends in {', '.join(TABLE_SUFFIXES)}, "
+            "a folder with train.csv, test.csv and the like, or a folder that `datasets` saved"
+        )
+    return name, {split: _read_file(path) for split, path in files.items()}
+
+
+def _is_saved_dataset(path: Path) -> bool:
+    return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
+
+
+def _split_files(folder: Path) -> dict[str | None, Path]:
+    found: dict[str | None, Path] = {}
+    if not folder.is_dir():
+        return found
+    for path in sorted(folder.iterdir()):
+        split = SPLIT_FOLDERS.get(path.stem.lower())
+        if path.suffix.lower() in TABLE_SUFFIXES and split is not None and path.is_file():
+            if split in found:
+                raise UsageError(
+                    f"{folder}: {found[split].name} and {path.name} are both the {split} split; point --input at one"
+                )
+            found[split] = path
+    return dict(sorted(found.items(), key=lambda item: ("train", "val", "test").index(str(item[0]))))
+
+
+def _read_file(path: Path) -> Iterator[Place]:
+    readers = {".csv": _read_csv, ".tsv": _read_csv, ".json": _read_json, ".jsonl": read_jsonl, ".parquet": _read_parquet}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise UsageError(f"input '{path}': expected a table that ends in {', '.join(TABLE_SUFFIXES)}")
+    return reader(path)
+
+
+def _read_csv(path: Path) -> Iterator[Place]:
+    """Rows under the header line; ``where`` is the line on which a row starts."""
+    try:
+        text = safe.read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save the table as UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    header: list[str] | None = None
+    while True:
+        where = f"{path.name}:{reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield where, DataError(f"{where}: not a table row: {error}")
+            continue
+        if cells is None:
+            return
+        if not cells:
+            continue
+        if header is None:
+            header = [cell.strip() for cell in cells]
+            if len(set(header)) != len(header):
+                raise DataError(f"{path}:1: the header names a column twice: {', '.join(header)}")
+        elif len(cells) != len(header):
+            yield where, DataError(f"{where}: {len(cells)} cells, expected {len(header)} ({', '.join(header)})")
+        else:
+            yield where, dict(zip(header, cells, strict=True))
+
+
+def _read_json(path: Path) -> Iterator[Place]:
+    rows = safe.read_json(path)
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected a JSON list of objects")
+    for index, row in enumerate(rows):
+        yield _object(row, f"{path.name}#{index}")
+
+
+def read_jsonl(path: Path) -> Iterator[Place]:
+    """One object a line; a line that is none is a DataError in its place."""
+    with open(path, "rb") as handle:
+        number = 0
+        while line := handle.readline(safe.MAX_LINE_BYTES + 1):
+            number += 1
+            where = f"{path.name}:{number}"
+            if len(line) > safe.MAX_LINE_BYTES:
+                raise DataError(f"{where}: a line of more than {safe.MAX_LINE_BYTES:,} bytes is not a row")
+            if not line.strip():
+                continue
+            try:
+                yield _object(safe.load_json(line, where), where)
+            except DataError as error:
+                yield where, error
+
+
+def _object(row: Any, where: str) -> Place:
+    return (where, row) if isinstance(row, dict) else (where, DataError(f"{where}: {str(row)[:40]!r}, expected an object"))
+
+
+def _read_parquet(path: Path) -> Iterator[Place]:
+    import datasets
+
+    # Streaming: `datasets` would otherwise copy the whole table into its cache first.
+    try:
+        found = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a Parquet file: {error}") from error
+    yield from _undecoded(found, path.name)
+
+
+def _by_split(found: Any, name: str) -> dict[str | None, Iterator[Place]]:
+    if isinstance(found, Mapping):
+        return {str(split): _undecoded(rows, f"{name}[{split}]") for split, rows in found.items()}
+    return {None: _undecoded(found, name)}
+
+
+def _undecoded(rows: Any, name: str) -> Iterator[Place]:
+    """Rows with pictures as bytes; class numbers become class names."""
+    import datasets
+
+    features = dict(rows.features or {})
+    for column, feature in features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+    labels = {column: feature for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)}
+    for index, row in enumerate(rows):
+        for column, feature in labels.items():
+            if row[column] is not None and row[column] >= 0:
+                row[column] = feature.int2str(row[column])
+        yield f"{name}#{index}", row
+
+
+def _open_hub(name: str) -> tuple[str, dict[str | None, Iterator[Place]]]:
+    import datasets
+
+    identifier, _, revision = name.partition("@")
+    try:
+        found = datasets.load_dataset(identifier, revision=revision or None, streaming=True)
+    except (OSError, ValueError) as error:
+        raise DataError(f"hub dataset '{identifier}' cannot be read: {error}") from error
+    return identifier.rpartition("/")[2], _by_split(found, identifier)

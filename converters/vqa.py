@@ -1,0 +1,79 @@
+"""Visual question answering: a picture, a question, a short answer."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from adapt.domain import Option, Reading, Rejected, Source, Task
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from converters.formats import table
+
+SHORT_ANSWER = "Answer the question using a single word or phrase."
+
+
+@dataclasses.dataclass(frozen=True)
+class VqaSample:
+    """One question of one picture (or several). ``meta`` is what a scorer needs besides the answer."""
+
+    id: str
+    where: str
+    split: str | None
+    pictures: tuple[str, ...]
+    question: str
+    answer: str
+    source: str
+    meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def to_record(sample: VqaSample, *, task: str, suffix: str) -> ChatRecord:
+    """Pictures, then the question as the dataset has it, then ``suffix`` on a line of its own."""
+    question = f"{IMAGE_PLACEHOLDER}\n" * len(sample.pictures) + sample.question + (f"\n{suffix}" if suffix else "")
+    meta = ({} if sample.split is None else {"split": sample.split}) | dict(sample.meta)
+    turns = (Turn("human", question), Turn("gpt", sample.answer))
+    return ChatRecord(sample.id, turns, sample.pictures, task=task, source=sample.source, meta=meta)
+
+
+def convert(sample: VqaSample, context: None, source: Source) -> list[ChatRecord]:
+    """One record a question."""
+    return [to_record(sample, task="vqa", suffix=source.options["suffix"])]
+
+
+def read(source: Source) -> Reading:
+    """A table with a picture, a question and an answer in each row."""
+    found = table.read_tables(source, picture_column=source.options["image"])
+    rows = found.rows
+    samples = (row if isinstance(row, Rejected) else _sample(row, source.options, found.name) for row in rows)
+    return Reading(found.image_root, samples, ignored=found.ignored)
+
+
+def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSample | Rejected:
+    question, answer = row.values.get(options["question"]), row.values.get(options["answer"])
+    meta: dict[str, Any] = {}
+    if isinstance(answer, list) and answer:  # several people's answers: the first is learnt, all are kept for scoring
+        meta["answers"] = [str(each) for each in answer]
+        answer = answer[0]
+    for name, value in (("question", question), ("answer", answer)):
+        if value is None or isinstance(value, dict | list) or not str(value).strip():
+            return Rejected(row.where, f"column '{options[name]}' is empty, expected the {name}", row.split)
+    if not row.pictures:
+        return Rejected(row.where, f"column '{options['image']}' is empty, expected a picture", row.split)
+    return VqaSample(row.id, row.where, row.split, row.pictures, str(question).strip(), str(answer).strip(), source, meta)
+
+
+TASK = Task(
+    name="vqa",
+    summary="questions about pictures with short answers, from a table",
+    layout="a table (csv, tsv, json, jsonl, parquet, a folder of them named by split, or hf:NAME) with columns image, question, answer",
+    unit="question",
+    read=read,
+    convert=convert,
+    options=(
+        Option("image", "the column of the picture", "image"),
+        Option("question", "the column of the question", "question"),
+        Option("answer", "the column of the answer", "answer"),
+        Option("id", "the column of the id (default: counted)"),
+        Option("split", "the column of the split", "split"),
+        Option("suffix", f"a line after each question, such as '{SHORT_ANSWER}'", ""),
+    ),
+    example="adapt convert --task vqa --input questions.csv --images photos --output vqa.jsonl",
+)

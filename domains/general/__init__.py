@@ -1,0 +1,6 @@
+"""General data: what a model should not lose while it learns a field."""
+
+from adapt.domain import Domain
+from domains.general import easyvqa
+
+DOMAIN = Domain(name="general", summary="everyday questions: what the model should keep", tasks=(easyvqa.TASK,))

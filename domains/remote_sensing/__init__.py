@@ -1,0 +1,12 @@
+"""Remote sensing: scenes and questions seen from satellites and aircraft."""
+
+from adapt.domain import Domain
+from domains.remote_sensing import rsclassify, rsvqa
+from domains.remote_sensing.recipe import RECIPE
+
+DOMAIN = Domain(
+    name="remote_sensing",
+    summary="the earth from satellites and aircraft: scenes, questions, objects",
+    tasks=(rsclassify.TASK, rsvqa.TASK),
+    recipe=RECIPE,
+)
