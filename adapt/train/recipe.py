@@ -64,6 +64,20 @@ class DataRecipe:
     prefetch: int = 4
 
 
+# A preset starts from random weights: its rate is that of training from scratch, and small pictures stay whole.
+PRESET_RECIPES: dict[str, dict[str, Any]] = {
+    "nano": {
+        "train.learning_rate": 1e-3,
+        "train.weight_decay": 0.05,
+        "train.drop_path": 0.0,
+        "train.samples_per_step": 128,
+        "train.pack_tokens": 4096,
+        "data.max_tiles": 6,
+        "data.augment": "overhead",
+    },
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """The whole recipe; ``--set train.learning_rate=2e-5`` sets ``train.learning_rate``."""

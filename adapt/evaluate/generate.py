@@ -1,0 +1,201 @@
+"""Greedy answers: one prefill for each picture, then all its questions decoded together.
+
+The prompt of a picture's questions is a message tree, as in training. Its keys and values are computed once; at each
+step every unfinished branch adds one token, which sees the prefix, its own prompt and its own answer. No key is copied.
+
+Axes: R rows (trees), L tokens of the longest tree, B branches of the widest tree, K keys so far, P answering branches.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adapt import safe
+from adapt.data.packing import EncodedTree, collate
+from adapt.data.template import encode_prompt, get_template
+from adapt.data.tiling import tile, tile_budget
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+
+if TYPE_CHECKING:
+    from adapt.model.loading import Answerer
+
+# Trees decoded together: as many as keep the padded prompts within these.
+BATCH_TOKENS = 16384
+BATCH_TILES = 64
+MAX_BRANCHES = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What to answer: a key, pictures (paths) and the turns up to the last human one."""
+
+    key: str
+    pictures: tuple[Path, ...]
+    turns: tuple[Turn, ...]
+
+    @classmethod
+    def of(cls, record: ChatRecord, root: Path) -> "Question":
+        """The last question of a record; earlier turns stay as they are."""
+        return cls(record.id, tuple(safe.inside(root, name, record.id) for name in record.images), record.turns[:-1])
+
+    @classmethod
+    def ask(cls, key: str, pictures: tuple[Path, ...], text: str) -> "Question":
+        """One question in words; pictures without a place in it stand in front."""
+        missing = len(pictures) - text.count(IMAGE_PLACEHOLDER)
+        return cls(key, pictures, (Turn("human", f"{IMAGE_PLACEHOLDER}\n" * max(0, missing) + text),))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prompts:
+    """Questions of one tree: the same pictures and the same ids up to the last picture."""
+
+    pictures: tuple[Path, ...]
+    prefix: tuple[int, ...]
+    keys: tuple[str, ...]
+    branches: tuple[tuple[int, ...], ...]
+
+
+def answer_questions(answerer: "Answerer", questions: Sequence[Question], *, max_new_tokens: int) -> Iterator[tuple[str, str]]:
+    """Yield (key, answer) of every question, greedy, picture by picture.
+
+    An answer ends at the template's end token or after ``max_new_tokens``; surrounding blanks are stripped. A Question's
+    pictures are opened here: DataError names the file that cannot be.
+    """
+    trees = _group(answerer, questions)
+    waiting: list[tuple[_Prompts, EncodedTree]] = []
+    for prompts in trees:
+        encoded = _encode(answerer, prompts)
+        batch = [*(each for _, each in waiting), encoded]
+        longest = max(each.num_tokens for each in batch)
+        if waiting and (longest * len(batch) > BATCH_TOKENS or sum(len(each.tiles) for each in batch) > BATCH_TILES):
+            yield from _decode(answerer, waiting, max_new_tokens)
+            waiting = []
+        waiting.append((prompts, encoded))
+    if waiting:
+        yield from _decode(answerer, waiting, max_new_tokens)
+
+
+def _group(answerer: "Answerer", questions: Sequence[Question]) -> list[_Prompts]:
+    template = get_template(answerer.model.config.template)
+    groups: dict[tuple[Any, ...], list[tuple[str, tuple[int, ...]]]] = {}
+    for question in questions:
+        encoded = encode_prompt(question.turns, template, answerer.tokenizer)
+        prefix, branch = tuple(encoded.input_ids[: encoded.prefix_length]), tuple(encoded.input_ids[encoded.prefix_length :])
+        own = () if question.pictures else (question.key,)
+        groups.setdefault((question.pictures, prefix, own), []).append((question.key, branch))
+    trees = []
+    for (pictures, prefix, _), members in groups.items():
+        for start in range(0, len(members), MAX_BRANCHES):
+            part = members[start : start + MAX_BRANCHES]
+            trees.append(_Prompts(pictures, prefix, tuple(key for key, _ in part), tuple(branch for _, branch in part)))
+    return trees
+
+
+def _encode(answerer: "Answerer", prompts: _Prompts) -> EncodedTree:
+    config = answerer.model.config
+    budget = tile_budget(config.max_tiles, len(prompts.pictures)) if prompts.pictures else 0
+    tiles = [tile(safe.read_picture(path), budget, config.tile_px) for path in prompts.pictures]
+    prefix = np.asarray(prompts.prefix, np.int64)
+    times = np.ones(len(prefix), np.int64)
+    times[prefix == config.image_token_id] = [len(each) * config.tokens_per_tile for each in tiles]
+    branches = tuple(np.asarray(branch, np.int64) for branch in prompts.branches)
+    return EncodedTree(
+        prefix_ids=np.repeat(prefix, times),
+        prefix_weights=np.zeros(int(times.sum())),
+        branches=branches,
+        branch_weights=tuple(np.zeros(len(branch)) for branch in branches),
+        tiles=np.concatenate(tiles) if tiles else np.zeros((0, config.tile_px, config.tile_px, 3), np.uint8),
+        keep=None,
+        sources=(0,) * len(branches),
+    )
+
+
+@torch.inference_mode()
+def _decode(answerer: "Answerer", waiting: list[tuple[_Prompts, EncodedTree]], max_new_tokens: int) -> Iterator[tuple[str, str]]:
+    """Prefill the trees, one a row, and decode all their branches to the end."""
+    from transformers import DynamicCache
+
+    model, tokenizer = answerer.model, answerer.tokenizer
+    device = next(model.parameters()).device
+    layouts = [collate([tree], model.config.image_token_id) for _, tree in waiting]
+    batch = _stack(layouts).to(device)
+    cache = DynamicCache(config=model.language.config)
+    hidden_RLD = model.hidden(batch, cache)
+    num_rows, length = batch.input_ids_RL.shape
+    widest = max(len(tree.branches) for _, tree in waiting)
+    alive_RB, last_RB, position_RB = _starts(waiting, widest)
+    flat_P = (torch.arange(num_rows)[:, None] * length + last_RB).flatten().to(device)
+    token_RB = model.logits_at(hidden_RLD, flat_P).argmax(-1).view(num_rows, widest)
+    prompt_mask_RBK = _sees_prompt(batch.tree_RL, batch.branch_RL, widest)
+    own_BB = torch.eye(widest, dtype=torch.bool, device=device).expand(num_rows, widest, widest)
+    end = tokenizer.convert_tokens_to_ids(get_template(model.config.template).end)
+    alive_RB, position_RB = alive_RB.to(device), position_RB.to(device)
+    produced: list[Tensor] = []
+    mask_RBK = prompt_mask_RBK
+    for _ in range(max_new_tokens):
+        token_RB = token_RB.masked_fill(~alive_RB, end)
+        produced.append(token_RB)
+        alive_RB = alive_RB & (token_RB != end)
+        if not alive_RB.any() or len(produced) == max_new_tokens:
+            break
+        mask_RBK = torch.cat([mask_RBK, own_BB], dim=2)
+        output = model.language.model(
+            input_ids=token_RB,
+            position_ids=position_RB,
+            attention_mask=mask_RBK[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        token_RB = model.language.lm_head(output.last_hidden_state).argmax(-1)
+        position_RB = position_RB + 1
+    answers_RBT = torch.stack(produced, dim=2).cpu()
+    for row, (prompts, _) in enumerate(waiting):
+        for branch, key in enumerate(prompts.keys):
+            ids = answers_RBT[row, branch].tolist()
+            ids = ids[: ids.index(end)] if end in ids else ids
+            yield key, tokenizer.decode(ids, skip_special_tokens=False).strip()
+
+
+def _stack(layouts: list[Any]) -> Any:
+    """Packs of one row each as one pack with a row for each, padded on the right."""
+    length = max(each.input_ids_RL.shape[1] for each in layouts)
+
+    def pad(name: str, fill: int) -> Tensor:
+        rows = [getattr(each, name)[0] for each in layouts]
+        return torch.stack([torch.nn.functional.pad(row, (0, length - len(row)), value=fill) for row in rows])
+
+    first = layouts[0]
+    return dataclasses.replace(
+        first,
+        tiles_NCHW=torch.cat([each.tiles_NCHW for each in layouts]),
+        input_ids_RL=pad("input_ids_RL", 0),
+        position_ids_RL=pad("position_ids_RL", 0),
+        tree_RL=pad("tree_RL", -1),
+        branch_RL=pad("branch_RL", -1),
+        feature_positions_K=torch.cat([each.feature_positions_K + row * length for row, each in enumerate(layouts)]),
+    )
+
+
+def _starts(waiting: list[tuple[_Prompts, EncodedTree]], widest: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(bool[R, B] branches that exist, int64[R, B] place of each prompt's last token, int64[R, B] position of the next token)."""
+    shape = (len(waiting), widest)
+    alive, last, position = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    for row, (_, tree) in enumerate(waiting):
+        end = len(tree.prefix_ids)
+        for branch, ids in enumerate(tree.branches):
+            end += len(ids)
+            alive[row, branch], last[row, branch] = True, end - 1
+            position[row, branch] = len(tree.prefix_ids) + len(ids)
+    return alive, last, position
+
+
+def _sees_prompt(tree_RL: Tensor, branch_RL: Tensor, widest: int) -> Tensor:
+    """bool[R, B, L]: the prompt keys that the answer of branch B sees: the prefix and its own prompt."""
+    branch_B = torch.arange(widest, device=tree_RL.device)
+    own = (branch_RL[:, None, :] == -1) | (branch_RL[:, None, :] == branch_B[None, :, None])
+    return own & (tree_RL[:, None, :] >= 0)

@@ -1,0 +1,111 @@
+"""From what a user calls a model (a preset, a folder, a finished run, a hub id) to the model itself."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapt import safe
+from adapt.errors import DataError, UsageError, unknown
+from adapt.model.config import PRESETS, ModelConfig
+from adapt.model.internvl import InternVL
+from adapt.model.layouts import load_config, load_state, load_tokenizer
+
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Where a model is. ``folder`` None is a preset with random weights; ``provenance`` is what a run records."""
+
+    config: ModelConfig
+    folder: Path | None
+    provenance: dict[str, Any]
+
+
+def find_model(name: str | Path) -> Found:
+    """Find a model by preset name, folder, run folder or hub id. Raises UsageError where there is none, DataError where it is unfit."""
+    text = str(name)
+    if text in PRESETS:
+        return Found(PRESETS[text], None, {"preset": text})
+    folder = Path(name)
+    if folder.is_dir():
+        return _in_folder(folder, {"folder": text})
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not folder.suffix == ".json":
+        return _on_hub(text)
+    raise unknown("model", text, PRESETS) if "/" not in text else UsageError(f"model '{text}': no such folder")
+
+
+def _in_folder(folder: Path, provenance: dict[str, Any]) -> Found:
+    if (folder / "model" / "config.json").is_file():
+        folder = folder / "model"
+    elif (folder / "checkpoints").is_dir():
+        raise UsageError(f"{folder}: an unfinished run; finish it with 'adapt finetune ... --output {folder} --resume'")
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder}: neither a model nor a finished run (no config.json); presets are {', '.join(PRESETS)}")
+    digest = safe.file_sha256(folder / "config.json")
+    weights = folder / "model.safetensors"
+    if weights.is_file():
+        provenance = provenance | {"weights_sha256": safe.file_sha256(weights)}
+    return Found(load_config(folder), folder, provenance | {"config_sha256": digest})
+
+
+def _on_hub(text: str) -> Found:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = text.partition("@")
+    try:
+        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"model '{text}': no such folder, and the hub did not give it: {reason}") from error
+    return _in_folder(folder, {"hub": repository, "commit": folder.name})
+
+
+def load_internvl(found: Found) -> InternVL:
+    """The model in float32, its weights from the folder. Raises DataError where they do not fit."""
+    if found.folder is None:
+        return InternVL(found.config)
+    model = InternVL(found.config)
+    model.load_state_dict(load_state(found.folder))  # copies into float32, tensor by tensor
+    return model
+
+
+def load(name: str | Path, *, device: str | None = None) -> "Answerer":
+    """A model that answers: ``adapt.load("runs/d1").answer("road.jpg", "How many cars are there?")``.
+
+    ``name`` is anything ``--model`` takes except a preset, which has learnt nothing. Raises UsageError or DataError.
+    """
+    found = find_model(name)
+    if found.folder is None:
+        raise UsageError(f"model '{name}' is a preset with random weights; train it first with 'adapt finetune --model {name} ...'")
+    tokenizer = load_tokenizer(found.folder)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Answerer(load_internvl(found).to(place).eval(), tokenizer, found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answerer:
+    """A model with its tokenizer."""
+
+    model: InternVL
+    tokenizer: Any
+    found: Found
+
+    def answer(self, images: str | Path | Sequence[str | Path], question: str, *, max_new_tokens: int = 128) -> str:
+        """Greedy answer to one question about pictures (paths), in the order of its ``<image>`` places or in front of it."""
+        from adapt.evaluate.generate import Question, answer_questions
+
+        paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
+        question = Question.ask("question", tuple(paths), question)
+        return dict(answer_questions(self, [question], max_new_tokens=max_new_tokens))["question"]
+
+    def answer_records(self, records: Sequence[Any], *, images: str | Path = ".", max_new_tokens: int = 128) -> dict[str, str]:
+        """Greedy answers to the last question of each record, by record id; ``images`` is the picture root."""
+        from adapt.evaluate.generate import Question, answer_questions
+
+        questions = [Question.of(record, Path(images)) for record in records]
+        return dict(answer_questions(self, questions, max_new_tokens=max_new_tokens))

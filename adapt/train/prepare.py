@@ -1,0 +1,292 @@
+"""From what the user asks to a run ready to start: model, tokenizer, index, streams, plan. Nothing is trained here."""
+
+import dataclasses
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adapt import __version__, atomic, progress, randomness, safe
+from adapt.data.index import Index, build_index
+from adapt.data.loader import PackReader, TileRule, row_sizes
+from adapt.data.packing import RowSizes, pack_step
+from adapt.data.plan import Plan, Stream, Tree, hold_out, plan_run, stream_of, validation_steps
+from adapt.data.template import get_template
+from adapt.data.tokenizer import train_tokenizer
+from adapt.errors import DataError, UsageError
+from adapt.model.config import ModelConfig, for_tokenizer
+from adapt.model.layouts import load_tokenizer
+from adapt.model.loading import Found, find_model
+from adapt.records import iterate_records
+from adapt.train.recipe import Recipe, recipe_settings
+
+RECORDED_PACKAGES = ("torch", "transformers", "timm", "tokenizers", "datasets", "albumentations", "numpy", "pillow")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a run is asked to be."""
+
+    model: str
+    data: tuple[Path, ...]
+    general: tuple[Path, ...]
+    images: Path | None
+    domain: str | None
+    recipe: Recipe
+    accept_test: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A run that could start now."""
+
+    request: Request
+    found: Found
+    config: ModelConfig
+    tokenizer: Any
+    index: Index
+    sizes: RowSizes
+    plan: Plan
+    domain: Stream
+    general: Stream | None
+    held_out: dict[str, tuple[tuple[Tree, ...], ...]]
+    notes: tuple[str, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources, in a fixed order."""
+        return tuple(sorted(set(self.index.table["source"][:])))
+
+
+def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
+    """Find the model, index the data and plan the steps. ``tokenizer_folder`` holds the tokenizer of a run to resume.
+
+    Raises UsageError and DataError for all that a person or a file can get wrong.
+    """
+    recipe = request.recipe
+    found = find_model(request.model)
+    files = (*request.data, *request.general)
+    if len({file.resolve() for file in files}) != len(files):
+        raise UsageError("one file is given twice among --data and --general")
+    tokenizer = _tokenizer(found, files, tokenizer_folder)
+    config = dataclasses.replace(for_tokenizer(found.config, tokenizer), max_tiles=recipe.data.max_tiles)
+    index = build_index(files, tokenizer, get_template(config.template), request.images)
+    rule = TileRule(config.tile_px, config.tokens_per_tile, recipe.data.max_tiles)
+    sizes = row_sizes(index, rule)
+    numbers = np.asarray(index.table["file"][:])
+    notes: list[str] = []
+    held_out: dict[str, tuple[tuple[Tree, ...], ...]] = {}
+    streams: dict[str, Stream | None] = {"domain": None, "general": None}
+    for name, mine in (("domain", numbers < len(request.data)), ("general", numbers >= len(request.data))):
+        if not mine.any():
+            continue
+        rows = _usable(index, np.flatnonzero(mine), sizes, request, name, notes)
+        train, held, how = hold_out(
+            index, rows, share=recipe.data.validation_share, most=recipe.data.validation_rows, seed=recipe.train.seed, name=name
+        )
+        if not len(train):
+            raise UsageError(f"the {name} data has no training rows (its splits: {_splits(index, rows)})")
+        streams[name] = stream_of(name, index, train)
+        if len(held):
+            steps = validation_steps(stream_of(f"{name}-held-out", index, held), recipe.train.samples_per_step, recipe.max_branches)
+            held_out[name] = steps
+        notes.append(f"{name}: {len(train):,} training rows; held out: {how}")
+    domain, general = streams["domain"], streams["general"]
+    assert domain is not None, "--data is required"
+    if general is None:
+        notes.append("general ratio 0: no --general data, so forgetting is neither prevented nor measured")
+    plan = plan_run(
+        domain,
+        general,
+        ratio=recipe.data.general_ratio,
+        seed=recipe.train.seed,
+        samples_per_step=recipe.train.samples_per_step,
+        max_branches=recipe.max_branches,
+        epochs=recipe.train.epochs,
+        max_steps=recipe.train.max_steps,
+    )
+    return Prepared(request, found, config, tokenizer, index, sizes, plan, domain, general, held_out, tuple(notes))
+
+
+def _tokenizer(found: Found, files: Sequence[Path], stored: Path | None) -> Any:
+    if stored is not None:
+        return load_tokenizer(stored)
+    if found.folder is not None:
+        return load_tokenizer(found.folder)
+    progress.say(f"training a tokenizer for the preset '{found.config.preset}' on the run's own text")
+    texts = (turn.value for file in files for _, record in iterate_records(file) for turn in record.turns)
+    return train_tokenizer(texts, min(found.config.language["vocab_size"], 32768))
+
+
+def _splits(index: Index, rows: np.ndarray) -> str:
+    names, counts = np.unique(np.asarray(index.table["split"][:])[rows], return_counts=True)
+    return ", ".join(f"{name or '(none)'} {count:,}" for name, count in zip(names, counts, strict=True))
+
+
+def _usable(index: Index, rows: np.ndarray, sizes: RowSizes, request: Request, name: str, notes: list[str]) -> np.ndarray:
+    """The rows that may be trained on or held out: test splits set aside, over-long rows stopped at or dropped."""
+    splits = np.asarray(index.table["split"][:])[rows]
+    test = np.char.startswith(splits.astype(str), "test")
+    if test.any() and not request.accept_test:
+        if test.all():
+            raise UsageError(
+                f"all {len(rows):,} rows of the {name} data are of a test split; training on it needs --accept-test, "
+                "and its scores then mean nothing"
+            )
+        notes.append(f"{name}: {int(test.sum()):,} rows of test splits set aside")
+        rows, splits = rows[~test], splits[~test]
+    elif test.any():
+        notes.append(f"{name}: {int(test.sum()):,} rows of test splits are trained on, as --accept-test allows")
+    odd = ~np.isin(splits, ("", "train", "val")) & ~np.char.startswith(splits.astype(str), "test")
+    if odd.any():
+        found = ", ".join(sorted(set(splits[odd].tolist())))
+        notes.append(f"{name}: {int(odd.sum()):,} rows of other splits ({found}) are not used; train, val or none are")
+        rows = rows[~odd]
+    tokens = sizes.prefix_tokens[rows] + sizes.branch_tokens[rows]
+    limits = request.recipe
+    most = min(limits.data.max_tokens, limits.train.pack_tokens)
+    long = (tokens > most) | (sizes.tiles[rows] > limits.train.pack_tiles)
+    if long.any() and limits.data.overlong == "stop":
+        row = rows[long][0]
+        raise DataError(
+            f"{index.where(row)}: {int(tokens[long][0]):,} tokens and {int(sizes.tiles[row])} tiles, more than {most:,} tokens or "
+            f"{limits.train.pack_tiles} tiles ({int(long.sum()):,} such rows); raise data.max_tokens and train.pack_tokens, lower "
+            "data.max_tiles, or drop them with --set data.overlong=drop"
+        )
+    if long.any():
+        places = ", ".join(index.where(row) for row in rows[long][:5])
+        notes.append(f"{name}: {int(long.sum()):,} over-long rows dropped: {places}{' ...' if long.sum() > 5 else ''}")
+    return rows[~long]
+
+
+def reader_of(prepared: Prepared) -> PackReader:
+    """The reader of the prepared run's packs."""
+    recipe = prepared.request.recipe
+    return PackReader(
+        index=prepared.index,
+        rule=TileRule(prepared.config.tile_px, prepared.config.tokens_per_tile, recipe.data.max_tiles),
+        image_token_id=prepared.config.image_token_id,
+        reduction=recipe.train.loss_reduction,
+        seed=recipe.train.seed,
+        augment=recipe.data.augment,
+        drop_path=recipe.train.drop_path,
+        residual_branches=2 * prepared.config.vision.num_layers,
+        source_numbers={name: number for number, name in enumerate(prepared.sources)},
+    )
+
+
+def initial_seed(recipe: Recipe) -> int:
+    """The seed of random weights."""
+    return randomness.key(recipe.train.seed, "weights") % 2**63
+
+
+def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
+    """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps."""
+    recipe, plan, sizes = prepared.request.recipe, prepared.plan, prepared.sizes
+    tokens = tiles = places = packs = 0
+    largest = [0, 0]
+    for step in plan.steps:
+        for pack in pack_step(step, sizes, pack_tokens=recipe.train.pack_tokens, pack_tiles=recipe.train.pack_tiles):
+            lengths = [sizes.tokens(piece.tree.rows) for piece in pack]
+            rows = _count_rows(lengths)
+            pack_tiles = sum(int(sizes.tiles[piece.tree.rows[0]]) for piece in pack)
+            tokens, tiles, places, packs = tokens + sum(lengths), tiles + pack_tiles, places + rows * max(lengths), packs + 1
+            largest = [max(largest[0], rows * max(lengths)), max(largest[1], pack_tiles)]
+    samples = sum(plan.samples)
+    supervised = sum(int(sizes.supervised[row]) for step in plan.steps for tree in step for row in tree.rows)
+    alone = sum(int(sizes.tiles[row]) for step in plan.steps for tree in step for row in tree.rows)
+    return {
+        "steps": len(plan),
+        "samples": {"domain": plan.samples[0], "general": plan.samples[1]},
+        "epochs": {"domain": round(plan.epochs[0], 4), "general": round(plan.epochs[1], 4)},
+        "realised_general_ratio": round(plan.samples[1] / plan.samples[0], 4),
+        "trees": sum(map(len, plan.steps)),
+        "samples_per_tree": round(samples / max(1, sum(map(len, plan.steps))), 2),
+        "tokens": tokens,
+        "supervised_tokens": supervised,
+        "tiles": tiles,
+        "tiles_without_sharing": alone,
+        "packs": packs,
+        "padding": round(1 - tokens / places, 4),
+        "largest_pack": {"places": largest[0], "tiles": largest[1]},
+        "parameters": num_parameters,
+        "memory_bytes_weights_and_optimizer": 16 * num_parameters,
+        "disk_bytes": 12 * num_parameters * (recipe.train.keep + 1) + 8 * num_parameters,
+        "teraflops": round(_flops(prepared, tokens, tiles) / 1e12, 1),
+        "digest": plan.digest,
+        "data_fingerprint": prepared.index.fingerprint,
+        "notes": list(prepared.notes),
+    }
+
+
+def _count_rows(lengths: Sequence[int]) -> int:
+    free: list[int] = []
+    longest = max(lengths)
+    for length in sorted(lengths, reverse=True):
+        row = next((i for i, room in enumerate(free) if room >= length), None)
+        if row is None:
+            free.append(longest - length)
+        else:
+            free[row] -= length
+    return len(free)
+
+
+def _flops(prepared: Prepared, tokens: int, tiles: int) -> float:
+    """Forward and backward: 6 per weight and token, attention products left out (small at these lengths)."""
+    vision, language = prepared.config.vision, prepared.config.language
+    per_tile = vision.num_layers * (4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.mlp_size) * (vision.grid_size**2 + 1)
+    width, layers = language["hidden_size"], language["num_hidden_layers"]
+    heads = language["num_key_value_heads"] / language["num_attention_heads"]
+    per_token = layers * (width**2 * (2 + 2 * heads) + 3 * width * language["intermediate_size"])
+    return 6.0 * (tiles * per_tile + tokens * per_token)
+
+
+def description(prepared: Prepared, device: torch.device) -> dict[str, Any]:
+    """What config.json keeps: all that decides the run's numbers."""
+    request = prepared.request
+    return {
+        "adapt_version": __version__,
+        "arguments": {
+            "model": request.model,
+            "data": [str(path) for path in request.data],
+            "general": [str(path) for path in request.general],
+            "images": None if request.images is None else str(request.images),
+            "domain": request.domain,
+            "accept_test": request.accept_test,
+        },
+        "recipe": recipe_settings(request.recipe),
+        "model": prepared.found.provenance,
+        "data_fingerprint": prepared.index.fingerprint,
+        "files": {str(path): safe.file_sha256(path) for path in prepared.index.files},
+        "plan_digest": prepared.plan.digest,
+        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in RECORDED_PACKAGES},
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout this package runs from, or None where it is not one."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    answer = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
+
+
+def write_start(folder: Path, prepared: Prepared, plan_summary: Mapping[str, Any], device: torch.device) -> None:
+    """Write config.json, plan.json and the tokenizer of a run that starts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic.staged_folder(folder / "tokenizer") as staged:
+        prepared.tokenizer.save_pretrained(staged)
+    atomic.write_text(folder / "plan.json", json.dumps(dict(plan_summary), indent=1))
+    # config.json last: a folder that has one has all that a resume needs
+    atomic.write_text(folder / "config.json", json.dumps(description(prepared, device), indent=1))

@@ -1,0 +1,202 @@
+"""A prepared run carried out: started or resumed, trained, saved as a model that transformers loads."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapt import progress, safe
+from adapt.errors import DataError
+from adapt.model.config import ModelConfig
+from adapt.model.internvl import InternVL
+from adapt.model.layouts import from_disk, save_model, to_disk
+from adapt.model.loading import load_internvl
+from adapt.train import checkpoint
+from adapt.train.log import RunLog, read_log
+from adapt.train.loop import Run, train
+from adapt.train.optim import make_optimizer, moments, restore_moments
+from adapt.train.prepare import Prepared, description, initial_seed, reader_of, write_start
+from adapt.train.recipe import TrainRecipe
+
+PARTS_OF_STAGE = {"all": ("vision", "connector", "language"), "align": ("connector",)}
+# Settings that change a run's cost, not its numbers: a resume may change them.
+FREE_SETTINGS = frozenset(
+    {
+        "train.pack_tokens", "train.pack_tiles", "train.checkpoint_activations", "train.save_every", "train.keep",
+        "train.tensorboard", "data.workers", "data.prefetch",
+    }
+)  # fmt: skip
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Weights of the model, without making them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in InternVL(config).parameters())
+
+
+def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.device) -> None:
+    """Say what will happen, in a few lines on stderr."""
+    samples, pack = summary["samples"], summary["largest_pack"]
+    lines = [
+        *prepared.notes,
+        f"{summary['steps']:,} steps of about {prepared.request.recipe.train.samples_per_step} samples on {device}: "
+        f"{samples['domain']:,} domain and {samples['general']:,} general samples "
+        f"({summary['epochs']['domain']:.2f} and {summary['epochs']['general']:.2f} epochs; "
+        f"realised ratio {summary['realised_general_ratio']:.3f})",
+        f"{summary['trees']:,} trees, {summary['samples_per_tree']} questions each; {summary['tokens']:,} tokens; "
+        f"{summary['tiles']:,} tiles encoded ({summary['tiles_without_sharing']:,} without sharing); "
+        f"{summary['packs']:,} packs, {summary['padding']:.1%} padding, the largest {pack['places']:,} tokens and {pack['tiles']} tiles",
+        f"{summary['parameters'] / 1e6:,.1f} M parameters: {summary['memory_bytes_weights_and_optimizer'] / 2**30:.2f} GiB of weights, "
+        f"gradients and moments, activations on top; up to {summary['disk_bytes'] / 2**30:.2f} GiB of disk; "
+        f"{summary['teraflops']:,} TFLOP",
+    ]
+    for line in lines:
+        progress.say(line)
+
+
+def precision_of(recipe: TrainRecipe, device: torch.device) -> torch.dtype | None:
+    """The autocast type, None for float32. ``auto`` is said aloud where it degrades."""
+    if recipe.precision != "auto":
+        return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[recipe.precision]
+    if device.type == "cpu":
+        return None
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    progress.say("this GPU has no native bfloat16: computing in float16 with loss scaling")
+    return torch.float16
+
+
+def run_plan(
+    prepared: Prepared, folder: Path, device: torch.device, summary: Mapping[str, Any], *, resume: bool, accept_new_data: bool
+) -> dict[str, Any]:
+    """Train from the newest valid checkpoint, or from the start, to the plan's end."""
+    recipe = prepared.request.recipe
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True)
+    found = checkpoint.newest_valid(folder / "checkpoints") if resume else None
+    if resume:
+        progress.say(f"resuming from {found}" if found else f"{folder}: no valid checkpoint; starting from step 0")
+    if found:
+        _check_same_run(prepared, folder, accept_new_data, device)
+    else:
+        checkpoint.require_space(folder, summary["disk_bytes"])
+        write_start(folder, prepared, summary, device)
+    model = _model(prepared).to(device)
+    optimizer = make_optimizer(model, recipe.train)
+    precision = precision_of(recipe.train, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
+    step, best = 0, float("inf")
+    if found:
+        step, best = _restore(found, model, optimizer, scaler)
+    log = RunLog(folder, resume_step=step, tensorboard=recipe.train.tensorboard)
+    keeper = _Keeper(prepared, folder, model, optimizer, scaler, best)
+    run = Run(
+        model=model, optimizer=optimizer, recipe=recipe, plan=prepared.plan, reader=reader_of(prepared), sizes=prepared.sizes,
+        sources=prepared.sources, held_out=prepared.held_out, log=log, device=device, autocast=precision, scaler=scaler,
+        save=keeper.save, save_best=keeper.save_best, step=step,
+    )  # fmt: skip
+    try:
+        train(run)
+    finally:
+        log.close()
+    keeper.write_model(folder / "model", run.step)
+    progress.say(f"the tuned model is {folder / 'model'}; transformers loads it as it is")
+    rows = read_log(folder)
+    losses = [row["loss"] for row in rows if "loss" in row]
+    validation = [row for row in rows if row.get("event") == "validation"]
+    return dict(summary) | {"output": str(folder), "loss": losses[-1], "validation": validation[-1] if validation else None}
+
+
+def _model(prepared: Prepared) -> InternVL:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(initial_seed(prepared.request.recipe))
+        model = load_internvl(prepared.found)
+    model.config = prepared.config
+    recipe = prepared.request.recipe.train
+    trained = PARTS_OF_STAGE[recipe.stage]
+    for name in PARTS_OF_STAGE["all"]:
+        getattr(model, name).requires_grad_(name in trained)
+    if recipe.checkpoint_activations:
+        model.vision.checkpointing = True
+        model.language.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
+
+
+def _restore(found: Path, model: InternVL, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler) -> tuple[int, float]:
+    weights, stored, state = checkpoint.load_checkpoint(found)
+    model.load_state_dict(from_disk(weights))
+    restore_moments(model, optimizer, {moment: from_disk(tensors) for moment, tensors in stored.items()}, state["step"])
+    if scaler.is_enabled() and state["scaler"]:
+        scaler.load_state_dict(state["scaler"])
+    return state["step"], float("inf") if state["best_loss"] is None else state["best_loss"]
+
+
+def _check_same_run(prepared: Prepared, folder: Path, accept_new_data: bool, device: torch.device) -> None:
+    """Refuse to go on with other data or another recipe; say what else differs. Raises DataError."""
+    stored, now = safe.read_json(folder / "config.json"), description(prepared, device)
+    if stored["data_fingerprint"] != now["data_fingerprint"]:
+        message = (
+            f"{folder}: the data changed since the checkpoint (fingerprint {stored['data_fingerprint'][:12]} then, "
+            f"{now['data_fingerprint'][:12]} now)"
+        )
+        if not accept_new_data:
+            raise DataError(f"{message}; restore it, or go on with it by --accept-new-data")
+        progress.say(f"warning: {message}; accepted")
+        with open(folder / "log.jsonl", "ab") as handle:
+            row = {"event": "new data accepted", "step": 0, "was": stored["data_fingerprint"], "is": now["data_fingerprint"]}
+            handle.write(json.dumps(row).encode() + b"\n")
+    different = sorted(
+        name for name, value in now["recipe"].items() if value != stored["recipe"].get(name) and name not in FREE_SETTINGS
+    )
+    if different:
+        shown = ", ".join(f"{name} was {stored['recipe'].get(name)}, is {now['recipe'][name]}" for name in different)
+        raise DataError(f"{folder}: the recipe changed since the checkpoint: {shown}; give the old values or start a new run")
+    for name in ("threads", "device", "packages", "python"):
+        if stored[name] != now[name]:
+            progress.say(f"note: {name} was {stored[name]}, is {now[name]}: the resumed run is close, not bit for bit")
+
+
+class _Keeper:
+    """Saves checkpoints, the best model and the last one; remembers the best loss."""
+
+    def __init__(
+        self, prepared: Prepared, folder: Path, model: InternVL, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, best: float
+    ) -> None:
+        self._prepared, self._folder, self._model = prepared, folder, model
+        self._optimizer, self._scaler, self._best = optimizer, scaler, best
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint of ``step``."""
+        state = {
+            "step": step,
+            "plan_digest": self._prepared.plan.digest,
+            "data_fingerprint": self._prepared.index.fingerprint,
+            "best_loss": self._best if self._best < float("inf") else None,
+            "scaler": self._scaler.state_dict(),
+        }
+        stored = {moment: to_disk(tensors) for moment, tensors in moments(self._model, self._optimizer).items()}
+        keep = self._prepared.request.recipe.train.keep
+        checkpoint.save_checkpoint(self._folder / "checkpoints", step, to_disk(self._model.state_dict()), stored, state, keep)
+
+    def save_best(self, step: int, loss: float) -> None:
+        """Write RUN/best when ``loss`` is the lowest so far."""
+        if loss < self._best:
+            self._best = loss
+            self.write_model(self._folder / "best", step)
+
+    def write_model(self, folder: Path, step: int) -> None:
+        """Write a folder that transformers loads."""
+        prepared = self._prepared
+        cuda = next(self._model.parameters()).is_cuda
+        provenance = {
+            "base": prepared.found.provenance,
+            "step": step,
+            "domain": prepared.request.domain,
+            "data": [path.name for path in prepared.request.data],
+            "general": [path.name for path in prepared.request.general],
+            "data_fingerprint": prepared.index.fingerprint,
+        }
+        dtype = torch.bfloat16 if cuda else torch.float32
+        save_model(folder, prepared.config, self._model.state_dict(), prepared.tokenizer, dtype=dtype, provenance=provenance)

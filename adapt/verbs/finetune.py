@@ -1,0 +1,130 @@
+"""``adapt finetune``: tune every weight of a model on domain data, mixed with general data so that it forgets less."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapt import progress, safe
+from adapt.domain import find_domain
+from adapt.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from adapt.train.prepare import Prepared, Request
+
+
+def finetune(
+    *,
+    model: str | Path | None = None,
+    data: Sequence[str | Path] = (),
+    output: str | Path,
+    domain: str | None = None,
+    general: Sequence[str | Path] = (),
+    general_ratio: float | None = None,
+    images: str | Path | None = None,
+    resume: bool = False,
+    dry_run: bool = False,
+    config: str | Path | None = None,
+    accept_test: bool = False,
+    accept_new_data: bool = False,
+    set: Sequence[str] = (),  # noqa: A002 (the command line's own word)
+) -> dict[str, Any]:
+    """Tune ``model`` on ``data`` and leave a run in ``output``; returns the plan's summary with the run's losses.
+
+    ``general_ratio`` is general samples per domain sample. ``config`` is a run's config.json: it starts the same run again,
+    other arguments over it. Raises UsageError, DataError, or adapt.train.loop.Stopped after a clean stop on a signal.
+    """
+    folder = Path(output)
+    stored = _stored_config(folder, config, resume)
+    request = _request(stored, model, data, general, general_ratio, images, domain, accept_test, set)
+    _check_folder(folder, resume=resume, dry_run=dry_run)
+    if resume and (folder / "model" / "config.json").is_file():
+        progress.say(f"{folder}: the run is finished; nothing to resume")
+        return {"output": str(folder), "finished": True} | safe.read_json(folder / "plan.json")
+    from adapt.train.run import run_plan, show_plan
+
+    prepared, device, summary = _prepare(request, folder, resume, dry_run)
+    show_plan(prepared, summary, device)
+    if dry_run:
+        return summary
+    return run_plan(prepared, folder, device, summary, resume=resume, accept_new_data=accept_new_data)
+
+
+def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool) -> "tuple[Prepared, torch.device, dict[str, Any]]":
+    import torch
+
+    from adapt.train.prepare import prepare, summary
+    from adapt.train.run import count_parameters
+
+    tokenizer = folder / "tokenizer" if resume and not dry_run and (folder / "config.json").is_file() else None
+    prepared = prepare(request, tokenizer)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return prepared, device, summary(prepared, count_parameters(prepared.config))
+
+
+def _stored_config(folder: Path, config: str | Path | None, resume: bool) -> dict[str, Any]:
+    place = Path(config) if config is not None else folder / "config.json"
+    if config is None and not (resume and place.is_file()):
+        return {}
+    stored = safe.read_json(place)
+    if not isinstance(stored, dict) or "arguments" not in stored or "recipe" not in stored:
+        raise DataError(f"{place}: not the config.json of a run (it has no 'arguments' and 'recipe')")
+    return stored
+
+
+def _request(
+    stored: dict[str, Any],
+    model: str | Path | None,
+    data: Sequence[str | Path],
+    general: Sequence[str | Path],
+    general_ratio: float | None,
+    images: str | Path | None,
+    domain: str | None,
+    accept_test: bool,
+    settings: Sequence[str],
+) -> "Request":
+    from adapt.model.loading import find_model
+    from adapt.train.prepare import Request
+    from adapt.train.recipe import PRESET_RECIPES, make_recipe, parse_settings
+
+    before = stored.get("arguments", {})
+    chosen = parse_settings(settings)
+    if general_ratio is not None:
+        if not 0 <= general_ratio < float("inf"):
+            raise UsageError(f"--general-ratio {general_ratio}: expected 0 or more general samples per domain sample")
+        chosen["data.general_ratio"] = general_ratio
+    name = str(model) if model is not None else before.get("model")
+    files = tuple(Path(path) for path in (data or before.get("data", ())))
+    mixed = tuple(Path(path) for path in (general or before.get("general", ())))
+    field = domain if domain is not None else before.get("domain")
+    if name is None or not files:
+        missing = [flag for flag, given in (("--model", name), ("--data", files)) if not given]
+        raise UsageError(f"missing {' and '.join(missing)}")
+    if chosen.get("data.general_ratio") and not mixed:
+        raise UsageError(
+            f"--general-ratio {chosen['data.general_ratio']} without --general: name the general data, or leave the ratio out"
+        )
+    layers: list[dict[str, Any]] = []
+    if stored:
+        layers.append(stored["recipe"])
+    else:
+        layers.append(dict(find_domain(field).recipe) if field else {})
+        layers.append(PRESET_RECIPES.get(find_model(name).config.preset or "", {}))
+    root = images if images is not None else before.get("images")
+    return Request(
+        model=name,
+        data=files,
+        general=mixed,
+        images=None if root is None else Path(root),
+        domain=field,
+        recipe=make_recipe(*layers, chosen),
+        accept_test=accept_test or before.get("accept_test", False),
+    )
+
+
+def _check_folder(folder: Path, *, resume: bool, dry_run: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: a file; --output takes a folder")
+    if not resume and not dry_run and folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(f"{folder}: not empty; add --resume to go on with its run, or choose another --output")
