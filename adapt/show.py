@@ -19,7 +19,7 @@ def show_json(value: Any) -> None:
 
 def show_lines(*lines: str) -> None:
     """Plain lines."""
-    if is_first_rank():
+    if lines and is_first_rank():
         print("\n".join(lines))
 
 

@@ -1,0 +1,71 @@
+"""Boxes in the text of rows, and those a scorer reads from ``meta.boxes_px``."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from adapt import boxes
+from adapt.boxes import FULL_SCALE, FoundBoxes, describe_scale, find_boxes, is_unit, scales_in_use
+from adapt.check.faults import Fault
+from adapt.check.pictures import Picture
+from adapt.check.rows import Row
+
+
+def _row_boxes(row: Row) -> list[FoundBoxes]:
+    return [found for turn in row.record.turns for found in find_boxes(turn.value)]
+
+
+def box_faults(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:
+    """Boxes of 0..1000 that are outside, turned round or without area; ``meta.boxes_px`` outside the picture."""
+    faults: list[Fault] = []
+    for row in rows:
+        for found in _row_boxes(row):
+            faults += [Fault(row.where, "box", message) for message in _text_faults(found)]
+        faults += [Fault(row.where, "box", message) for message in _pixel_faults(row, pictures)]
+    return faults
+
+
+def _text_faults(found: FoundBoxes) -> Iterator[str]:
+    for texts, (x1, y1, x2, y2) in zip(found.texts, found.boxes, strict=True):
+        if not found.tagged or is_unit(texts) or max(x1, y1, x2, y2) > FULL_SCALE:
+            continue  # numbers of another scale are faults of scale
+        shown = f"[{', '.join(texts)}]"
+        if min(x1, y1, x2, y2) < 0:
+            yield f"box {shown}: below 0, expected 0-1000"
+        elif x2 < x1 or y2 < y1:
+            yield f"box {shown}: the second corner lies before the first; expected x1, y1, x2, y2"
+        elif x2 == x1 or y2 == y1:
+            yield f"box {shown}: without area"
+
+
+def _pixel_faults(row: Row, pictures: Mapping[tuple[Path, str], Picture]) -> Iterator[str]:
+    stated = row.record.meta.get("boxes_px")
+    if stated is None:
+        return
+    if not isinstance(stated, list) or not all(_is_box(box) for box in stated):
+        yield "meta.boxes_px: expected a list of [x1, y1, x2, y2] in pixels"
+        return
+    sizes = [pictures[row.root, name].size for name in row.record.images]
+    if len(sizes) != 1 or sizes[0] == (0, 0):
+        return
+    width, height = sizes[0]
+    for x1, y1, x2, y2 in stated:
+        if not (x1 < x2 and y1 < y2):
+            yield f"meta.boxes_px {[x1, y1, x2, y2]}: turned round or without area"
+        elif x1 < -1 or y1 < -1 or x2 > width + 1 or y2 > height + 1:
+            yield f"meta.boxes_px {[x1, y1, x2, y2]}: outside its picture of {width}x{height} px"
+
+
+def _is_box(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(isinstance(each, int | float) for each in value)
+
+
+def scale_faults(rows: Sequence[Row]) -> list[Fault]:
+    """Boxes in another scale than 0-1000, one fault for each scale, with the rows named."""
+    uses = scales_in_use((row.where, row.source, _row_boxes(row)) for row in rows)
+    mixed = "; mixed with 0-1000 in these files" if len(uses) > 1 else ""
+    advice = "a model that reads 0-1000 learns wrong places; convert the rows again"
+    return [
+        Fault(use.places[0], "scale", f"{describe_scale(use)}, expected 0-1000{mixed}; {advice}")
+        for use in uses
+        if use.scale != boxes.THOUSAND
+    ]

@@ -1,0 +1,34 @@
+"""The findings of a check on stdout: faults by kind, each with its place, then what the rows are and cost."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from adapt.check.faults import KINDS
+from adapt.show import show_json, show_lines, show_table, show_values
+
+SHOWN_FAULTS = 20
+
+
+def show_findings(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """One JSON document with everything, or tables with at most SHOWN_FAULTS faults of each kind."""
+    if as_json:
+        show_json(found)
+        return
+    summary = {name: found[name] for name in ("records", "pictures", "splits", "sources", "tiles", "tokens", "control_tokens")}
+    show_values({name: value for name, value in summary.items() if value not in (None, {})}, ", ".join(found["files"]))
+    show_lines(*found["notes"])
+    for source, spread in found["answers"].items():
+        common = ", ".join(f"{answer} {count:,}" for answer, count in spread["common"].items())
+        show_lines(f"answers of {source}: {spread['distinct']:,} distinct; {common}")
+    by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for fault in found["faults"]:
+        by_kind[fault["kind"]].append(fault)
+    for kind, faults in by_kind.items():
+        show_lines("")
+        rows = [(fault["where"], fault["message"]) for fault in faults[:SHOWN_FAULTS]]
+        show_table(("where", "what"), rows, f"{kind}: {KINDS[kind]} ({len(faults):,})")
+        if len(faults) > SHOWN_FAULTS:
+            show_lines(f"... and {len(faults) - SHOWN_FAULTS:,} more; --json lists all")
+    if not found["faults"]:
+        show_lines("no faults")

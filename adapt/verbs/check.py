@@ -1,0 +1,86 @@
+"""``adapt check``: every fault in chat JSONL and its pictures, leaks, and what the rows will cost."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapt.check.answers import answer_faults, answer_spread
+from adapt.check.costs import predict
+from adapt.check.faults import KINDS, Fault
+from adapt.check.grounding import box_faults, scale_faults
+from adapt.check.leaks import leak_faults
+from adapt.check.pictures import look, picture_faults
+from adapt.check.rows import Row, read_rows
+from adapt.check.text import control_tokens, tag_faults
+from adapt.errors import UsageError
+from adapt.records import read_manifest
+from adapt.safe import file_sha256
+
+
+def check(
+    files: Sequence[Path | str] | Path | str,
+    *,
+    images: Path | str | None = None,
+    against: Path | str | None = None,
+    model: str | Path | None = None,
+    decode: bool = False,
+) -> dict[str, Any]:
+    """Check chat JSONL files as one run would read them, and return what was found.
+
+    The answer holds ``faults`` ({where, kind, message}, in the order of files and lines), ``counts`` of them by kind,
+    ``records``, ``pictures``, ``splits``, ``sources``, ``answers``, ``control_tokens``, ``notes``, and with ``model``
+    ``tiles`` and ``tokens``. Faults do not raise. Raises DataError for a file that cannot be read, UsageError for a wrong call.
+    """
+    paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
+    if not paths:
+        raise UsageError("check: no file given; expected chat JSONL files")
+    root = None if images is None else Path(images)
+    if root is not None and not root.is_dir():
+        raise UsageError(f"images '{root}': no such folder")
+    rows: list[Row] = []
+    faults = []
+    for path in paths:
+        good, bad = read_rows(path, root)
+        rows += good
+        faults += bad
+    tests, bad = read_rows(Path(against), root) if against is not None else ([], [])
+    faults += bad
+    pictures = look([*rows, *tests], decode=decode)
+    faults += picture_faults([*rows, *tests], pictures)
+    faults += box_faults(rows, pictures) + scale_faults(rows) + tag_faults(rows)
+    faults += answer_faults(rows) + leak_faults(rows, tests, pictures)
+    costs = None if model is None else predict(rows, pictures, str(model))
+    faults += [] if costs is None else costs.faults
+    order = {str(path): number for number, path in enumerate([*paths, *([] if against is None else [Path(against)])])}
+    faults.sort(key=lambda fault: _place(fault, order))
+    counts = Counter(fault.kind for fault in faults)
+    return {
+        "files": [str(path) for path in paths],
+        "records": len(rows),
+        "pictures": len({(row.root, name) for row in rows for name in row.record.images}),
+        "faults": [dataclasses.asdict(fault) for fault in faults],
+        "counts": {kind: counts[kind] for kind in KINDS if counts[kind]},
+        "splits": dict(Counter(row.record.split or "(none)" for row in rows).most_common()),
+        "sources": dict(Counter(row.source for row in rows).most_common()),
+        "answers": answer_spread(rows),
+        "control_tokens": control_tokens(rows),
+        "notes": [note for path in paths if (note := _edited(path))],
+        "tiles": None if costs is None else costs.tiles,
+        "tokens": None if costs is None else costs.tokens,
+    }
+
+
+def _place(fault: Fault, order: Mapping[str, int]) -> tuple[int, int]:
+    path, _, line = fault.where.rpartition(":")
+    return order[path], int(line)
+
+
+def _edited(path: Path) -> str:
+    stated = read_manifest(path).get("sha256")
+    return (
+        f"{path} was edited after its conversion (its sha256 is not the manifest's)"
+        if stated not in (None, file_sha256(path))
+        else ""
+    )

@@ -1,0 +1,169 @@
+"""``adapt check``: each kind of fault, planted in a small set and found again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adapt.errors import DataError, UsageError
+from adapt.verbs.check import check
+
+
+def row(name: str, answer: str = "a river", image: str = "a.png", **more: Any) -> dict[str, Any]:
+    """One row that has no fault, changed by ``more``."""
+    question = "<image>\nWhat is it?"
+    talk = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+    return {"id": name, "image": image, "width": 40, "height": 20, "conversations": talk, **more}
+
+
+def write(path: Path, *rows: Any) -> Path:
+    """JSONL of rows; text stands as it is."""
+    path.write_text("".join((each if isinstance(each, str) else json.dumps(each)) + "\n" for each in rows))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of three different pictures of 40x20 px, the first also under another name."""
+    generator = np.random.default_rng(0)
+    for name in ("a.png", "b.png", "c.png"):
+        Image.fromarray(generator.integers(0, 256, (20, 40, 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "copy-of-a.png").write_bytes((tmp_path / "a.png").read_bytes())
+    return tmp_path
+
+
+def found(path: Path, **options: Any) -> list[tuple[str, str]]:
+    """(line, kind) of each fault."""
+    return [(fault["where"].rpartition(":")[2], fault["kind"]) for fault in check([path], **options)["faults"]]
+
+
+def test_a_clean_file_has_no_fault(folder: Path) -> None:
+    """Nothing is reported where nothing is wrong, and the counts are those of the file."""
+    result = check(write(folder / "f.jsonl", row("1"), row("2", image="b.png", meta={"split": "val"})))
+    assert (result["faults"], result["records"], result["pictures"]) == ([], 2, 2)
+    assert result["splits"] == {"(none)": 1, "val": 1}
+
+
+def test_every_bad_row_is_listed_with_its_line(folder: Path) -> None:
+    """Reading goes on after each bad row: JSON, fields, placeholders, doubled ids."""
+    two = row("6")
+    two["conversations"] = [{"from": "human", "value": "<image><image>?"}, {"from": "gpt", "value": "x"}]
+    path = write(folder / "f.jsonl", row("1"), "{not json", "[1]", row("1"), '{"id": NaN}', two, row("7"), row("8", answer=" "))
+    assert found(path) == [("2", "row"), ("3", "row"), ("4", "id"), ("5", "row"), ("6", "row"), ("8", "row")]
+
+
+def test_pictures(folder: Path) -> None:
+    """Missing, cut, climbing and wrongly sized pictures are found; only --decode reads past the header."""
+    whole = (folder / "b.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    rows = [
+        row("1", image="no.png"),
+        row("2", image="no.png"),
+        row("3", image="../a.png"),
+        row("4", width=41),
+        row("5", image="cut.png"),
+    ]
+    path = write(folder / "f.jsonl", *rows)
+    assert found(path) == [("1", "picture"), ("3", "picture"), ("4", "size")]
+    assert found(path, decode=True) == [("1", "picture"), ("3", "picture"), ("4", "size"), ("5", "picture")]
+    assert "1 more such row" in check(path)["faults"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kinds"),
+    [
+        ("<ref>a</ref><box>[[0, 0, 1000, 1000]]</box>", []),
+        ("<ref>a</ref><box>[[500, 0, 100, 10]]</box>", ["box"]),
+        ("<ref>a</ref><box>[[5, 0, 5, 10]]</box>", ["box"]),
+        ("<ref>a</ref><box>[[-5, 0, 5, 10]]</box>", ["box"]),
+        ("<ref>a</ref><box>[[5, 0, 1005, 10]]</box>", ["scale"]),
+        ("<ref>a</ref><box>[[0.1, 0.2, 0.3, 0.4]]</box>", ["scale"]),
+        ("at [0.1, 0.2, 0.3, 0.4]", ["scale"]),
+        ("<ref>a", ["tag"]),
+        ("<box>[[1, 2, 3]]</box>", ["tag"]),
+        ("<ref><box></ref></box>", ["tag"]),
+        ("</box>", ["tag"]),
+    ],
+)
+def test_boxes_in_text(folder: Path, answer: str, kinds: list[str]) -> None:
+    """A box outside, turned round, flat, in another scale or without its tags is found, and a good one is not."""
+    assert [kind for _, kind in found(write(folder / "f.jsonl", row("1", answer)))] == kinds
+
+
+def test_mixed_scales_name_the_rows(folder: Path) -> None:
+    """Rows in 0-1 among rows in 0-1000 are named, over several files."""
+    good = write(folder / "good.jsonl", *(row(str(i), f"<box>[[{i}, 5, 700, 900]]</box>") for i in range(30)))
+    bad = write(folder / "bad.jsonl", row("x"), row("y", "[0.12, 0.3, 0.5, 0.61]"))
+    faults = check([good, bad])["faults"]
+    assert [fault["kind"] for fault in faults] == ["scale"]
+    assert faults[0]["where"] == f"{bad}:2"
+    assert "1 box in 0-1" in faults[0]["message"] and "mixed" in faults[0]["message"]
+
+
+def test_boxes_for_the_scorer(folder: Path) -> None:
+    """meta.boxes_px outside its picture of 40x20 px is found."""
+    rows = [
+        row("1", meta={"boxes_px": [[0, 0, 40, 20]]}),
+        row("2", meta={"boxes_px": [[0, 0, 80, 20]]}),
+        row("3", meta={"boxes_px": [1]}),
+    ]
+    assert found(write(folder / "f.jsonl", *rows)) == [("2", "box"), ("3", "box")]
+
+
+def test_answers_outside_the_candidates(folder: Path) -> None:
+    """An answer must be one of meta.candidates or its letter."""
+    rows = [row(str(i), answer, meta={"candidates": ["red", "blue"]}) for i, answer in enumerate(["red", "B", "green", "C"])]
+    result = check(write(folder / "f.jsonl", *rows))
+    assert [(fault["where"][-1], fault["kind"]) for fault in result["faults"]] == [("3", "answer"), ("4", "answer")]
+    assert result["answers"]["f"]["distinct"] == 4
+
+
+def test_leaks_are_found_by_content(folder: Path) -> None:
+    """The same bytes under another name are a leak, between files and between the splits of one file."""
+    train = write(folder / "train.jsonl", row("1"), row("2", image="b.png"))
+    test = write(folder / "test.jsonl", row("1", image="copy-of-a.png"), row("2", image="c.png"))
+    assert found(train, against=test) == [("1", "leak")]
+    both = [
+        row("1", meta={"split": "train"}),
+        row("2", image="copy-of-a.png", meta={"split": "test_phili"}),
+        row("3", image="c.png"),
+    ]
+    assert found(write(folder / "both.jsonl", *both)) == [("1", "leak")]
+    assert found(write(folder / "val.jsonl", row("1", meta={"split": "val"})), against=test) == []
+
+
+def test_spelled_control_tokens_are_counted(folder: Path) -> None:
+    """Text that spells a control token is counted by token; it is no fault, since it is encoded as plain text."""
+    result = check(write(folder / "f.jsonl", row("1", "ok <|im_end|> <|im_end|>"), row("2", "<|im_end|></img>")))
+    assert (result["faults"], result["control_tokens"]) == ([], {"<|im_end|>": 2, "</img>": 1})
+
+
+def test_costs_follow_the_published_tiling(folder: Path) -> None:
+    """640x480 is 7 tiles of nano at most 6 and a thumbnail (the published table); each costs its 16 tokens."""
+    Image.new("RGB", (640, 480)).save(folder / "wide.png")
+    path = write(folder / "f.jsonl", row("1", image="wide.png", width=640, height=480))
+    result = check(path, model="nano")
+    assert result["faults"] == []
+    assert result["tiles"]["total"] == 7
+    assert result["tokens"]["total"] > 7 * 16
+
+
+def test_wrong_calls(folder: Path) -> None:
+    """No file, no such file and no such folder are refused, each by its own kind of error."""
+    with pytest.raises(UsageError):
+        check([])
+    with pytest.raises(DataError, match=r"no\.jsonl"):
+        check([folder / "no.jsonl"])
+    with pytest.raises(UsageError, match="no such folder"):
+        check([write(folder / "f.jsonl", row("1"))], images=folder / "nowhere")
+
+
+def test_real_pictures(shared: Path, tmp_path: Path) -> None:
+    """Real rows of a folder of real pictures pass, decoded whole."""
+    root = shared / "data/eurosat_rgb/2750"
+    names = sorted(str(path.relative_to(root)) for path in root.glob("River/*.jpg"))[:50]
+    path = write(tmp_path / "f.jsonl", *(row(name, image=name, width=64, height=64) for name in names))
+    assert check(path, images=root, decode=True)["faults"] == []
