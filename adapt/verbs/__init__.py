@@ -1,6 +1,9 @@
 """One file per verb: a typed function that the command line and Python users call."""
 
+from adapt.verbs.check import check
 from adapt.verbs.convert import convert
+from adapt.verbs.finetune import finetune
+from adapt.verbs.sample import sample
 from adapt.verbs.tasks import tasks
 
-__all__ = ["convert", "tasks"]
+__all__ = ["check", "convert", "sample", "finetune", "tasks"]

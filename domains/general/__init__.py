@@ -2,5 +2,11 @@
 
 from adapt.domain import Domain
 from domains.general import easyvqa
+from domains.general.sample import write_sample
 
-DOMAIN = Domain(name="general", summary="everyday questions: what the model should keep", tasks=(easyvqa.TASK,))
+DOMAIN = Domain(
+    name="general",
+    summary="everyday questions: what the model should keep",
+    tasks=(easyvqa.TASK,),
+    sample=write_sample,
+)

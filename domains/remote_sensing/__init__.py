@@ -3,10 +3,12 @@
 from adapt.domain import Domain
 from domains.remote_sensing import rsclassify, rsvqa
 from domains.remote_sensing.recipe import RECIPE
+from domains.remote_sensing.sample import write_sample
 
 DOMAIN = Domain(
     name="remote_sensing",
     summary="the earth from satellites and aircraft: scenes, questions, objects",
     tasks=(rsclassify.TASK, rsvqa.TASK),
     recipe=RECIPE,
+    sample=write_sample,
 )
