@@ -45,10 +45,8 @@ class Ground:
 
     def fill(self, mask_HW: np.ndarray, colour: Colour, shade_HW: np.ndarray | float = 0.0) -> None:
         """Paint where the mask is true, a colour plus a shade that moves the three channels together."""
-        layer_HWC = (
-            np.asarray(colour, dtype=np.float32) + np.broadcast_to(np.asarray(shade_HW, dtype=np.float32), (_S, _S))[..., None]
-        )
-        self.canvas_HWC[mask_HW] = layer_HWC[mask_HW]
+        shade_HW = np.broadcast_to(np.asarray(shade_HW, dtype=np.float32), (_S, _S))
+        self.canvas_HWC[mask_HW] = np.asarray(colour, dtype=np.float32) + shade_HW[mask_HW][:, None]
 
     def picture(self) -> Image.Image:
         """The finished picture, with the haze, light and grain of its own acquisition."""
@@ -415,7 +413,7 @@ def compose(draws: Draws) -> tuple[Image.Image, Scene]:
     quarters = [(x + i, y + j) for x, y in cells[commercial:] for i in (0.27, 0.73) for j in (0.27, 0.73)]
     wanted = draws.integer(8, 20) if urban else draws.integer(0, 4)
     houses = quarters[:wanted] if urban else draws.shuffled(quarters)[:wanted]
-    for x, y in houses:
+    for left, top in houses:
         turn = draws.pick((0.0, np.pi / 2))
-        paint_roof(ground, (x * _CELL, y * _CELL), draws.between(9, 10.5), draws.between(7, 8.5), turn, industrial=False)
+        paint_roof(ground, (left * _CELL, top * _CELL), draws.between(9, 10.5), draws.between(7, 8.5), turn, industrial=False)
     return ground.picture(), Scene(len(columns) + len(rows), len(houses), commercial, tuple(areas))
