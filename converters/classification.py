@@ -165,13 +165,11 @@ def _read_table(source: Source) -> Reading:
     found = table.read_tables(source, picture_column=source.options["image"])
     rows = list(found.rows)
     column = source.options["label"]
-    labels = {
-        str(row.values[column]) for row in rows if not isinstance(row, Rejected) and row.values.get(column) not in (None, "")
-    }
-    names = readable_names(labels)
+    labels = (row.values.get(column) for row in rows if not isinstance(row, Rejected))
+    names = readable_names(str(label) for label in labels if label not in (None, ""))
     samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
     context = read_candidates(source.options, list(names.values()))
-    return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
+    return Reading(found.image_root, samples, context, facts={"classes": names})
 
 
 def _table_sample(row: table.Row, column: str, names: Mapping[str, str], source: str) -> ClassSample | Rejected:
@@ -186,7 +184,8 @@ def _table_sample(row: table.Row, column: str, names: Mapping[str, str], source:
 TASK = Task(
     name="classify",
     summary="which of several classes a picture belongs to; pictures in class folders, or a table",
-    layout="<root>/<Class>/<file>, <root>/<split>/<Class>/<file>, or a table (csv, tsv, json, jsonl, parquet) with columns image, label",
+    layout="<root>/<Class>/<file>, <root>/<split>/<Class>/<file>, or a table (csv, tsv, json, jsonl, parquet) "
+    "with columns image, label",
     unit="picture",
     read=read,
     convert=convert,

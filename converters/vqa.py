@@ -43,7 +43,7 @@ def read(source: Source) -> Reading:
     found = table.read_tables(source, picture_column=source.options["image"])
     rows = found.rows
     samples = (row if isinstance(row, Rejected) else _sample(row, source.options, found.name) for row in rows)
-    return Reading(found.image_root, samples, ignored=found.ignored)
+    return Reading(found.image_root, samples)
 
 
 def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSample | Rejected:
@@ -63,7 +63,8 @@ def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSampl
 TASK = Task(
     name="vqa",
     summary="questions about pictures with short answers, from a table",
-    layout="a table (csv, tsv, json, jsonl, parquet, a folder of them named by split, or hf:NAME) with columns image, question, answer",
+    layout="a table (csv, tsv, json, jsonl, parquet, a folder of them named by split, or hf:NAME) "
+    "with columns image, question, answer",
     unit="question",
     read=read,
     convert=convert,

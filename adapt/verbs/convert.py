@@ -81,7 +81,9 @@ def convert(
     try:
         reading = chosen.read(source)
         samples = _choose(list(track(reading.samples, None, "reading")), source, split, limit)
-        shared = _Shared(chosen, source, reading, _decode_pictures(samples, reading.image_root, workers))
+        shared = _Shared(
+            chosen, source, reading, _decode_pictures(samples, reading.pictures_root or reading.image_root, workers)
+        )
         manifest = _write(output, shared, samples, split, limit, workers, max_bad)
     except BaseException:
         _remove_made(source, _made_names(source) - made_before)
@@ -142,17 +144,17 @@ def _choose(samples: list[Any], source: Source, split: str | None, limit: int | 
     return samples
 
 
-def _decode_pictures(samples: Sequence[Any], image_root: Path, workers: int | None) -> dict[str, _Picture]:
+def _decode_pictures(samples: Sequence[Any], root: Path, workers: int | None) -> dict[str, _Picture]:
     names = list(dict.fromkeys(name for sample in samples if not isinstance(sample, Rejected) for name in sample.pictures))
-    found = map_ordered(_decode_picture, image_root, names, workers=workers, chunk=64)
+    found = map_ordered(_decode_picture, root, names, workers=workers, chunk=64)
     return dict(zip(names, track(found, len(names), "decoding pictures"), strict=True))
 
 
-def _decode_picture(image_root: Path, name: str) -> _Picture:
+def _decode_picture(root: Path, name: str) -> _Picture:
     try:
-        path = safe.inside(image_root, name, name)
+        path = safe.inside(root, name, name)
         if not path.is_file():
-            raise DataError(f"{name}: no such file under {image_root}")
+            raise DataError(f"{name}: no such file under {root}")
         content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
         size = safe.decode_picture(content, name).size
     except DataError as error:
@@ -184,9 +186,9 @@ def _lines(shared: _Shared, sample: Any) -> list[_Line]:
 
 def _line(shared: _Shared, record: records.ChatRecord, where: str) -> _Line:
     sizes = record.sizes
-    if record.images and all(name in shared.pictures for name in record.images):
+    if shared.reading.pictures_root is None and all(name in shared.pictures for name in record.images):
         sizes = tuple(shared.pictures[name].size for name in record.images)
-    elif record.images and not sizes:
+    elif not sizes:
         sizes = tuple(safe.picture_size(safe.inside(shared.reading.image_root, name, where)) for name in record.images)
     row = records.record_to_row(dataclasses.replace(record, sizes=sizes))
     records.parse_record(row, where)

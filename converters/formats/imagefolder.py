@@ -75,9 +75,7 @@ def find_classes(root: Path) -> tuple[list[ClassPicture], dict[str, int]]:
     has_splits = bool(inside) and all(path.parts[0].lower() in SPLIT_FOLDERS and len(path.parts) > 2 for path in inside)
     folders = [path.parts[1:-1] if has_splits else path.parts[:-1] for path in inside]
     if not folders:
-        raise DataError(
-            f"{root}: no picture in a class folder; expected <root>/<Class>/<file> or <root>/<split>/<Class>/<file>"
-        )
+        raise DataError(f"{root}: no picture in a class folder; expected <Class>/<file> or <split>/<Class>/<file> in it")
     names = _name_classes(set(folders))
     pictures = [
         ClassPicture(path, names[folder], SPLIT_FOLDERS[path.parts[0].lower()] if has_splits else None)

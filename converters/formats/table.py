@@ -4,7 +4,6 @@ Text tables are read here, so that a bad row is rejected with its line; Parquet 
 Pictures that lie inside the table go to ``FILE.images/``, named by their content.
 """
 
-import collections
 import csv
 import dataclasses
 import io
@@ -19,6 +18,7 @@ from adapt.errors import DataError, UsageError, unknown
 from converters.formats.imagefolder import SPLIT_FOLDERS
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+COLUMN_OPTIONS = ("question", "answer", "label", "id")
 HUB_PREFIX = "hf:"
 Place = tuple[str, Any]  # where a row stands, and the row: a mapping, or the DataError that reading it gave
 
@@ -36,12 +36,11 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Tables:
-    """The rows of all files of an input, in order. ``ignored`` fills while the rows are read."""
+    """The rows of all files of an input, in order."""
 
     name: str
     image_root: Path
     rows: Iterable[Row | Rejected]
-    ignored: dict[str, int]
 
 
 def is_table(path: Path) -> bool:
@@ -55,21 +54,16 @@ def read_tables(source: Source, *, picture_column: str) -> Tables:
     Raises UsageError for an input that is no table and for a column that the table has not.
     """
     name, parts = _open(source)
-    first = {split: next(rows, None) for split, rows in parts.items()}
-    known = next((place[1] for place in first.values() if place and isinstance(place[1], Mapping)), None)
+    first = {split: list(itertools.islice(rows, 1)) for split, rows in parts.items()}
+    known = next((values for places in first.values() for _, values in places if isinstance(values, Mapping)), None)
     if known is not None:
-        wanted = [
-            picture_column,
-            *(source.options[key] for key in ("question", "answer", "label", "id") if key in source.options),
-        ]
-        for column in wanted:
+        for column in [picture_column, *(source.options[key] for key in COLUMN_OPTIONS if key in source.options)]:
             if column not in known:
                 raise unknown(f"column of {source.input}", column, [str(key) for key in known])
-    joined = {split: itertools.chain([first[split]] if first[split] else [], rows) for split, rows in parts.items()}
+    joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
     embedded = known is not None and _is_embedded(known.get(picture_column))
     root = source.made if embedded and source.made else source.images or _folder_of(source.input)
-    ignored: dict[str, int] = collections.Counter()
-    return Tables(name, root, _rows(joined, source, picture_column, embedded, name), ignored)
+    return Tables(name, root, _rows(joined, source, picture_column, embedded, name))
 
 
 def _folder_of(path: Path) -> Path:
@@ -166,7 +160,7 @@ def _split_files(folder: Path) -> dict[str | None, Path]:
 
 
 def _read_file(path: Path) -> Iterator[Place]:
-    readers = {".csv": _read_csv, ".tsv": _read_csv, ".json": _read_json, ".jsonl": read_jsonl, ".parquet": _read_parquet}
+    readers = {".csv": _read_csv, ".tsv": _read_csv, ".json": read_json_list, ".jsonl": read_jsonl, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UsageError(f"input '{path}': expected a table that ends in {', '.join(TABLE_SUFFIXES)}")
@@ -202,7 +196,7 @@ def _read_csv(path: Path) -> Iterator[Place]:
             yield where, dict(zip(header, cells, strict=True))
 
 
-def _read_json(path: Path) -> Iterator[Place]:
+def read_json_list(path: Path) -> Iterator[Place]:
     rows = safe.read_json(path)
     if not isinstance(rows, list):
         raise DataError(f"{path}: expected a JSON list of objects")

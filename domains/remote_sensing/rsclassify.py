@@ -7,7 +7,7 @@
 | NWPU-RESISC45 | ``NWPU-RESISC45/<class>/<class>_NNN.jpg`` | 31,500 of 256x256, 45 classes |
 | AID | ``AID/<Class>/<class>_<n>.jpg`` | 10,000 of 600x600, 30 classes |
 
-None has an official split. The lists that torchgeo publishes (arXiv 1911.06721; ``eurosat-train.txt``, ...: one file name a line)
+None has an official split. The lists that torchgeo publishes (arXiv 1911.06721; ``eurosat-train.txt``, ...: a file name a line)
 are read with ``split_lists=DIR``; otherwise each class is split by its own share. That split has a seed of its own, so that
 ``--seed`` cannot move a picture from test to train between two calls.
 """
@@ -26,7 +26,7 @@ from converters import classification
 from converters.classification import ClassSample
 from converters.formats import imagefolder
 
-EUROSAT = "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake".split()
+EUROSAT = "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
 UC_MERCED = {
     "agricultural": "agricultural",
     "airplane": "airplane",
@@ -54,10 +54,10 @@ RESISC45 = """airplane airport baseball_diamond basketball_court beach bridge ch
     commercial_area dense_residential desert forest freeway golf_course ground_track_field harbor industrial_area intersection
     island lake meadow medium_residential mobile_home_park mountain overpass palace parking_lot railway railway_station
     rectangular_farmland river roundabout runway sea_ice ship snowberg sparse_residential stadium storage_tank tennis_court
-    terrace thermal_power_station wetland""".split()
+    terrace thermal_power_station wetland"""
 AID = """Airport BareLand BaseballField Beach Bridge Center Church Commercial DenseResidential Desert Farmland Forest Industrial
     Meadow MediumResidential Mountain Park Parking Playground Pond Port RailwayStation Resort River School SparseResidential
-    Square Stadium StorageTanks Viaduct""".split()
+    Square Stadium StorageTanks Viaduct"""
 DEFAULT_SPLIT = "80/0/20"
 SPLITS = ("train", "val", "test")
 
@@ -74,10 +74,12 @@ class SceneSet:
 
 
 SCENE_SETS = (
-    SceneSet("eurosat", "EuroSAT", "eurosat", classification.readable_names(EUROSAT), lambda name: rf"{name}_\d+"),
+    SceneSet("eurosat", "EuroSAT", "eurosat", classification.readable_names(EUROSAT.split()), lambda name: rf"{name}_\d+"),
     SceneSet("ucmerced", "UC Merced", "uc_merced", UC_MERCED, lambda name: rf"{name}\d+"),
-    SceneSet("resisc45", "NWPU-RESISC45", "resisc45", classification.readable_names(RESISC45), lambda name: rf"{name}_\d+"),
-    SceneSet("aid", "AID", "aid", classification.readable_names(AID), lambda name: rf"{name.lower()}_\d+"),
+    SceneSet(
+        "resisc45", "NWPU-RESISC45", "resisc45", classification.readable_names(RESISC45.split()), lambda name: rf"{name}_\d+"
+    ),
+    SceneSet("aid", "AID", "aid", classification.readable_names(AID.split()), lambda name: rf"{name.lower()}_\d+"),
 )
 
 

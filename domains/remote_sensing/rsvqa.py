@@ -1,11 +1,11 @@
 """RSVQA: questions made from OpenStreetMap about Sentinel-2 (LR) and aerial (HR) pictures.
 
-Sources: github.com/syvlo/RSVQA, Zenodo 6344334 (LR) and 6344367 (HR). Questions train / val / test: LR 57,223 / 10,005 / 10,004 over
-772 pictures of 256x256; HR 625,340 / 102,843 / 222,684, and test_phili 105,647 (another city), pictures of 512x512.
+Sources: github.com/syvlo/RSVQA, Zenodo 6344334 (LR) and 6344367 (HR). Questions train / val / test: LR 57,223 / 10,005 / 10,004
+over 772 pictures of 256x256; HR 625,340 / 102,843 / 222,684, and test_phili 105,647 (another city), pictures of 512x512.
 
 Each split is three JSON files (questions, answers, images), full-length lists padded with ``{"id": n, "active": false}``. The
-original loader goes by list position, which breaks on a part of the set: here rows are joined by id. Question text is kept as it
-is, doubled blanks and missing question marks included.
+original loader goes by list position, which breaks on a part of the set: here rows are joined by id. Question text is kept as
+it is, doubled blanks and missing question marks included.
 """
 
 import collections
@@ -131,7 +131,8 @@ def _sample(
 TASK = Task(
     name="rsvqa",
     summary="RSVQA low and high resolution: presence, comparison, count, area, rural or urban",
-    layout="LR_split_{train,val,test}_{questions,answers,images}.json beside Images_LR/, or USGS_split_* beside Data/ or Images/Data/",
+    layout="LR_split_{train,val,test}_{questions,answers,images}.json beside Images_LR/, "
+    "or USGS_split_* beside Data/ or Images/Data/",
     unit="question",
     read=read,
     convert=convert,
