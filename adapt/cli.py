@@ -24,9 +24,8 @@ option_option = click.option(
     "--option", multiple=True, metavar="KEY=VALUE...", help="Options of the task or benchmark; see 'adapt tasks'."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else on stdout.")
-model_option = click.option(
-    "--model", required=True, metavar="MODEL", help="A folder, a hub id, a finished run, or a preset: nano, 1b, 2b, 4b."
-)
+MODELS = "A folder, a hub id, a finished run, or a preset: nano, 1b, 2b, 4b."
+model_option = click.option("--model", required=True, metavar="MODEL", help=MODELS)
 
 
 @click.group(cls=command.Verbs, context_settings=GIVEN)
@@ -128,10 +127,17 @@ def check(ctx: click.Context, files: tuple[Path, ...], as_json: bool, **given: A
     paste={"model": "1b", "data": "{domain}.jsonl", "output": "runs/{domain}"},
     example="adapt finetune --domain driving --model 1b --data driving.jsonl --general general.jsonl --output runs/driving",
     short_help="tune a model on chat JSONL, general data mixed in",
+    unless={"model": ("config", "resume"), "data": ("config", "resume")},
 )
 @click.option("--domain", metavar="NAME", help="Whose recipe to use (default: the general one).")
-@model_option
-@click.option("--data", required=True, multiple=True, type=PATH, metavar="F.jsonl...", help="Chat JSONL of the field.")
+@click.option("--model", metavar="MODEL", help=f"{MODELS}  [required, or --config, or --resume]")
+@click.option(
+    "--data",
+    multiple=True,
+    type=PATH,
+    metavar="F.jsonl...",
+    help="Chat JSONL of the field.  [required, or --config, or --resume]",
+)
 @click.option(
     "--general", multiple=True, type=PATH, metavar="G.jsonl...", help="General chat JSONL that keeps old abilities alive."
 )

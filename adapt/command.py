@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from adapt.errors import DataError, UsageError, unknown
+from adapt.errors import DataError, Stopped, UsageError, unknown
 
 DONE, FAULT, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -21,13 +21,17 @@ DONE, FAULT, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 class Verb(click.Command):
     """A command whose repeatable options also take several values at once: ``--data a.jsonl b.jsonl``.
 
-    ``paste`` gives each required parameter an example value, in which ``{domain}`` stands for the domain that was given; a
-    missing parameter is answered with what was typed, completed by these.
+    ``paste`` gives each needed parameter an example value, in which ``{domain}`` stands for the domain that was given; a
+    missing parameter is answered with what was typed, completed by these. ``unless`` names the options that make up for
+    one: a run that is resumed knows its model.
     """
 
-    def __init__(self, *args: Any, paste: Mapping[str, str], example: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, paste: Mapping[str, str], example: str, unless: Mapping[str, Sequence[str]], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.paste = paste
+        self.unless = unless
         self.epilog = f"\b\nExample:\n  {example}"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -35,10 +39,13 @@ class Verb(click.Command):
         args = self._spread(args)
         if not ctx.resilient_parsing and not set(args) & set(self.get_help_option_names(ctx)):
             given = self._given(ctx, args)
-            missing = [param for param in self.get_params(ctx) if param.required and not given.get(param.name or "")]
+            missing = [param for param in self.params if self._needs(param, given) and not given.get(param.name or "")]
             if missing:
                 raise UsageError(self._missing(missing, given))
         return super().parse_args(ctx, args)
+
+    def _needs(self, param: click.Parameter, given: Mapping[str, Any]) -> bool:
+        return param.name in self.paste and not any(given.get(other) for other in self.unless.get(param.name, ()))
 
     def _given(self, ctx: click.Context, args: Sequence[str]) -> dict[str, Any]:
         parsed, _, _ = self.make_parser(ctx).parse_args(args=list(args))
@@ -73,7 +80,7 @@ class Verb(click.Command):
         fill = {"domain": given.get("domain") or "my-field"}
         for param in self.params:
             value = given.get(param.name or "")
-            if not value and param.required:
+            if not value and self._needs(param, given):
                 value = self.paste[param.name or ""].format_map(fill).split(" ")
             if not value:
                 continue
@@ -137,6 +144,8 @@ def run(group: click.Group, args: Sequence[str] | None = None) -> int:
         return fail(_one_line(error), WRONG_USAGE)
     except DataError as error:
         return fail(_one_line(error), FAULT)
+    except Stopped as stop:
+        return fail(_one_line(stop), 128 + stop.number)
     except (KeyboardInterrupt, click.Abort):
         return fail("interrupted", INTERRUPTED)
     except SystemExit as stop:
@@ -158,6 +167,8 @@ def _stopped(stop: SystemExit) -> int:
     return fail(str(stop.code), code) if isinstance(stop.code, str) else code
 
 
-def verb(group: Verbs, *, example: str, paste: Mapping[str, str], short_help: str) -> Callable[..., Any]:
+def verb(
+    group: Verbs, *, example: str, paste: Mapping[str, str], short_help: str, unless: Mapping[str, Sequence[str]] | None = None
+) -> Callable[..., Any]:
     """Add a verb to the group; see Verb."""
-    return group.command(cls=Verb, example=example, paste=paste, short_help=short_help)
+    return group.command(cls=Verb, example=example, paste=paste, short_help=short_help, unless=unless or {})
