@@ -27,9 +27,18 @@ _ALWAYS_KEPT = {"model_type", "rope_theta", "rope_scaling", "bos_token_id", "eos
 
 
 def language_config(language: Mapping[str, Any]) -> PreTrainedConfig:
-    """The transformers configuration for the dict ``language``. Raises DataError for an unknown model type."""
+    """The transformers configuration for the dict ``language``.
+
+    Raises DataError for an unknown model type and for settings that transformers refuses.
+    """
     settings = known_settings(language)
-    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    if (scaling := settings.get("rope_scaling")) and scaling.get("type") == "su":
+        # Phi-3's first name for longrope; transformers renames it too late to find the trained length.
+        settings["rope_scaling"] = {**scaling, "type": "longrope"}
+    try:
+        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    except (KeyError, ValueError, TypeError) as error:
+        raise DataError(f"the configuration of the language model is not one that transformers takes: {error}") from error
     config.tie_word_embeddings = False
     return config
 

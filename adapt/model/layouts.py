@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     AutoTokenizer,
     GenerationConfig,
@@ -28,6 +28,7 @@ from transformers import (
     InternVLVisionConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 import adapt
@@ -36,11 +37,11 @@ from adapt.data.template import chat_template, get_template
 from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD
 from adapt.errors import DataError
 from adapt.model.config import ModelConfig, VisionConfig
-from adapt.model.connector import Connector
-from adapt.model.language import build_language, known_settings, language_config
-from adapt.model.vision import Vision
+from adapt.model.internvl import InternVL
+from adapt.model.language import known_settings, language_config
 
 Tensors = Sequence[Tensor]
+NO_TOKEN = -1  # the picture token of a folder whose tokenizer is not there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +93,67 @@ TRANSFORMERS: Layout = (
     _renamed("connector.linear_2.{rest}", "multi_modal_projector.linear_2.{rest}"),
     _renamed("language.{rest}", "language_model.{rest}"),
 )
+
+
+_OFFICIAL_LAYER = "vision_model.encoder.layers.{i}."
+
+_OFFICIAL_PICTURES: Layout = (
+    _renamed("vision.vit.cls_token", "vision_model.embeddings.class_embedding"),
+    _renamed("vision.vit.pos_embed", "vision_model.embeddings.position_embedding"),
+    _renamed("vision.vit.patch_embed.proj.{rest}", "vision_model.embeddings.patch_embedding.{rest}"),
+    _renamed(_TIMM_BLOCK + "ls1.gamma", _OFFICIAL_LAYER + "ls1"),
+    _renamed(_TIMM_BLOCK + "ls2.gamma", _OFFICIAL_LAYER + "ls2"),
+    _renamed(_TIMM_BLOCK + "{rest}", _OFFICIAL_LAYER + "{rest}"),
+    _renamed("connector.norm.{rest}", "mlp1.0.{rest}"),
+    _renamed("connector.linear_1.{rest}", "mlp1.1.{rest}"),
+    _renamed("connector.linear_2.{rest}", "mlp1.3.{rest}"),
+)
+
+_LLAMA_LAYER, _INTERNLM2_LAYER = "language.model.layers.{i}.", "language_model.model.layers.{i}."
+
+
+def _internlm2(num_queries_per_key: int, head_size: int) -> Layout:
+    """InternLM2 is a Llama whose q, k and v rows are interleaved: for each key head its query heads, k, v."""
+
+    def interleaved(tensors: Tensors) -> Tensors:
+        shape = (-1, head_size, *tensors[0].shape[1:])
+        q, k, v = (tensor.reshape(shape) for tensor in tensors)
+        groups = [q.unflatten(0, (-1, num_queries_per_key)), k[:, None], v[:, None]]
+        return [torch.cat(groups, dim=1).flatten(0, 2)]
+
+    def apart(tensors: Tensors) -> Tensors:
+        groups = tensors[0].unflatten(0, (-1, num_queries_per_key + 2, head_size))
+        parts = groups[:, :-2], groups[:, -2], groups[:, -1]
+        return [part.reshape(-1, *tensors[0].shape[1:]) for part in parts]
+
+    names = {
+        "self_attn.o_proj": "attention.wo",
+        "mlp.gate_proj": "feed_forward.w1",
+        "mlp.up_proj": "feed_forward.w3",
+        "mlp.down_proj": "feed_forward.w2",
+        "input_layernorm": "attention_norm",
+        "post_attention_layernorm": "ffn_norm",
+    }
+    return (
+        Rule(
+            tuple(_LLAMA_LAYER + f"self_attn.{part}_proj.{{rest}}" for part in "qkv"),
+            (_INTERNLM2_LAYER + "attention.wqkv.{rest}",),
+            interleaved,
+            apart,
+        ),
+        *(_renamed(f"{_LLAMA_LAYER}{ours}.{{rest}}", f"{_INTERNLM2_LAYER}{theirs}.{{rest}}") for ours, theirs in names.items()),
+        _renamed("language.model.embed_tokens.{rest}", "language_model.model.tok_embeddings.{rest}"),
+        _renamed("language.model.norm.{rest}", "language_model.model.norm.{rest}"),
+        _renamed("language.lm_head.{rest}", "language_model.output.{rest}"),
+    )
+
+
+def official_layout(config: ModelConfig, *, internlm2: bool) -> Layout:
+    """The layout of the official ``internvl_chat`` folders; ``internlm2`` where the Llama is stored as InternLM2."""
+    if not internlm2:
+        return (*_OFFICIAL_PICTURES, _renamed("language.{rest}", "language_model.{rest}"))
+    heads, size = config.language["num_attention_heads"], config.language["hidden_size"]
+    return (*_OFFICIAL_PICTURES, *_internlm2(heads // config.language["num_key_value_heads"], size // heads))
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -151,20 +213,10 @@ def from_disk(tensors: Mapping[str, Tensor], layout: Layout = TRANSFORMERS) -> d
     return _translate(tensors, layout, back=True)
 
 
-def build_parts(config: ModelConfig, dtype: torch.dtype = torch.float32) -> nn.ModuleDict:
-    """The three parts with random weights, under our names."""
-    parts = {
-        "vision": Vision(config.vision),
-        "connector": Connector(config),
-        "language": build_language(config.language, dtype),
-    }
-    return nn.ModuleDict(parts).to(dtype)
-
-
 def expected_shapes(config: ModelConfig) -> dict[str, torch.Size]:
     """The shape of every tensor of the model, by our name."""
     with torch.device("meta"):
-        return {name: tensor.shape for name, tensor in build_parts(config).state_dict().items()}
+        return {name: tensor.shape for name, tensor in InternVL(config).state_dict().items()}
 
 
 def check_state(state: Mapping[str, Tensor], config: ModelConfig, where: str) -> None:
@@ -192,7 +244,7 @@ def transformers_config(config: ModelConfig, dtype: torch.dtype) -> InternVLConf
     """The same model as transformers describes it."""
     vision = config.vision
     text = language_config(config.language)
-    text.architectures = [_architecture(config)]
+    text.architectures = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[text.model_type]]
     return InternVLConfig(
         architectures=["InternVLForConditionalGeneration"],
         dtype=str(dtype).removeprefix("torch."),
@@ -213,12 +265,6 @@ def transformers_config(config: ModelConfig, dtype: torch.dtype) -> InternVLConf
         downsample_ratio=config.downsample_ratio,
         tie_word_embeddings=False,
     )
-
-
-def _architecture(config: ModelConfig) -> str:
-    """The transformers class of the language model."""
-    with torch.device("meta"):
-        return type(build_language(config.language)).__name__
 
 
 def image_processor(config: ModelConfig) -> GotOcr2ImageProcessorPil:
@@ -294,42 +340,83 @@ def _save_processor(folder: Path, config: ModelConfig, tokenizer: PreTrainedToke
 
 
 def load_config(folder: Path | str) -> ModelConfig:
-    """The model's numbers, from config.json and, where there is one, adapt.json. Raises DataError for what is not supported."""
-    folder = Path(folder)
-    place = folder / "config.json"
+    """The model's numbers, from config.json (of transformers or official) and, where there is one, adapt.json.
+
+    Raises DataError for what is not supported.
+    """
+    place = Path(folder) / "config.json"
     stored = _object(place)
     model_type = stored.get("model_type")
-    if model_type != "internvl":
-        raise DataError(f"{place}: model_type is {model_type!r}; expected 'internvl' (transformers' InternVL)")
-    own = _object(folder / "adapt.json") if (folder / "adapt.json").exists() else {}
-    tiling = own.get("tiling", {})
-    pictures = _object(folder / "preprocessor_config.json") if (folder / "preprocessor_config.json").exists() else {}
     try:
-        vision, text = stored["vision_config"], stored["text_config"]
-        _refuse_variants(place, stored, vision)
-        return ModelConfig(
-            vision=VisionConfig(
-                image_size_px=_side(vision["image_size"]),
-                patch_size_px=_side(vision["patch_size"]),
-                hidden_size=vision["hidden_size"],
-                num_layers=vision["num_hidden_layers"],
-                num_heads=vision["num_attention_heads"],
-                mlp_size=vision["intermediate_size"],
-                qkv_bias=vision["attention_bias"],
-                layer_norm_eps=vision["layer_norm_eps"],
-                layer_scale_init=vision["layer_scale_init_value"],
-            ),
-            language=known_settings(text),
-            downsample_ratio=stored["downsample_ratio"],
-            image_token_id=stored["image_token_id"],
-            template=own.get("template", "internvl2_5"),
-            min_tiles=tiling.get("min_tiles", pictures.get("min_patches", 1)),
-            max_tiles=tiling.get("max_tiles", pictures.get("max_patches", 12)),
-            use_thumbnail=tiling.get("use_thumbnail", True),
-            preset=own.get("preset"),
-        )
+        if model_type == "internvl":
+            return _transformers_config(place, stored)
+        if model_type == "internvl_chat":
+            return _official_config(place, stored)
     except KeyError as error:
-        raise DataError(f"{place}: has no {error}; expected the configuration that transformers writes") from error
+        raise DataError(f"{place}: has no {error}, which a model of type '{model_type}' needs; fetch it again") from error
+    raise DataError(f"{place}: model_type is {model_type!r}; expected 'internvl' (transformers) or 'internvl_chat' (official)")
+
+
+def _transformers_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
+    own = _object_if_there(place.with_name("adapt.json"))
+    tiling = own.get("tiling", {})
+    pictures = _object_if_there(place.with_name("preprocessor_config.json"))
+    vision = stored["vision_config"]
+    _refuse_variants(place, stored, _ONLY_PROJECTOR)
+    _refuse_variants(place, vision, _ONLY_VISION)
+    return ModelConfig(
+        vision=VisionConfig(
+            image_size_px=_side(vision["image_size"]),
+            patch_size_px=_side(vision["patch_size"]),
+            hidden_size=vision["hidden_size"],
+            num_layers=vision["num_hidden_layers"],
+            num_heads=vision["num_attention_heads"],
+            mlp_size=vision["intermediate_size"],
+            qkv_bias=vision["attention_bias"],
+            layer_norm_eps=vision["layer_norm_eps"],
+            layer_scale_init=vision["layer_scale_init_value"],
+        ),
+        language=known_settings(stored["text_config"]),
+        downsample_ratio=stored["downsample_ratio"],
+        image_token_id=stored["image_token_id"],
+        template=own.get("template", "internvl2_5"),
+        min_tiles=tiling.get("min_tiles", pictures.get("min_patches", 1)),
+        max_tiles=tiling.get("max_tiles", pictures.get("max_patches", 12)),
+        use_thumbnail=tiling.get("use_thumbnail", True),
+        preset=own.get("preset"),
+    )
+
+
+def _official_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
+    vision, language = stored["vision_config"], dict(stored["llm_config"])
+    _refuse_variants(place, stored, _ONLY_OFFICIAL)
+    _refuse_variants(place, vision, _ONLY_OFFICIAL_VISION)
+    if language.get("model_type") == "internlm2":
+        language |= {"model_type": "llama", "attention_bias": language.get("bias", False), "mlp_bias": False}
+    return ModelConfig(
+        vision=VisionConfig(
+            image_size_px=stored.get("force_image_size") or vision["image_size"],
+            patch_size_px=vision["patch_size"],
+            hidden_size=vision["hidden_size"],
+            num_layers=vision["num_hidden_layers"],
+            num_heads=vision["num_attention_heads"],
+            mlp_size=vision["intermediate_size"],
+            qkv_bias=vision["qkv_bias"],
+            layer_norm_eps=vision["layer_norm_eps"],
+            layer_scale_init=vision["initializer_factor"],
+        ),
+        language=known_settings(language),
+        downsample_ratio=stored["downsample_ratio"],
+        image_token_id=_object_if_there(place.with_name("added_tokens.json")).get("<IMG_CONTEXT>", NO_TOKEN),
+        template=stored["template"],
+        min_tiles=stored["min_dynamic_patch"],
+        max_tiles=stored["max_dynamic_patch"] if stored["dynamic_image_size"] else 1,
+        use_thumbnail=stored["use_thumbnail"],
+    )
+
+
+def _object_if_there(place: Path) -> dict[str, Any]:
+    return _object(place) if place.exists() else {}
 
 
 def _object(place: Path) -> dict[str, Any]:
@@ -346,21 +433,21 @@ def _side(value: Any) -> int:
     return sides[0]
 
 
-_ONLY_VARIANT = {
-    "projector_hidden_act": "gelu",
-    "vision_feature_layer": -1,
-    "vision_feature_select_strategy": "default",
+_ONLY_PROJECTOR = {"projector_hidden_act": "gelu", "vision_feature_layer": -1, "vision_feature_select_strategy": "default"}
+_ONLY_VISION = {
     "hidden_act": "gelu",
     "norm_type": "layer_norm",
     "use_qk_norm": False,
     "use_absolute_position_embeddings": True,
     "use_mean_pooling": True,
 }
+_ONLY_OFFICIAL = {"select_layer": -1, "ps_version": "v2", "pad2square": False}
+_ONLY_OFFICIAL_VISION = {"hidden_act": "gelu", "norm_type": "layer_norm", "qk_normalization": False}
 
 
-def _refuse_variants(place: Path, stored: Mapping[str, Any], vision: Mapping[str, Any]) -> None:
-    for name, only in _ONLY_VARIANT.items():
-        found = stored.get(name, only) if name.startswith(("projector", "vision_feature")) else vision.get(name, only)
+def _refuse_variants(place: Path, stored: Mapping[str, Any], supported: Mapping[str, Any]) -> None:
+    for name, only in supported.items():
+        found = stored.get(name, only)
         if found != only:
             raise DataError(f"{place}: {name} is {found!r}; only {only!r} is supported (InternViT-300M and its like)")
 
@@ -372,9 +459,16 @@ def load_state(folder: Path | str) -> dict[str, Tensor]:
     """
     folder = Path(folder)
     config = load_config(folder)
-    state = from_disk(_read_tensors(folder), TRANSFORMERS)
+    state = from_disk(_read_tensors(folder), _layout(folder, config))
     check_state(state, config, str(folder))
     return state
+
+
+def _layout(folder: Path, config: ModelConfig) -> Layout:
+    stored = _object(folder / "config.json")
+    if stored["model_type"] == "internvl":
+        return TRANSFORMERS
+    return official_layout(config, internlm2=stored["llm_config"]["model_type"] == "internlm2")
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -20,6 +20,8 @@ from adapt.model.config import VisionConfig
 class Vision(nn.Module):
     """Tiles in, patch features out; ``checkpointing`` recomputes each block in the backward pass."""
 
+    vit: Any  # timm's types say less than is so
+
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config

@@ -6,7 +6,7 @@ import torch
 
 from adapt.errors import DataError, UsageError
 from adapt.model.config import INTERNVIT_300M, PRESETS, for_tokenizer, preset
-from adapt.model.layouts import build_parts
+from adapt.model.internvl import InternVL
 
 
 def count(module: torch.nn.Module) -> int:
@@ -19,11 +19,11 @@ def count(module: torch.nn.Module) -> int:
 def test_published_sizes(name: str, connector: int, language: float) -> None:
     """The presets have the published sizes: 304,012,288 vision parameters, and the connectors to the last one."""
     with torch.device("meta"):
-        parts = build_parts(PRESETS[name])
-    assert count(parts["vision"]) == 304_012_288
-    assert count(parts["connector"]) == connector
-    assert math.isclose(count(parts["language"]), language, rel_tol=0.01)
-    assert parts["language"].lm_head.weight is not parts["language"].model.embed_tokens.weight
+        model = InternVL(PRESETS[name])
+    assert count(model.vision) == 304_012_288
+    assert count(model.connector) == connector
+    assert math.isclose(count(model.language), language, rel_tol=0.01)
+    assert model.language.lm_head.weight is not model.language.model.embed_tokens.weight
 
 
 def test_tokens_per_tile() -> None:
@@ -35,7 +35,7 @@ def test_tokens_per_tile() -> None:
 def test_nano_is_small() -> None:
     """nano stays near five million parameters, so that a laptop learns with it."""
     with torch.device("meta"):
-        assert 3e6 < count(build_parts(PRESETS["nano"])) < 8e6
+        assert 3e6 < count(InternVL(PRESETS["nano"])) < 8e6
 
 
 def test_unknown_preset() -> None:

@@ -65,3 +65,22 @@ def test_foreign_settings_are_ignored(tiny_config) -> None:
         "tie_word_embeddings": True,
     }
     assert language_config(noisy).to_dict() == language_config(tiny_config.language).to_dict()
+
+
+def test_old_rope_names() -> None:
+    """The RoPE settings of the published configurations (dynamic, and Phi-3's 'su') are understood."""
+    dynamic = {"model_type": "llama", "rope_theta": 1e6, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
+    found = language_config(dynamic).rope_parameters
+    assert (found["rope_type"], found["factor"], found["rope_theta"]) == ("dynamic", 2.0, 1e6)
+    phi3 = {
+        "model_type": "phi3",
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+        "original_max_position_embeddings": 4096,
+        "max_position_embeddings": 131072,
+        "rope_scaling": {"type": "su", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8},
+    }
+    found = language_config(phi3).rope_parameters
+    assert (found["rope_type"], found["original_max_position_embeddings"]) == ("longrope", 4096)
+    with pytest.raises(DataError, match="not one that transformers takes"):
+        language_config({**phi3, "rope_scaling": {"type": "longrope"}})

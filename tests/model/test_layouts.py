@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,15 +13,24 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoPr
 from adapt.data import template as templates
 from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD, count_tiles, tile
 from adapt.errors import DataError
+from adapt.model.internvl import InternVL
 from adapt.model.language import language_config
-from adapt.model.layouts import build_parts, from_disk, load_config, load_state, load_tokenizer, save_model, to_disk
+from adapt.model.layouts import (
+    from_disk,
+    load_config,
+    load_state,
+    load_tokenizer,
+    official_layout,
+    save_model,
+    to_disk,
+)
 
 TEMPLATE = templates.TEMPLATES["internvl2_5"]
 
 
 def random_parts(config):
     torch.manual_seed(0)
-    parts = build_parts(config)
+    parts = InternVL(config)
     for parameter in parts.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.15)
     return parts.eval()
@@ -36,10 +46,10 @@ def saved(tmp_path: Path, tiny_config, tiny_tokenizer):
 
 def ask(parts, config, input_ids, pixels):
     """Logits of our three parts, put together here by hand."""
-    embedded = parts["language"].get_input_embeddings()(input_ids)
-    features = parts["connector"](parts["vision"](pixels)).flatten(0, 1)
+    embedded = parts.language.get_input_embeddings()(input_ids)
+    features = parts.connector(parts.vision(pixels)).flatten(0, 1)
     embedded[input_ids == config.image_token_id] = features
-    return parts["language"](inputs_embeds=embedded).logits
+    return parts.language(inputs_embeds=embedded).logits
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -90,7 +100,7 @@ def test_folder_comes_back(saved, tiny_tokenizer) -> None:
     state = load_state(folder)
     assert state.keys() == parts.state_dict().keys()
     assert all(torch.equal(state[name], tensor) for name, tensor in parts.state_dict().items())
-    build_parts(loaded).load_state_dict(state, strict=True)
+    InternVL(loaded).load_state_dict(state, strict=True)
     text = "Which class?\n\n<box>日本 <|im_end|> 12,5"
     assert load_tokenizer(folder)(text)["input_ids"] == tiny_tokenizer(text)["input_ids"]
     assert json.loads((folder / "adapt.json").read_text())["provenance"] == {"base": "nothing"}
@@ -172,6 +182,26 @@ def test_one_call_with_pictures_in_the_messages(saved) -> None:
     first = ids.index(config.image_token_id)
     assert ids[: first + 1] + ids[first + config.tokens_per_tile * num_tiles :] == prompt.input_ids
     assert model.generate(**inputs, max_new_tokens=3).shape[1] > len(ids)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "internlm2", "phi3"])
+def test_official_checkpoints(shared, family: str) -> None:
+    """Folders of the official code give its features and logits within 1e-4, and their tensors go back as they were."""
+    folder = shared / "golden" / family
+    golden = np.load(folder / "golden.npz", allow_pickle=False)
+    config = dataclasses.replace(load_config(folder), image_token_id=int(golden["image_token_id"]))
+    state = load_state(folder)
+    parts = InternVL(config).eval()
+    parts.load_state_dict(state, strict=True)
+    input_ids, pixels = torch.from_numpy(golden["input_ids"]), torch.from_numpy(golden["pixel_values"])
+    with torch.no_grad():
+        features = parts.connector(parts.vision(pixels))
+        logits = ask(parts, config, input_ids, pixels)
+    torch.testing.assert_close(features, torch.from_numpy(golden["connector_features"]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(logits, torch.from_numpy(golden["logits"]), rtol=0, atol=1e-4)
+    stored = load_file(folder / "model.safetensors")
+    back = to_disk(state, official_layout(config, internlm2=family == "internlm2"))
+    assert back.keys() == stored.keys() and all(torch.equal(back[name], stored[name]) for name in stored)
 
 
 def edit(path: Path, change) -> None:
