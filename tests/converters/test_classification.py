@@ -1,0 +1,153 @@
+"""Classification questions: the names, the options, and that only the picture tells the answer."""
+
+import collections
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import adapt
+from adapt.domain import Source
+from adapt.errors import DataError, UsageError
+from adapt.verbs import convert
+from converters import classification
+from converters.classification import ClassSample
+
+CLASSES = tuple("barn bridge field forest harbor lake quarry river road town".split())  # noqa: SIM905
+
+
+def make_samples(count: int) -> list[ClassSample]:
+    labels = [CLASSES[number % len(CLASSES)] for number in range(count)]
+    return [ClassSample(f"s-{number}", "", None, ("a.png",), label, label, "test") for number, label in enumerate(labels)]
+
+
+def make_records(count: int, **options: str) -> list[adapt.records.ChatRecord]:
+    source = Source(Path(), None, options, 0)
+    classes = classification.read_candidates(options, CLASSES)
+    return [record for sample in make_samples(count) for record in classification.convert(sample, classes, source)]
+
+
+def chi_square(counts: collections.Counter, cells: int) -> float:
+    expected = sum(counts.values()) / cells
+    return sum((counts[cell] - expected) ** 2 / expected for cell in range(cells))
+
+
+@pytest.mark.parametrize("style", ["names", "letters"])
+@pytest.mark.parametrize("num", [4, 9])
+def test_the_place_of_the_label_cannot_be_learnt(style: str, num: int) -> None:
+    """Over 4,000 rows the label stands everywhere alike, for each class too, and no distractor is favoured."""
+    records = make_records(4000, style=style, num_candidates=str(num))
+    places = collections.Counter(record.meta["candidates"].index(record.meta["label"]) for record in records)
+    # The 99.99 % points of chi-square with 3 and 8 degrees of freedom are 21.1 and 31.8.
+    bound = {4: 21.1, 9: 31.8}[num]
+    assert chi_square(places, num) < bound
+    for label in CLASSES:
+        own = [record for record in records if record.meta["label"] == label]
+        assert chi_square(collections.Counter(each.meta["candidates"].index(label) for each in own), num) < bound
+        others = collections.Counter(name for each in own for name in each.meta["candidates"] if name != label)
+        expected = len(own) * (num - 1) / 9
+        assert all(abs(others[name] - expected) < 5 * expected**0.5 for name in CLASSES if name != label)
+
+
+def test_letters_are_balanced_and_point_at_the_label() -> None:
+    """The letter is that of the label's option, and the letters are used alike."""
+    records = make_records(2000, style="letters")
+    for record in records:
+        letter, label = record.answer, record.meta["label"]
+        assert f" {letter}. {label}" in record.question
+        assert record.meta["candidates"]["ABCDEFGHIJ".index(letter)] == label
+        assert sorted(record.meta["candidates"]) == sorted(CLASSES)
+    counts = collections.Counter("ABCDEFGHIJ".index(record.answer) for record in records)
+    assert chi_square(counts, 10) < 33.7  # 99.99 % point with 9 degrees of freedom
+
+
+def test_questions_read_as_published() -> None:
+    """The two published forms, word for word (arXiv 2410.16261, section 3.3)."""
+    names = make_records(1)[0]
+    assert names.question == (
+        "<image>\nClassify the image within one of the given classes: barn, bridge, field, forest, harbor, lake, quarry, "
+        "river, road, town. Answer with one word or short phrase."
+    )
+    assert names.answer == "barn"
+    letters = make_records(
+        1, style="letters", num_candidates="2", prefix="Predict the behavior of the ego vehicle.", suffix="Now."
+    )[0]
+    first, second = letters.meta["candidates"]
+    assert letters.question == f"<image>\nPredict the behavior of the ego vehicle. A. {first} B. {second} Now."
+
+
+def test_draws_depend_on_seed_and_id_alone() -> None:
+    """A row's candidates do not change when other rows come or go; another seed draws others."""
+    few, many = make_records(10, style="letters"), make_records(100, style="letters")
+    assert few == many[:10]
+    source = Source(Path(), None, {"style": "letters"}, 1)
+    assert classification.convert(make_samples(1)[0], CLASSES, source)[0].question != few[0].question
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DenseResidential", "dense residential"),
+        ("AnnualCrop", "annual crop"),
+        ("SeaLake", "sea lake"),
+        ("sea_ice", "sea ice"),
+        ("River", "river"),
+        ("SUVCar", "suv car"),
+        ("T-junction", "t junction"),
+        ("class2Name", "class2 name"),
+    ],
+)
+def test_class_names_become_readable(name: str, text: str) -> None:
+    """Camel case, underscores and dashes become plain words."""
+    assert classification.readable(name) == text
+
+
+def test_classes_that_would_read_alike_are_refused() -> None:
+    """Two folders must not become one class."""
+    with pytest.raises(DataError, match="'SeaIce' and 'sea_ice' would both be called 'sea ice'"):
+        classification.readable_names(["sea_ice", "SeaIce"])
+
+
+def test_candidates_come_from_option_or_file(tmp_path: Path) -> None:
+    """A comma list and a file name the candidates; a sample whose class is not among them is refused."""
+    path = tmp_path / "classes.txt"
+    path.write_text("river\nroad\n\ntown\n")
+    assert classification.read_candidates({"candidates": str(path)}, CLASSES) == ("river", "road", "town")
+    assert classification.read_candidates({"candidates": "river, road"}, CLASSES) == ("river", "road")
+    with pytest.raises(UsageError, match="two or more different"):
+        classification.read_candidates({"candidates": "river,river"}, CLASSES)
+    with pytest.raises(UsageError, match="no letters"):
+        classification.read_candidates({"style": "letters"}, [f"class {number}" for number in range(27)])
+    with pytest.raises(DataError, match="'barn' is not among the candidates"):
+        make_records(1, candidates="river,road")
+
+
+def test_an_image_folder_with_splits_is_classified(tmp_path: Path) -> None:
+    """Generic folders: splits and nested classes are seen, and the manifest leads back to the folders' names."""
+    for split in ("train", "validation", "test"):
+        for name in ("animals/BlackCat", "animals/Dog", "Car"):
+            path = tmp_path / "set" / split / name / "a.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (4, 5)).save(path)
+    manifest = convert(task="classify", input=tmp_path / "set", output=tmp_path / "out.jsonl")
+    records = adapt.read_records(tmp_path / "out.jsonl")
+    assert manifest["counts"]["splits"] == {"test": 3, "train": 3, "val": 3}
+    assert manifest["facts"]["classes"] == {"BlackCat": "black cat", "Car": "car", "Dog": "dog"}
+    assert {(record.answer, record.meta["class_name"]) for record in records} == {
+        ("black cat", "BlackCat"),
+        ("car", "Car"),
+        ("dog", "Dog"),
+    }
+    assert records[0].sizes == ((4, 5),) and records[0].task == "classify"
+
+
+def test_a_table_is_classified(tmp_path: Path) -> None:
+    """A table with pictures and classes works like a folder; a row without a class is rejected by its line."""
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("file,kind,split\na.png,DryLand,train\na.png,,train\na.png,wet_land,dev\n")
+    options = ["image=file", "label=kind"]
+    manifest = convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "out.jsonl", option=options, max_bad=1)
+    records = adapt.read_records(tmp_path / "out.jsonl")
+    assert [(record.answer, record.split) for record in records] == [("dry land", "train"), ("wet land", "val")]
+    assert manifest["counts"]["reasons"] == {"column ... is empty, expected a class": 1}
+    assert '"t.csv:3"' in (tmp_path / "out.rejected.jsonl").read_text()

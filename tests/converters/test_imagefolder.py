@@ -1,0 +1,52 @@
+"""Scanning folders: order, splits, links and names that are not classes."""
+
+from pathlib import Path
+
+import pytest
+
+from adapt.errors import DataError
+from converters.formats import imagefolder
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
+    """Pictures come sorted by folder, then by file, whatever the file system says."""
+    touch(tmp_path, "b/2.png", "a b/1.png", "a/10.JPG", "a/9.jpg", "c/readme.md", "c/._9.jpg")
+    found = imagefolder.scan(tmp_path)
+    assert [str(path) for path in found.pictures] == ["a/10.JPG", "a/9.jpg", "a b/1.png", "b/2.png"]
+    assert found.ignored == {"not a picture by name": 1, "hidden file": 1}
+
+
+def test_folders_linked_in_a_ring_are_entered_once(tmp_path: Path) -> None:
+    """A link to a folder above ends the walk there instead of going round."""
+    touch(tmp_path, "set/a/1.png", "elsewhere/2.png")
+    (tmp_path / "set" / "a" / "up").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "b").symlink_to(tmp_path / "elsewhere")
+    assert [str(path) for path in imagefolder.scan(tmp_path / "set").pictures] == ["a/1.png", "b/2.png"]
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    """Folders are splits only where all of them are: vehicles of a class "train" stay a class."""
+    touch(tmp_path, "train/1.png", "bus/2.png")
+    pictures, _ = imagefolder.find_classes(tmp_path)
+    assert [(each.class_name, each.split) for each in pictures] == [("bus", None), ("train", None)]
+
+
+def test_classes_of_one_name_keep_their_paths(tmp_path: Path) -> None:
+    """Two folders "other" under different parents are two classes."""
+    touch(tmp_path, "animals/other/1.png", "plants/other/2.png", "plants/tree/3.png")
+    pictures, _ = imagefolder.find_classes(tmp_path)
+    assert [each.class_name for each in pictures] == ["animals/other", "plants/other", "tree"]
+
+
+def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
+    """Pictures outside class folders are no classification set, and that is said."""
+    touch(tmp_path, "1.png")
+    with pytest.raises(DataError, match="no picture in a class folder"):
+        imagefolder.find_classes(tmp_path)

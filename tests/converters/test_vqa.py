@@ -1,0 +1,165 @@
+"""Questions from tables of every kind."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from PIL import Image
+
+import adapt
+from adapt.errors import DataError, UsageError
+from adapt.verbs import convert
+
+ROWS = [
+    {"image": "a.png", "question": "What, then?", "answer": "yes"},
+    {"image": "b.png", "question": 'Say "so"', "answer": "Größe"},
+]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for number, name in enumerate(("a.png", "b.png")):
+        Image.new("RGB", (4 + number, 5), (number, 0, 9)).save(tmp_path / name)
+    return tmp_path
+
+
+def write_table(folder: Path, name: str, rows: list[dict[str, Any]]) -> Path:
+    path = folder / name
+    table = datasets.Dataset.from_list(rows)
+    if name.endswith(".csv"):
+        table.to_csv(path)
+    elif name.endswith(".tsv"):
+        table.to_csv(path, sep="\t")
+    elif name.endswith(".jsonl"):
+        table.to_json(path)
+    elif name.endswith(".json"):
+        path.write_text(json.dumps(rows))
+    elif name.endswith(".parquet"):
+        table.to_parquet(path)
+    else:
+        table.save_to_disk(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.json", "t.jsonl", "t.parquet", "t"])
+def test_every_kind_of_table_gives_the_same_rows(pictures: Path, name: str) -> None:
+    """What pandas and `datasets` wrote is read back, commas, quotes and letters beyond ASCII included."""
+    table = write_table(pictures, name, ROWS)
+    convert(task="vqa", input=table, output=pictures / "out.jsonl", images=pictures, option=["suffix=Be brief."])
+    records = adapt.read_records(pictures / "out.jsonl")
+    assert [record.question for record in records] == ["<image>\nWhat, then?\nBe brief.", '<image>\nSay "so"\nBe brief.']
+    assert [record.answer for record in records] == ["yes", "Größe"]
+    assert [record.images for record in records] == [("a.png",), ("b.png",)]
+    assert [record.id for record in records] == ["t-1", "t-2"]
+    assert [record.sizes for record in records] == [((4, 5),), ((5, 5),)]
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t"])
+def test_pictures_inside_the_table_are_written_out(pictures: Path, name: str) -> None:
+    """Embedded pictures lie in FILE.images under content names; equal ones lie there once; class numbers become names."""
+    content = [(pictures / each).read_bytes() for each in ("a.png", "b.png", "a.png")]
+    features = datasets.Features(
+        {"image": datasets.Image(), "question": datasets.Value("string"), "answer": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    columns = {"image": [{"bytes": each, "path": None} for each in content], "question": ["q"] * 3, "answer": [0, 1, 1]}
+    table = datasets.Dataset.from_dict(columns, features=features)
+    table.to_parquet(pictures / name) if name.endswith(".parquet") else table.save_to_disk(pictures / name)
+    manifest = convert(task="vqa", input=pictures / name, output=pictures / "out.jsonl")
+    records = adapt.read_records(pictures / "out.jsonl")
+    assert manifest["image_root"] == "out.images"
+    assert [record.answer for record in records] == ["no", "yes", "yes"]
+    assert records[0].images == records[2].images != records[1].images
+    for record, original in zip(records, content, strict=True):
+        (pictures / "seen.png").write_bytes(original)
+        made = Image.open(pictures / "out.images" / record.images[0])
+        assert made.tobytes() == Image.open(pictures / "seen.png").tobytes()
+    assert len(list((pictures / "out.images").iterdir())) == 2
+
+
+def test_made_pictures_of_an_earlier_run_go_and_other_files_stay(pictures: Path) -> None:
+    """FILE.images holds what the rows show; a file that convert did not name is never touched."""
+    images = pictures / "out.images"
+    for name in ("a.png", "b.png"):
+        bytes_ = {"bytes": (pictures / name).read_bytes(), "path": None}
+        row = {"image": [bytes_], "question": ["q"], "answer": ["a"]}
+        features = datasets.Features(
+            {"image": datasets.Image(), "question": datasets.Value("string"), "answer": datasets.Value("string")}
+        )
+        datasets.Dataset.from_dict(row, features=features).to_parquet(pictures / "t.parquet")
+        convert(task="vqa", input=pictures / "t.parquet", output=pictures / "out.jsonl")
+        (images / "mine.png").write_bytes(b"mine")
+    record = adapt.read_records(pictures / "out.jsonl")[0]
+    assert {path.name for path in images.iterdir()} == {"mine.png", record.images[0]}
+
+
+def test_bad_rows_are_rejected_with_their_line(pictures: Path) -> None:
+    """Too many cells, a broken quote, an empty answer and a missing picture each name their own line."""
+    lines = [
+        "image,question,answer",
+        'a.png,"two\nlines?",yes',
+        "a.png,q,a,b",
+        "a.png,q,",
+        "none.png,q,a",
+        'a.png,"q"x,a',
+        "b.png,q,a",
+    ]
+    (pictures / "t.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="4 of 6 samples rejected"):
+        convert(task="vqa", input=pictures / "t.csv", output=pictures / "out.jsonl")
+    rejected = [json.loads(line) for line in (pictures / "out.rejected.jsonl").read_text().splitlines()]
+    assert [row["where"] for row in rejected] == ["t.csv:4", "t.csv:5", "t.csv:6", "t.csv:7"]
+    assert [
+        word in row["reason"]
+        for word, row in zip(("4 cells", "'answer'", "no such file", "not a table row"), rejected, strict=True)
+    ]
+
+    (pictures / "t.jsonl").write_text('{"image": "a.png", "question": "q", "answer": "a"}\n{"image": NaN}\n[1]\n\n{"image"')
+    with pytest.raises(DataError, match="3 of 4 samples rejected"):
+        convert(task="vqa", input=pictures / "t.jsonl", output=pictures / "out.jsonl")
+    rejected = [json.loads(line) for line in (pictures / "out.rejected.jsonl").read_text().splitlines()]
+    assert [row["where"] for row in rejected] == ["t.jsonl:2", "t.jsonl:3", "t.jsonl:5"]
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "~/a.png", "C:\\a.png", "x\x00.png"])
+def test_no_picture_path_leaves_the_root(pictures: Path, name: str) -> None:
+    """A path that climbs out is a rejected row, never a file that is read."""
+    inner = pictures / "inner"
+    inner.mkdir()
+    (inner / "t.json").write_text(json.dumps([{"image": name, "question": "q", "answer": "a"}]))
+    with pytest.raises(DataError, match="picture path"):
+        convert(task="vqa", input=inner / "t.json", output=pictures / "out.jsonl")
+
+
+def test_text_cannot_forge_a_picture(pictures: Path) -> None:
+    """A question that holds a placeholder itself is rejected."""
+    (pictures / "t.json").write_text(json.dumps([ROWS[0] | {"question": "see <image>"}]))
+    with pytest.raises(DataError, match="2 <image> placeholder"):
+        convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl")
+
+
+def test_columns_and_splits_are_named_by_options_and_files(pictures: Path) -> None:
+    """Columns go by option; files called train, val and test are splits; an unknown column is answered with the nearest."""
+    folder = pictures / "tables"
+    folder.mkdir()
+    for split in ("test", "train", "validation"):
+        (folder / f"{split}.csv").write_text(f"pic,ask,say,key\na.png,q,a,{split}-7\n")
+    options = ["image=pic", "question=ask", "answer=say", "id=key"]
+    convert(task="vqa", input=folder, output=pictures / "out.jsonl", images=pictures, option=options)
+    records = adapt.read_records(pictures / "out.jsonl")
+    assert [(record.id, record.split) for record in records] == [
+        ("train-7", "train"),
+        ("validation-7", "val"),
+        ("test-7", "test"),
+    ]
+    with pytest.raises(UsageError, match="'asks': did you mean 'ask'"):
+        convert(task="vqa", input=folder, output=pictures / "x.jsonl", option=["image=pic", "question=asks", "answer=say"])
+
+
+def test_several_answers_keep_all_for_the_scorer(pictures: Path) -> None:
+    """The first answer is learnt, all are in meta."""
+    (pictures / "t.json").write_text(json.dumps([ROWS[0] | {"answer": ["yes", "yeah"]}]))
+    convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl")
+    record = adapt.read_records(pictures / "out.jsonl")[0]
+    assert record.answer == "yes" and record.meta["answers"] == ["yes", "yeah"]

@@ -1,0 +1,57 @@
+"""Ordered work over processes."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from adapt.errors import DataError
+from adapt.workers import map_ordered
+
+ITEMS = list(range(40))
+
+
+def slow_first(shared: int, item: int) -> int:
+    time.sleep(0.02 if item < 8 else 0)
+    return item * shared
+
+
+def fail_late(shared: int, item: int) -> int:
+    if item == 30:
+        raise DataError("row 30: bad")
+    return item
+
+
+def die(shared: int, item: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def name_process(shared: int, item: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 5, None])
+def test_results_keep_the_order_of_the_items(workers: int | None) -> None:
+    """However many processes, and however long each item takes, results come in order."""
+    assert list(map_ordered(slow_first, 3, ITEMS, workers=workers, chunk=4)) == [item * 3 for item in ITEMS]
+
+
+def test_work_is_really_spread() -> None:
+    """Two workers are other processes than this one; 0 is this one."""
+    assert os.getpid() not in set(map_ordered(name_process, 0, ITEMS, workers=2, chunk=4))
+    assert set(map_ordered(name_process, 0, ITEMS, workers=0)) == {os.getpid()}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_arrives_as_it_was_raised(workers: int) -> None:
+    """An exception in a worker is the same exception here."""
+    with pytest.raises(DataError, match="^row 30: bad$"):
+        list(map_ordered(fail_late, 0, ITEMS, workers=workers, chunk=4))
+
+
+def test_a_killed_worker_is_an_error_not_a_wait() -> None:
+    """A worker that the system kills ends the work with what to try."""
+    with pytest.raises(DataError, match="fewer --workers"):
+        list(map_ordered(die, 0, ITEMS, workers=2, chunk=4))

@@ -1,0 +1,300 @@
+"""`adapt convert` as a whole: counts, identity, what is left behind when something fails."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import adapt
+from adapt.errors import DataError, UsageError
+from adapt.verbs import convert, tasks
+
+NUM_CLASSES, PER_CLASS = 10, 300
+
+
+def write_picture(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (8, 6)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes of 20 pictures each."""
+    for number in range(20):
+        for shade, name in enumerate(("River", "Forest")):
+            write_picture(tmp_path / "set" / "2750" / name / f"{name}_{number}.png", (shade * 100, number * 10, 0))
+    return tmp_path / "set"
+
+
+def manifest_of(output: Path) -> dict:
+    return json.loads(output.with_suffix(".manifest.json").read_text())
+
+
+def rejected_of(output: Path) -> list[dict]:
+    return [json.loads(line) for line in output.with_suffix(".rejected.jsonl").read_text().splitlines()]
+
+
+def damage(path: Path) -> dict[str, str]:
+    """Four damaged pictures in ``path`` (a 2750 folder): place -> a word of the reason."""
+    cut = path / "River" / "River_10.jpg"
+    cut.write_bytes(cut.read_bytes()[:900])
+    (path / "Forest" / "Forest_3.jpg").write_text("hello\n")
+    (path / "Pasture" / "Pasture_9.jpg").write_bytes(b"")
+    (path / "SeaLake" / "SeaLake_7.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n")
+    return {
+        "2750/Forest/Forest_3.jpg": "text file",
+        "2750/Pasture/Pasture_9.jpg": "0 bytes",
+        "2750/River/River_10.jpg": "truncated",
+        "2750/SeaLake/SeaLake_7.jpg": "LFS pointer",
+    }
+
+
+def test_eurosat_is_converted_whole(shared: Path, tmp_path: Path) -> None:
+    """All 3,000 pictures become valid rows with readable class names and true sizes; the manifest seals the file."""
+    output = tmp_path / "eurosat.jsonl"
+    manifest = convert(task="rsclassify", input=shared / "data" / "eurosat_rgb", output=output)
+    records = adapt.read_records(output)
+    assert manifest == manifest_of(output)
+    assert manifest["sha256"] == hashlib.sha256(output.read_bytes()).hexdigest()
+    assert manifest["counts"] | {"ignored": {}, "reasons": {}} == {
+        "read": 3000, "converted": 3000, "rejected": 0, "records": 3000,
+        "ignored": {}, "splits": {"train": 2400, "test": 600}, "reasons": {},
+    }  # fmt: skip
+    assert {record.answer for record in records} == {
+        "annual crop", "forest", "herbaceous vegetation", "highway", "industrial", "pasture", "permanent crop", "residential",
+        "river", "sea lake",
+    }  # fmt: skip
+    root = output.parent / manifest["image_root"]
+    for record in records[::500]:
+        with Image.open(root / record.images[0]) as picture:
+            assert record.sizes == (picture.size,)
+    assert not output.with_suffix(".rejected.jsonl").exists()
+    assert not output.with_suffix(".images").exists()
+
+
+def test_damaged_pictures_are_listed_and_stop_the_conversion(shared: Path, tmp_path: Path) -> None:
+    """A cut jpg, a text file, an empty file and an LFS pointer are rejected by place and reason, and nothing else is."""
+    root = tmp_path / "eurosat"
+    shutil.copytree(shared / "data" / "eurosat_rgb" / "2750", root / "2750", copy_function=shutil.copyfile)
+    for path in [root / "2750", *(root / "2750").iterdir()]:
+        path.chmod(0o755)
+    expected = damage(root / "2750")
+    output = tmp_path / "out.jsonl"
+    output.write_text("what was there\n")
+    with pytest.raises(
+        DataError, match=r"^4 of 3,000 samples rejected, more than --max-bad 0; see .*out.rejected.jsonl; first: "
+    ):
+        convert(task="rsclassify", input=root, output=output)
+    assert output.read_text() == "what was there\n"
+    rows = rejected_of(output)
+    assert [row["where"] for row in rows] == sorted(expected)
+    assert all(expected[row["where"]] in row["reason"] for row in rows)
+
+    with pytest.raises(DataError):
+        convert(task="rsclassify", input=root, output=output, max_bad=3)
+    counts = convert(task="rsclassify", input=root, output=output, max_bad=4)["counts"]
+    assert (counts["read"], counts["converted"], counts["rejected"], counts["records"]) == (3000, 2996, 4, 2996)
+    assert sum(counts["reasons"].values()) == 4
+    assert not {record.images[0] for record in adapt.read_records(output)} & set(expected)
+
+
+def test_a_clean_run_removes_the_stale_list_of_rejected(folder: Path, tmp_path: Path) -> None:
+    """FILE.rejected.jsonl is there only when this run rejected something."""
+    output = tmp_path / "out.jsonl"
+    bad = folder / "2750" / "River" / "River_99.png"
+    bad.write_bytes(b"")
+    with pytest.raises(DataError):
+        convert(task="rsclassify", input=folder, output=output)
+    assert len(rejected_of(output)) == 1
+    assert not output.exists()
+    bad.unlink()
+    convert(task="rsclassify", input=folder, output=output)
+    assert not output.with_suffix(".rejected.jsonl").exists()
+
+
+RUN_REVERSED = """
+import os, sys
+
+class Reversed:
+    def __init__(self, found):
+        self.found = iter(list(found)[::-1])
+    def __iter__(self):
+        return self.found
+    def __next__(self):
+        return next(self.found)
+    def __enter__(self):
+        return self
+    def __exit__(self, *rest):
+        pass
+    close = __exit__
+
+if sys.argv[4] == "reversed":
+    scandir, listdir = os.scandir, os.listdir
+    os.scandir = lambda path=".": Reversed(sorted(scandir(path), key=lambda entry: entry.name))
+    os.listdir = lambda path=".": sorted(listdir(path))[::-1]
+
+from adapt.verbs import convert
+option = ["style=letters", "num_candidates=4"] if sys.argv[1] == "rsclassify" else []
+convert(task=sys.argv[1], input=sys.argv[2], output=sys.argv[3], workers=int(sys.argv[5]), option=option, limit=700)
+"""
+
+
+@pytest.mark.parametrize(("task", "data"), [("rsclassify", "eurosat_rgb"), ("rsvqa", "configilm_mock/RSVQA-LR")])
+def test_bytes_depend_on_the_data_alone(shared: Path, tmp_path: Path, task: str, data: str) -> None:
+    """Hash seed, directory order and number of workers show neither in the rows nor in the manifest."""
+    digests = set()
+    for number, (seed, order, workers) in enumerate(
+        [(0, "as it is", 0), (1, "reversed", 2), (2, "as it is", 5), (3, "reversed", 1)]
+    ):
+        output = tmp_path / str(number) / "out.jsonl"
+        arguments = [task, str(shared / "data" / data), str(output), order, str(workers)]
+        environment = os.environ | {"PYTHONHASHSEED": str(seed), "LC_ALL": ("C", "C.UTF-8")[number % 2]}
+        subprocess.run([sys.executable, "-c", RUN_REVERSED, *arguments], env=environment, check=True, capture_output=True)
+        files = [output, output.with_suffix(".manifest.json")]
+        digests.add(tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in files))
+        assert len(adapt.read_records(output)) == 700
+    assert len(digests) == 1
+
+
+def test_limit_is_a_seeded_part_in_the_order_of_the_set(folder: Path, tmp_path: Path) -> None:
+    """--limit draws by the seed among the chosen split and keeps order and class list."""
+
+    def ids(**settings: object) -> list[str]:
+        convert(task="rsclassify", input=folder, output=tmp_path / "out.jsonl", **settings)  # type: ignore[arg-type]
+        return [record.id for record in adapt.read_records(tmp_path / "out.jsonl")]
+
+    whole, first, second = ids(), ids(limit=10), ids(limit=10, seed=1)
+    assert len(first) == len(second) == 10
+    assert first != second and first == ids(limit=10)
+    assert [each for each in whole if each in set(first)] == first
+    assert ids(limit=1000) == whole
+    test = ids(split="test", limit=3)
+    assert len(test) == 3 and set(test) <= set(ids(split="test"))
+    assert all("forest, river" in record.question for record in adapt.read_records(tmp_path / "out.jsonl"))
+
+
+def test_the_seed_moves_no_picture_between_splits(folder: Path, tmp_path: Path) -> None:
+    """Train made with one --seed and test made with another share no picture."""
+    for split, seed in (("train", 0), ("test", 7)):
+        convert(task="rsclassify", input=folder, output=tmp_path / f"{split}.jsonl", split=split, seed=seed)
+    train, test = ({each.images for each in adapt.read_records(tmp_path / f"{name}.jsonl")} for name in ("train", "test"))
+    assert (len(train), len(test), len(train & test)) == (32, 8, 0)
+
+
+def test_an_id_seen_before_is_rejected(tmp_path: Path) -> None:
+    """Of two pictures with one id the second is rejected, not lost and not doubled."""
+    for name in ("River_1.png", "River_1.jpg", "River_2.png"):
+        write_picture(tmp_path / "2750" / "River" / name, (1, 2, 3))
+    write_picture(tmp_path / "2750" / "Forest" / "Forest_1.png", (1, 2, 3))
+    output = tmp_path / "out.jsonl"
+    manifest = convert(task="rsclassify", input=tmp_path, output=output, max_bad=1)
+    assert rejected_of(output) == [
+        {"where": "2750/River/River_1.png", "reason": "the id 'eurosat-River_1' was seen before; ids must be unique"}
+    ]
+    assert manifest["counts"]["read"] == 4 and manifest["counts"]["records"] == 3
+
+
+def test_equal_pictures_in_several_splits_are_counted(folder: Path, tmp_path: Path) -> None:
+    """The manifest tells how many contents occur twice, and how many of them on both sides of the split."""
+    for path in sorted((folder / "2750" / "River").iterdir()):
+        shutil.copy(path, path.with_name(f"River_{500 + int(path.stem.partition('_')[2])}.png"))
+    manifest = convert(task="rsclassify", input=folder, output=tmp_path / "out.jsonl")
+    splits: dict[bytes, set[str]] = {}
+    for record in adapt.read_records(tmp_path / "out.jsonl"):
+        splits.setdefault((folder / record.images[0]).read_bytes(), set()).add(str(record.split))
+    across = sum(len(found) > 1 for found in splits.values())
+    assert manifest["pictures"] == {"distinct": 60, "same_content": 20, "in_several_splits": across}
+    assert across > 0
+
+
+def test_ignored_files_are_counted(folder: Path, tmp_path: Path) -> None:
+    """Files that are no pictures by name are counted, not rejected."""
+    (folder / "2750" / "River" / "notes.txt").write_text("x")
+    (folder / "2750" / "River" / ".DS_Store").write_text("x")
+    write_picture(folder / "2750" / "stray.png", (0, 0, 0))
+    counts = convert(task="rsclassify", input=folder, output=tmp_path / "out.jsonl")["counts"]
+    assert counts["ignored"] == {"hidden file": 1, "not a picture by name": 1, "picture outside a class folder": 1}
+    assert counts["read"] == 40
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "rsclasify"}, "unknown task 'rsclasify': did you mean 'rsclassify'"),
+        ({"input": "nowhere"}, "input 'nowhere' does not exist"),
+        ({"images": "nowhere"}, "images 'nowhere'"),
+        ({"output": "out.json"}, "ends in .jsonl"),
+        ({"split": "tset"}, "no split 'tset' .* it has test, train"),
+        ({"limit": 0}, "--limit 0"),
+        ({"workers": -1}, "--workers -1"),
+        ({"max_bad": -1}, "--max-bad -1"),
+        ({"option": ["styl=names"]}, "unknown option of task 'rsclassify' 'styl': did you mean 'style'"),
+        ({"option": ["style=numbers"]}, "style=numbers .* expected one of names, letters"),
+        ({"option": ["style"]}, "expected name=value"),
+        ({"option": ["split=80/10/20"]}, "split=80/10/20"),
+        ({"option": ["num_candidates=1"]}, "num_candidates=1"),
+        ({"option": ["split_lists=nowhere"]}, "split_lists 'nowhere'"),
+    ],
+)
+def test_a_wrong_call_is_answered_with_what_is_right(folder: Path, tmp_path: Path, settings: dict, message: str) -> None:
+    """A mistake in the call is a UsageError that names it, and nothing is written."""
+    output = tmp_path / settings.get("output", "out.jsonl")
+    with pytest.raises(UsageError, match=message):
+        convert(**({"task": "rsclassify", "input": folder} | settings | {"output": output}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+
+
+def test_pictures_start_at_images_when_given(folder: Path, tmp_path: Path) -> None:
+    """--images moves the root, and the manifest leads to every picture from where the JSONL lies."""
+    output = tmp_path / "deep" / "er" / "out.jsonl"
+    manifest = convert(task="rsclassify", input=folder / "2750", output=output, images=tmp_path)
+    assert manifest["image_root"] == "../.."
+    for record in adapt.read_records(output):
+        assert record.images[0].startswith("set/2750/")
+        assert (output.parent / manifest["image_root"] / record.images[0]).is_file()
+
+
+def test_tasks_lists_what_each_reads() -> None:
+    """Every task says its layout and its sample unit, once."""
+    rows = [row for row in tasks() if row["kind"] == "task"]
+    names = [row["name"] for row in rows]
+    assert len(names) == len(set(names))
+    assert {"rsclassify", "rsvqa", "easyvqa", "classify", "vqa", "chat"} <= set(names)
+    assert all(row["layout"] and row["unit"] and row["summary"] for row in rows)
+
+
+def test_convert_does_not_import_torch() -> None:
+    """Converting needs no torch: the verb answers at once."""
+    script = "import sys; from adapt.verbs.convert import convert; from adapt.domain import all_domains; all_domains(); "
+    subprocess.run([sys.executable, "-c", script + "sys.exit('torch' in sys.modules)"], check=True)
+
+
+@pytest.mark.slow
+def test_a_killed_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path) -> None:
+    """SIGKILL at 20 moments: the output is absent or complete, the next run equals an undisturbed one, no orphans stay."""
+    data = shared / "data" / "easy_vqa" / "data"
+    whole = convert(task="easyvqa", input=data, output=tmp_path / "whole" / "out.jsonl")["sha256"]
+    script = (
+        "import sys; from adapt.verbs import convert; convert(task='easyvqa', input=sys.argv[1], output=sys.argv[2], workers=2)"
+    )
+    output = tmp_path / "killed" / "out.jsonl"
+    killed = 0
+    for number in range(20):
+        process = subprocess.Popen([sys.executable, "-c", script, str(data), str(output)], stderr=subprocess.DEVNULL)
+        time.sleep(0.3 + 0.1 * number)
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not output.exists() or hashlib.sha256(output.read_bytes()).hexdigest() == whole
+        output.unlink(missing_ok=True)
+    assert killed >= 5, "the moments must fall into the conversion"
+    assert convert(task="easyvqa", input=data, output=output)["sha256"] == whole
+    assert sorted(path.name for path in output.parent.iterdir()) == ["out.jsonl", "out.manifest.json"]
