@@ -63,7 +63,7 @@ def sample(**given: Any) -> None:
     """Write a small generated dataset in the native layouts of a field's datasets."""
     from adapt import show, verbs
 
-    show.show_values(verbs.sample(**given))
+    show.show_samples(verbs.sample(**given))
 
 
 @command.verb(

@@ -114,6 +114,12 @@ def show_tasks(rows: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
+def show_samples(written: Mapping[str, Mapping[str, Any]]) -> None:
+    """The generated datasets, each with the command that converts it."""
+    rows = [(name, facts["pictures"], facts["questions"], facts["next"]) for name, facts in written.items()]
+    show_table(("dataset", "pictures", "questions", "convert it with"), rows)
+
+
 def show_scores(scores: Mapping[str, Any], title: str = "") -> None:
     """Metrics with their counts and 95 % intervals; several splits one after the other."""
     if "metrics" not in scores:

@@ -1,0 +1,107 @@
+"""The commands of README.md and docs/*.md, run as they are printed.
+
+Each document's ```bash and ```python blocks run in order in one empty folder; ```sh blocks (installing, make) do not.
+``ADAPT_DOCS_STEPS`` is the number of steps to which ``adapt finetune`` is cut (4 by default, 0 leaves it whole).
+"""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+STEPS = int(os.environ.get("ADAPT_DOCS_STEPS", "4"))
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_TRAINS = re.compile(r"^\s*adapt (finetune|evaluate|demo|chat)\b|adapt\.load\(", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text and the line it starts at."""
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(path: Path) -> list[Block]:
+    """The bash and python blocks of a document, in order."""
+    text = path.read_text(encoding="utf-8")
+    found = [Block(match[1], match[2], text.count("\n", 0, match.start()) + 1) for match in _FENCE.finditer(text)]
+    return [block for block in found if block.language in ("bash", "python")]
+
+
+def cut(script: str, steps: int) -> str:
+    """The script with every ``adapt finetune`` held to ``steps`` steps; a command may go over several lines."""
+    lines = script.replace("\\\n", " ").splitlines()
+    setting = f" --set train.max_steps={steps}" if steps else ""
+    return "\n".join(line + setting if re.match(r"\s*adapt finetune\b", line) else line for line in lines)
+
+
+def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run one block in ``folder`` with this environment's ``adapt`` and ``python`` first on the path."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "ADAPT_CACHE": str(folder.parent / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    if block.language == "bash":
+        command = ["bash", "-euo", "pipefail", "-c", cut(block.text, STEPS)]
+    else:
+        command = [sys.executable, "-c", block.text]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+def documents() -> list[object]:
+    """Each document as a test, slow where it trains. CONTRIBUTING.md's example has a test of its own."""
+    return [
+        pytest.param(
+            path,
+            id=path.name,
+            marks=[pytest.mark.slow] if any(_TRAINS.search(block.text) for block in blocks(path)) else [],
+        )
+        for path in DOCUMENTS
+    ]
+
+
+@pytest.mark.parametrize("path", documents())
+def test_the_commands_of_a_document_run(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Every command of the document exits 0 in an empty folder, in the order it is read."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    for block in blocks(path):
+        if "../shared/" in block.text and not (tmp_path / "shared").exists():
+            (tmp_path / "shared").symlink_to(request.getfixturevalue("shared"))
+        answer = run(block, folder)
+        assert answer.returncode == 0, f"{path.name}:{block.line}\n{block.text}\n{answer.stdout}\n{answer.stderr}"
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, CHECKOUT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+def test_links_of_a_document_lead_somewhere(path: Path) -> None:
+    """Every link to a file of the checkout is there."""
+    text = _FENCE.sub("", path.read_text(encoding="utf-8"))
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    assert [target for target in targets if target and not (path.parent / target).exists()] == []
+
+
+def test_every_verb_is_in_the_readme() -> None:
+    """The README's table has each verb of the command, and no other."""
+    from adapt.cli import adapt
+
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `adapt (\w+)` \|", text, re.MULTILINE) == list(adapt.commands)
+
+
+def test_cutting_changes_training_only() -> None:
+    """The cut adds a setting to finetune, over line ends too, and leaves every other command alone."""
+    script = "adapt convert --task a\nadapt finetune --model nano \\\n  --data a\n"
+    assert cut(script, 3) == "adapt convert --task a\nadapt finetune --model nano    --data a --set train.max_steps=3"
+    assert cut(script, 0) == "adapt convert --task a\nadapt finetune --model nano    --data a"
