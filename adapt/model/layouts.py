@@ -33,7 +33,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 
 import adapt
 from adapt import atomic, safe
-from adapt.data.template import chat_template, get_template
+from adapt.data.template import IMAGE_CONTEXT, IMAGE_END, IMAGE_START, chat_template, get_template
 from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD
 from adapt.errors import DataError
 from adapt.model.config import ModelConfig, VisionConfig
@@ -294,7 +294,7 @@ def save_model(
     """
     check_state(state, config, str(folder))
     template = get_template(config.template)
-    assert tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>") == config.image_token_id, "another tokenizer's image_token_id"
+    assert tokenizer.convert_tokens_to_ids(IMAGE_CONTEXT) == config.image_token_id, "another tokenizer's image_token_id"
     with atomic.staged_folder(Path(folder)) as staged:
         tensors = {name: tensor.to("cpu", dtype).contiguous() for name, tensor in to_disk(state).items()}
         save_file(tensors, staged / "model.safetensors", metadata={"format": "pt"})
@@ -407,7 +407,7 @@ def _official_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
         ),
         language=known_settings(language),
         downsample_ratio=stored["downsample_ratio"],
-        image_token_id=_object_if_there(place.with_name("added_tokens.json")).get("<IMG_CONTEXT>", NO_TOKEN),
+        image_token_id=_object_if_there(place.with_name("added_tokens.json")).get(IMAGE_CONTEXT, NO_TOKEN),
         template=stored["template"],
         min_tiles=stored["min_dynamic_patch"],
         max_tiles=stored["max_dynamic_patch"] if stored["dynamic_image_size"] else 1,
@@ -497,9 +497,14 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder, without remote code."""
+    """The tokenizer of a model folder, without remote code, its picture tokens named as InternVLProcessor needs them."""
     folder = Path(folder)
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        if not hasattr(tokenizer, "context_image_token"):  # official folders name none
+            names = {"start_image_token": IMAGE_START, "end_image_token": IMAGE_END, "context_image_token": IMAGE_CONTEXT}
+            names |= {"video_token": tokenizer.pad_token}  # must be a token, and one that no text holds; a new one has no row
+            tokenizer = type(tokenizer).from_pretrained(folder, local_files_only=True, extra_special_tokens=names)
+        return tokenizer
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{folder}: no tokenizer that transformers can read: {error}") from error

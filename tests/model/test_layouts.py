@@ -204,6 +204,51 @@ def test_official_checkpoints(shared, family: str) -> None:
     assert back.keys() == stored.keys() and all(torch.equal(back[name], stored[name]) for name in stored)
 
 
+def write_official_tokenizer(folder: Path, tokenizer) -> None:
+    """The tokenizer's files as the official Qwen2-based folders have them: vocab.json, merges.txt, no named picture tokens."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    special = [token for token in backend["added_tokens"] if token["special"] and token["content"] != "<video>"]
+    (folder / "vocab.json").write_text(json.dumps(backend["model"]["vocab"]))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in backend["model"]["merges"]))
+    (folder / "added_tokens.json").write_text(json.dumps({token["content"]: token["id"] for token in special}))
+    settings = {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "added_tokens_decoder": {str(token["id"]): {**token, "id": None} for token in special},
+        "additional_special_tokens": [token["content"] for token in special],
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def test_official_folder_into_transformers(shared, tmp_path: Path, tiny_tokenizer) -> None:
+    """An official folder whose config names remote code becomes one that transformers loads, asks and answers with."""
+    folder = tmp_path / "official"
+    shutil.copytree(shared / "golden/qwen2", folder)
+    folder.chmod(0o755)
+    (folder / "config.json").chmod(0o644)
+    edit(folder / "config.json", lambda value: value.update(auto_map={"AutoConfig": "evil.Evil"}))
+    write_official_tokenizer(folder, tiny_tokenizer)
+    config, tokenizer = dataclasses.replace(load_config(folder), template="internvl2_5"), load_tokenizer(folder)
+    assert config.image_token_id == tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>") == 5
+    save_model(tmp_path / "ours", config, load_state(folder), tokenizer, dtype=torch.float32, provenance={})
+    processor = AutoProcessor.from_pretrained(tmp_path / "ours")
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "ours")
+    shown = picture(100, 60)
+    messages = [{"role": "user", "content": [{"type": "image", "image": shown}, {"type": "text", "text": "Which class?"}]}]
+    inputs = processor.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    prompt = templates.encode_prompt([templates.Turn("human", "<image>\nWhich class?")], TEMPLATE, tokenizer)
+    expected = config.tokens_per_tile * count_tiles(*shown.size, config.max_tiles, config.tile_px)
+    assert inputs["input_ids"].shape[1] == len(prompt.input_ids) - 1 + expected
+    with torch.no_grad():
+        theirs = model(**inputs).logits
+        parts = InternVL(config).eval()
+        parts.load_state_dict(load_state(tmp_path / "ours"))
+        torch.testing.assert_close(ask(parts, config, inputs["input_ids"], inputs["pixel_values"]), theirs, rtol=0, atol=1e-4)
+
+
 def edit(path: Path, change) -> None:
     value = json.loads(path.read_text())
     change(value)
