@@ -4,6 +4,7 @@ from adapt.verbs.check import check
 from adapt.verbs.convert import convert
 from adapt.verbs.finetune import finetune
 from adapt.verbs.sample import sample
+from adapt.verbs.score import score
 from adapt.verbs.tasks import tasks
 
-__all__ = ["check", "convert", "sample", "finetune", "tasks"]
+__all__ = ["check", "convert", "finetune", "sample", "score", "tasks"]

@@ -3,10 +3,12 @@
 from adapt.domain import Domain
 from domains.general import easyvqa
 from domains.general.sample import write_sample
+from domains.general.scoring import BENCHMARKS
 
 DOMAIN = Domain(
     name="general",
     summary="everyday questions: what the model should keep",
     tasks=(easyvqa.TASK,),
+    benchmarks=BENCHMARKS,
     sample=write_sample,
 )

@@ -4,11 +4,13 @@ from adapt.domain import Domain
 from domains.remote_sensing import rsclassify, rsvqa
 from domains.remote_sensing.recipe import RECIPE
 from domains.remote_sensing.sample import write_sample
+from domains.remote_sensing.scoring import BENCHMARKS
 
 DOMAIN = Domain(
     name="remote_sensing",
     summary="the earth from satellites and aircraft: scenes, questions, objects",
     tasks=(rsclassify.TASK, rsvqa.TASK),
+    benchmarks=BENCHMARKS,
     recipe=RECIPE,
     sample=write_sample,
 )

@@ -1,0 +1,97 @@
+"""The benchmarks that belong to no field: short answers to questions (``vqa``) and a choice between classes (``classify``)."""
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from adapt.domain import Answered, Benchmark, Scores
+from adapt.evaluate import metrics
+from adapt.evaluate.classes import score_classes
+from adapt.evaluate.score import group_of
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
+
+_MEASURES: Mapping[str, Callable[[str | None, str], float]] = {
+    "exact": metrics.exact_match,
+    "f1": metrics.token_f1,
+    "anls": metrics.anls,
+}
+
+
+def answer_type(record: ChatRecord) -> str:
+    """``meta.answer_type`` where a dataset says it, else yes/no, number or other, as in VQA v2 (arXiv 1612.00837)."""
+    given = record.meta.get("answer_type")
+    if isinstance(given, str) and given.strip():
+        return given.strip().lower()
+    text = metrics.normalise(record.answer)
+    return "yes/no" if text in ("yes", "no") else "number" if text.isdecimal() else "other"
+
+
+def question_text(record: ChatRecord) -> str:
+    """The last question without its pictures."""
+    return " ".join(record.question.replace(IMAGE_PLACEHOLDER, " ").lower().split())
+
+
+def score_vqa(answered: Sequence[Answered], options: Mapping[str, str]) -> Scores:
+    """Exact match, token F1 and ANLS over all rows; exact match of each answer type and the blind floors in the details."""
+    groups = [group_of(each.record) for each in answered]
+    marks = {name: [measure(each.answer, each.record.answer) for each in answered] for name, measure in _MEASURES.items()}
+    per_row = {each.record.id: mark for each, mark in zip(answered, marks["exact"], strict=True)}
+    records = [each.record for each in answered]
+    return Scores(
+        metrics={name: metrics.share(values, groups) for name, values in marks.items()},
+        convention="SQuAD normal form for exact and f1, threshold 0.5 for anls",
+        per_row=per_row,
+        details=_floors(records) | {"by_answer_type": _by_type(records, marks["exact"], groups)},
+    )
+
+
+def _by_type(records: Sequence[ChatRecord], marks: Sequence[float], groups: Sequence[Any]) -> dict[str, Any]:
+    types = [answer_type(record) for record in records]
+    found = {}
+    for kind in sorted(set(types)):
+        rows = [row for row, other in enumerate(types) if other == kind]
+        metric = metrics.share([marks[row] for row in rows], [groups[row] for row in rows])
+        found[kind] = {"exact": metric.value, "count": metric.count, "low": metric.low, "high": metric.high}
+    return found
+
+
+def _floors(records: Sequence[ChatRecord]) -> dict[str, Any]:
+    """What needs no picture: one answer to everything, and one to each question text, both the best the truth allows."""
+    if not records:
+        return {"floor": {}}
+    by_question: dict[str, collections.Counter[str]] = {}
+    for record in records:
+        by_question.setdefault(question_text(record), collections.Counter())[_form(record)] += 1
+    overall = sum(by_question.values(), collections.Counter[str]())
+    answer = min(overall, key=lambda text: (-overall[text], text))
+    return {
+        "floor": {
+            "exact": overall[answer] / len(records),
+            "exact_question_only": sum(max(counts.values()) for counts in by_question.values()) / len(records),
+        },
+        "majority_answer": answer,
+        "distinct_questions": len(by_question),
+    }
+
+
+def _form(record: ChatRecord) -> str:
+    return metrics.normalise(record.answer) or record.answer.strip()
+
+
+VQA = Benchmark(
+    name="vqa",
+    summary="short answers: exact match, token F1, ANLS; blind floors beside them",
+    headline="exact",
+    score=score_vqa,
+    max_new_tokens=32,
+)
+
+CLASSIFY = Benchmark(
+    name="classify",
+    summary="a choice between classes, by name or by letter: accuracy, and the mean of the classes' recalls",
+    headline="accuracy",
+    score=score_classes,
+    max_new_tokens=20,
+)
+
+BENCHMARKS = (VQA, CLASSIFY)
