@@ -26,7 +26,16 @@ FAMILIES = {
     "llama": {**LANGUAGE, "model_type": "llama", "num_key_value_heads": 2, "rms_norm_eps": 1e-5},
     "phi3": {**LANGUAGE, "model_type": "phi3", "num_key_value_heads": 4, "rms_norm_eps": 1e-5},
 }
-VISION = VisionConfig(image_size_px=32, patch_size_px=8, hidden_size=48, num_layers=3, num_heads=4, mlp_size=100)
+VISION = VisionConfig(
+    image_size_px=32,
+    patch_size_px=8,
+    hidden_size=48,
+    num_layers=3,
+    num_heads=4,
+    mlp_size=100,
+    layer_norm_eps=1e-5,
+    layer_scale_init=0.2,
+)
 
 
 @pytest.fixture(scope="session")

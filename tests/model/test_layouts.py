@@ -133,7 +133,7 @@ def test_processor_sees_what_training_saw(saved) -> None:
     processor = AutoProcessor.from_pretrained(folder)
     drifting = processor.image_processor  # on torch tensors, whose bicubic filter is not Pillow's
     processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    pictures = [picture(100, 60), picture(31, 90, seed=1)]
+    pictures = [picture(100, 75), picture(31, 90, seed=1)]
     tokens = [config.tokens_per_tile * count_tiles(*p.size, config.max_tiles, config.tile_px) for p in pictures]
     conversations = [
         {"from": "human", "value": "<image>\n<image>\nWhich of the two shows a <ref>river</ref>?"},
