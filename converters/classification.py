@@ -143,7 +143,7 @@ def _read_folder(source: Source) -> Reading:
     if not source.input.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"images '{root}' does not hold the input '{source.input}'")
     below = PurePosixPath(source.input.resolve().relative_to(root.resolve()).as_posix())
-    pictures, ignored = imagefolder.find_classes(source.input)
+    pictures, ignored = imagefolder.find_classes(source.input, made=source.made)
     names = readable_names(picture.class_name for picture in pictures)
     name = source.input.resolve().name
     samples = [

@@ -37,20 +37,33 @@ class ClassPicture:
     split: str | None
 
 
-def scan(root: Path) -> Scan:
-    """Every file below ``root`` whose name is a picture's. Links are followed, each real folder once."""
+def scan(root: Path, *, made: Path | None = None) -> Scan:
+    """Every file below ``root`` whose name is a picture's. Links are followed, each real folder once.
+
+    ``made`` is the folder of made pictures (Source.made): it and the files of the same conversion are not looked at, so that
+    a conversion into its own input folder finds the same things again.
+    """
     pictures: list[PurePosixPath] = []
     ignored: collections.Counter[str] = collections.Counter()
+    own = _own_outputs(made)
     seen = {root.resolve()}
     for folder, subfolders, names in os.walk(root, followlinks=True):
-        kept = []
+        real_folder, kept = Path(folder).resolve(), []
         for name in sorted(subfolders):  # sorted: which of two links to one folder is entered must not be chance
             real = Path(folder, name).resolve()
-            if not name.startswith(".") and real not in seen:
+            if real in own:
+                continue
+            if name.startswith("."):
+                ignored["hidden folder"] += 1
+            elif real not in seen:
                 seen.add(real)
                 kept.append(name)
+            else:
+                ignored["link to a folder seen before"] += 1
         subfolders[:] = kept
         for name in names:
+            if real_folder / name in own:
+                continue
             if name.startswith("."):
                 ignored["hidden file"] += 1
             elif Path(name).suffix.lower() not in PICTURE_SUFFIXES:
@@ -60,14 +73,22 @@ def scan(root: Path) -> Scan:
     return Scan(tuple(sorted(pictures, key=lambda path: path.parts)), dict(ignored))
 
 
-def find_classes(root: Path) -> tuple[list[ClassPicture], dict[str, int]]:
+def _own_outputs(made: Path | None) -> set[Path]:
+    """What the conversion that makes pictures in ``made`` writes."""
+    if made is None:
+        return set()
+    stem = made.resolve().with_suffix("")
+    return {stem.with_name(stem.name + end) for end in (".images", ".jsonl", ".manifest.json", ".rejected.jsonl")}
+
+
+def find_classes(root: Path, *, made: Path | None = None) -> tuple[list[ClassPicture], dict[str, int]]:
     """The pictures of an image folder with their classes and splits, and what was ignored.
 
     Split folders count as such when every top folder with pictures is one (a class may be called "train"). A class is
     named by its last folder, by its whole path where two classes would share a name.
     Raises DataError where no picture lies in a class folder.
     """
-    found = scan(root)
+    found = scan(root, made=made)
     ignored = collections.Counter(found.ignored)
     inside = [path for path in found.pictures if len(path.parts) > 1]
     if len(inside) < len(found.pictures):

@@ -90,7 +90,7 @@ def read(source: Source) -> Reading:
     if not folder.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"images '{root}' does not hold the class folders in '{folder}'")
     below = PurePosixPath(folder.resolve().relative_to(root.resolve()).as_posix())
-    found = imagefolder.scan(folder)
+    found = imagefolder.scan(folder, made=source.made)
     pictures = [path for path in found.pictures if len(path.parts) == 2]
     scene_set = _recognise({path.parts[0] for path in pictures}, pictures, folder)
     ignored = collections.Counter(found.ignored)

@@ -28,7 +28,9 @@ def test_folders_linked_in_a_ring_are_entered_once(tmp_path: Path) -> None:
     touch(tmp_path, "set/a/1.png", "elsewhere/2.png")
     (tmp_path / "set" / "a" / "up").symlink_to(tmp_path / "set")
     (tmp_path / "set" / "b").symlink_to(tmp_path / "elsewhere")
-    assert [str(path) for path in imagefolder.scan(tmp_path / "set").pictures] == ["a/1.png", "b/2.png"]
+    found = imagefolder.scan(tmp_path / "set")
+    assert [str(path) for path in found.pictures] == ["a/1.png", "b/2.png"]
+    assert found.ignored == {"link to a folder seen before": 1}
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

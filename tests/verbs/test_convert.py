@@ -225,6 +225,18 @@ def test_ignored_files_are_counted(folder: Path, tmp_path: Path) -> None:
     assert counts["read"] == 40
 
 
+def test_converting_into_the_input_folder_twice_is_the_same(folder: Path) -> None:
+    """What the first run wrote is not taken for input by the second."""
+    output = folder / "out.jsonl"
+    files = (output, output.with_suffix(".manifest.json"), output.with_suffix(".rejected.jsonl"))
+    (folder / "2750" / "River" / "River_99.png").write_bytes(b"")
+    found = []
+    for _ in range(2):
+        convert(task="classify", input=folder, output=output, max_bad=1)
+        found.append([path.read_bytes() for path in files])
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
