@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import math
+import struct
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ from adapt.errors import DataError
 
 PICTURE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
+ORIENTATION_TAG = 0x0112  # EXIF
 MAX_PICTURE_PIXELS = 64_000_000
 MAX_PICTURE_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 2 * 2**30
@@ -61,11 +63,15 @@ def load_json(content: bytes | str, where: str) -> Any:
     except UnicodeEncodeError as error:
         raise DataError(f"{where}: holds half of a surrogate pair, which no UTF-8 file can store") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save the file as UTF-8") from error
+        raise DataError(
+            f"{where}: not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save the file as UTF-8"
+        ) from error
     except RecursionError as error:
         raise DataError(f"{where}: nested too deeply to be data") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON: {error.msg} at column {error.colno}, line {error.lineno} of the document") from error
+        raise DataError(
+            f"{where}: not JSON: {error.msg} at column {error.colno}, line {error.lineno} of the document"
+        ) from error
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
 
@@ -146,7 +152,9 @@ def decode_picture(content: bytes, where: str) -> Image.Image:
     """
     picture = _open(content, where)
     if picture.mode in DEEP_MODES:
-        raise DataError(f"{where}: more than 8 bits a channel (mode {picture.mode}); stretch it to 8 bits first, choosing the range yourself")
+        raise DataError(
+            f"{where}: more than 8 bits a channel (mode {picture.mode}); stretch it to 8 bits first and choose the range"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd palettes and tags; damage raises
@@ -168,3 +176,12 @@ def size_of(content: bytes, where: str) -> tuple[int, int]:
 def picture_size(path: Path, where: str | None = None) -> tuple[int, int]:
     """(width, height) in pixels, from the header of a picture file."""
     return size_of(read_bytes(path, MAX_PICTURE_BYTES), where or str(path))
+
+
+def orientation_of(content: bytes, where: str) -> int:
+    """The orientation tag, 1 to 8; 1 (upright) where there is none or it cannot be read. Pixels are used as stored."""
+    try:
+        value = _open(content, where).getexif().get(ORIENTATION_TAG, 1)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -72,6 +72,17 @@ def test_pictures(folder: Path) -> None:
     assert "1 more such row" in check(path)["faults"][0]["message"]
 
 
+def test_orientation_tags_are_told(folder: Path) -> None:
+    """A picture that a viewer would turn is no fault, but it is said; its size is that of the stored pixels."""
+    picture = Image.open(folder / "a.png").convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(folder / "turned.jpg", exif=exif)
+    result = check(write(folder / "f.jsonl", row("1", image="turned.jpg"), row("2")))
+    assert result["faults"] == []
+    assert result["notes"] == ["pictures with an orientation tag: 1; they are used as stored, unturned; first: turned.jpg"]
+
+
 @pytest.mark.parametrize(
     ("answer", "kinds"),
     [

@@ -15,10 +15,11 @@ from adapt.workers import map_ordered
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """What a picture file holds, or why it cannot be used."""
+    """What a picture file holds, or why it cannot be used. ``orientation`` is its EXIF tag, 1 for upright."""
 
     size: tuple[int, int] = (0, 0)
     sha256: str = ""
+    orientation: int = 1
     fault: str = ""
 
 
@@ -39,7 +40,7 @@ def _look_at(decode: bool, place: tuple[Path, str]) -> Picture:
         size = safe.decode_picture(content, str(path)).size if decode else safe.size_of(content, str(path))
     except DataError as error:
         return Picture(fault=str(error))
-    return Picture(size, hashlib.sha256(content).hexdigest())
+    return Picture(size, hashlib.sha256(content).hexdigest(), safe.orientation_of(content, str(path)))
 
 
 def picture_faults(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:
@@ -58,6 +59,14 @@ def _faults(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -
             if stated != picture.size:
                 message = f"picture '{name}' is {_times(picture.size)} px, the row says {_times(stated)}"
                 yield (row.root, name, stated), Fault(row.where, "size", message)
+
+
+def picture_notes(pictures: Mapping[tuple[Path, str], Picture]) -> list[str]:
+    """What is no fault but good to know: pictures that a viewer would turn, and whose boxes may have been drawn so."""
+    turned = [name for (_, name), picture in pictures.items() if picture.orientation != 1]
+    if not turned:
+        return []
+    return [f"pictures with an orientation tag: {len(turned):,}; they are used as stored, unturned; first: {turned[0]}"]
 
 
 def _times(size: tuple[int, int]) -> str:

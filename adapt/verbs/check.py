@@ -11,7 +11,7 @@ from adapt.check.costs import predict
 from adapt.check.faults import KINDS, Fault
 from adapt.check.grounding import box_faults, scale_faults
 from adapt.check.leaks import leak_faults
-from adapt.check.pictures import look, picture_faults
+from adapt.check.pictures import look, picture_faults, picture_notes
 from adapt.check.rows import Row, read_rows
 from adapt.check.text import control_tokens, tag_faults
 from adapt.errors import UsageError
@@ -66,7 +66,7 @@ def check(
         "sources": dict(Counter(row.source for row in rows).most_common()),
         "answers": answer_spread(rows),
         "control_tokens": control_tokens(rows),
-        "notes": [note for path in paths if (note := _edited(path))],
+        "notes": [note for path in paths if (note := _edited(path))] + picture_notes(pictures),
         "tiles": None if costs is None else costs.tiles,
         "tokens": None if costs is None else costs.tokens,
     }
