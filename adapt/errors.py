@@ -1,6 +1,7 @@
-"""The two faults a person can cause, and the one place that words "did you mean"."""
+"""The two faults a person can cause, the clean stop a signal asks for, and the one place that words "did you mean"."""
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -13,6 +14,14 @@ class DataError(ValueError):
 
 class UsageError(ValueError):
     """The command or a setting is wrong. The command line answers with exit code 2."""
+
+
+class Stopped(Exception):
+    """A signal asked for a clean stop, and the work so far is safe. The command line answers with 128 + the signal's number."""
+
+    def __init__(self, number: int, what_next: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; {what_next}")
+        self.number = number
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

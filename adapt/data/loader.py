@@ -5,6 +5,7 @@ Runs in worker processes. What a batch holds depends on its pack alone, never on
 
 import dataclasses
 import hashlib
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,6 +185,13 @@ def _same(batch: Batch) -> Batch:
     return batch
 
 
+def _start_worker(number: int) -> None:
+    """A worker leaves Ctrl-C to its parent, which ends the step first, and dies of SIGTERM as anyone."""
+    del number
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def load_packs(reader: PackReader, requests: Sequence[PackRequest], *, workers: int, prefetch: int) -> Iterator[Batch]:
     """Yield the batch of each request, in order. ``workers`` 0 reads in this process."""
     loader = torch.utils.data.DataLoader(
@@ -192,6 +200,7 @@ def load_packs(reader: PackReader, requests: Sequence[PackRequest], *, workers: 
         batch_size=None,
         collate_fn=_same,
         num_workers=workers,
+        worker_init_fn=_start_worker,
         prefetch_factor=prefetch if workers else None,
         pin_memory=False,
     )

@@ -70,7 +70,7 @@ class Batch:
 
     tiles uint8[N, 3, S, S]; input_ids, position_ids int64[R, L]; tree, branch int32[R, L] (-1: padding; branch -1: prefix);
     feature_positions int64[K] flat places of the picture tokens, in the order of the tiles; target_positions int64[P] flat
-    places whose hidden state predicts target_ids int64[P] with target_weights float32[P] for source target_sources int64[P];
+    places whose hidden state predicts target_ids int64[P] with target_weights float64[P] for source target_sources int64[P];
     keep float32[M, N] or None.
     """
 
@@ -186,7 +186,7 @@ def collate(trees: Sequence[EncodedTree], image_token_id: int) -> Batch:
         feature_positions_K=torch.from_numpy(np.concatenate(features)),
         target_positions_P=torch.from_numpy(_predecessors(targets, branch_of, tree_of)),
         target_ids_P=torch.from_numpy(ids.reshape(-1)[targets]),
-        target_weights_P=torch.from_numpy(weights.reshape(-1)[targets].astype(np.float32)),
+        target_weights_P=torch.from_numpy(weights.reshape(-1)[targets]),
         target_sources_P=torch.from_numpy(sources.reshape(-1)[targets]),
         keep_MN=torch.from_numpy(np.concatenate(keeps, axis=1)) if keeps else None,
         num_samples=sum(len(tree.branches) for tree in trees),

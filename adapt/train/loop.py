@@ -19,21 +19,13 @@ from adapt import progress
 from adapt.data.loader import PackReader, PackRequest, load_packs, loss_weight
 from adapt.data.packing import Batch, RowSizes, pack_step
 from adapt.data.plan import Plan, Tree
-from adapt.errors import DataError
+from adapt.errors import DataError, Stopped
 from adapt.model.internvl import InternVL
 from adapt.train.log import RunLog
 from adapt.train.optim import learning_rate
 from adapt.train.recipe import Recipe
 
 SAY_INTERVAL_S = 5.0
-
-
-class Stopped(Exception):
-    """A signal asked for a clean stop; the checkpoint is written."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after a whole step; go on with --resume")
-        self.number = number
 
 
 @dataclass
@@ -97,7 +89,7 @@ def train(run: Run) -> None:
             if run.step % run.recipe.train.save_every == 0 or last or run.stop_signal:
                 run.save(run.step)
             if run.stop_signal and not last:
-                raise Stopped(run.stop_signal)
+                raise Stopped(run.stop_signal, "the step is whole and saved; go on with --resume")
 
 
 def update(run: Run, batches: list[Batch], trees: tuple[Tree, ...]) -> dict[str, Any]:
@@ -144,8 +136,8 @@ def pack_loss(run: Run, batch: Batch, total: float) -> tuple[Tensor, Tensor]:
     """(the pack's share of the step's loss, float64[2, sources]: weighted losses and weights by source)."""
     with torch.autocast(run.device.type, dtype=run.autocast) if run.autocast else contextlib.nullcontext():
         losses_P = run.model.token_losses(batch)
-    weighted_P = losses_P * batch.target_weights_P
-    both_2P = torch.stack([weighted_P.detach(), batch.target_weights_P]).double()
+    weighted_P = losses_P * batch.target_weights_P.to(losses_P.dtype)
+    both_2P = torch.stack([weighted_P.detach().double(), batch.target_weights_P])
     sums_2S = torch.zeros(2, len(run.sources), dtype=torch.float64, device=losses_P.device)
     sums_2S.index_add_(1, batch.target_sources_P, both_2P)
     return weighted_P.sum() / total, sums_2S

@@ -1,10 +1,12 @@
 """One file per verb: a typed function that the command line and Python users call."""
 
+from adapt.verbs.chat import chat
 from adapt.verbs.check import check
 from adapt.verbs.convert import convert
+from adapt.verbs.evaluate import evaluate
 from adapt.verbs.finetune import finetune
 from adapt.verbs.sample import sample
 from adapt.verbs.score import score
 from adapt.verbs.tasks import tasks
 
-__all__ = ["check", "convert", "finetune", "sample", "score", "tasks"]
+__all__ = ["chat", "check", "convert", "evaluate", "finetune", "sample", "score", "tasks"]

@@ -33,7 +33,7 @@ def finetune(
     """Tune ``model`` on ``data`` and leave a run in ``output``; returns the plan's summary with the run's losses.
 
     ``general_ratio`` is general samples per domain sample. ``config`` is a run's config.json: it starts the same run again,
-    other arguments over it. Raises UsageError, DataError, or adapt.train.loop.Stopped after a clean stop on a signal.
+    other arguments over it. Raises UsageError, DataError, or adapt.errors.Stopped after a clean stop on a signal.
     """
     folder = Path(output)
     stored = _stored_config(folder, config, resume)

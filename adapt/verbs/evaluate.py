@@ -1,0 +1,119 @@
+"""``adapt evaluate``: a model answers a benchmark's questions, and the answers are scored by the benchmark's own rule."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adapt import __version__, atomic, progress
+from adapt.domain import Benchmark, find_benchmark, read_options
+from adapt.errors import DataError, UsageError, unknown
+from adapt.evaluate.score import pair, score_answers, to_document
+from adapt.records import ChatRecord, image_root, read_records, write_rows
+from adapt.verbs.score import parse_options
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings:
+    """``--set evaluate.max_new_tokens=N``: the longest answer in tokens; 0 is the benchmark's own."""
+
+    max_new_tokens: int = 0
+
+
+def evaluate(
+    *,
+    benchmark: str,
+    model: str | Path,
+    data: str | Path,
+    output: str | Path,
+    images: str | Path | None = None,
+    split: str | None = None,
+    set: Sequence[str] = (),  # noqa: A002 (the command line's own word)
+    option: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write ``predictions.jsonl`` and ``scores.json`` into ``output`` and return the scores.
+
+    Rows of ``split``, else of every ``test*`` split, else of ``val``, else all. Several splits are scored apart, each under
+    ``output/SPLIT``, and the answer is {split: scores}. Raises UsageError and DataError.
+    """
+    chosen = find_benchmark(benchmark)
+    options = parse_options([option] if isinstance(option, str) else option)
+    read_options(chosen.options, options, f"benchmark {chosen.name}")
+    settings = _settings(set)
+    path, folder = Path(data), Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: a file; --output takes a folder")
+    parts = choose_rows(read_records(path), split, path)
+    root = image_root(path, None if images is None else Path(images))
+    if not root.is_dir():
+        raise DataError(f"{path}: its picture root {root} is not a folder; give it with --images")
+    from adapt.model.loading import load
+
+    answerer = load(model)
+    documents = {}
+    for name, records in parts.items():
+        place = folder / name if len(parts) > 1 else folder
+        progress.say(f"{len(records):,} questions of {f'split {name!r}' if name else 'all rows'} in {path}")
+        documents[name] = _answer_and_score(chosen, answerer, records, root, place, options, settings) | {"split": name or None}
+        atomic.write_text(place / "scores.json", json.dumps(documents[name], indent=1, ensure_ascii=False, allow_nan=False))
+    return documents if len(documents) > 1 else next(iter(documents.values()))
+
+
+def choose_rows(records: Sequence[ChatRecord], split: str | None, path: Path) -> dict[str, list[ChatRecord]]:
+    """The rows to score, by split ('' where all are taken). Raises UsageError for a split that no row has."""
+    by_split: dict[str, list[ChatRecord]] = {}
+    for record in records:
+        by_split.setdefault(record.split or "", []).append(record)
+    if not records:
+        raise DataError(f"{path}: no rows")
+    if split is not None:
+        if split not in by_split:
+            raise unknown(f"split of {path}", split, by_split)
+        return {split: by_split[split]}
+    tests = {name: rows for name, rows in by_split.items() if name.startswith("test")}
+    if tests:
+        return dict(sorted(tests.items()))
+    return {"val": by_split["val"]} if "val" in by_split else {"": list(records)}
+
+
+def _settings(items: Sequence[str]) -> EvaluateSettings:
+    known = {f"evaluate.{field.name}": field.name for field in dataclasses.fields(EvaluateSettings)}
+    values = {}
+    for item in items:
+        name, sign, text = item.partition("=")
+        if name not in known:
+            raise unknown("setting", name, known)
+        if not sign or not text.isdigit():
+            raise UsageError(f"--set {item}: expected a whole number, such as {name}=32")
+        values[known[name]] = int(text)
+    return EvaluateSettings(**values)
+
+
+def _answer_and_score(
+    benchmark: Benchmark,
+    answerer: Any,
+    records: Sequence[ChatRecord],
+    root: Path,
+    folder: Path,
+    options: dict[str, str],
+    settings: EvaluateSettings,
+) -> dict[str, Any]:
+    from adapt.evaluate.generate import Question, answer_questions
+
+    longest = settings.max_new_tokens or benchmark.max_new_tokens
+    start = time.perf_counter()
+    questions = [Question.of(record, root) for record in records]
+    found = answer_questions(answerer, questions, max_new_tokens=longest)
+    answers = dict(progress.track(found, len(records), "answering"))
+    seconds = time.perf_counter() - start
+    write_rows(folder / "predictions.jsonl", ({"id": record.id, "answer": answers[record.id]} for record in records))
+    pairing = pair(records, answers)
+    scores = score_answers(benchmark, pairing.answered, options)
+    return to_document(benchmark, scores, pairing) | {
+        "model": answerer.found.provenance,
+        "adapt_version": __version__,
+        "max_new_tokens": longest,
+        "questions_per_second": round(len(records) / seconds, 2),
+    }

@@ -1,0 +1,195 @@
+"""Message trees against the same samples one by one: the same loss, the same gradients, no leak between branches.
+
+The separate samples go through transformers' own InternVL class, unpadded, one at a time: nothing of ours but the weights.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from transformers import InternVLForConditionalGeneration
+
+from adapt.data.packing import EncodedTree, collate
+from adapt.model.config import ModelConfig, VisionConfig
+from adapt.model.internvl import InternVL
+from adapt.model.layouts import to_disk, transformers_config
+
+IMAGE = 5
+CONFIG = ModelConfig(
+    VisionConfig(image_size_px=16, patch_size_px=4, hidden_size=32, num_layers=2, num_heads=2, mlp_size=48),
+    {
+        "model_type": "qwen2", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 512, "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "tie_word_embeddings": False,
+    },
+    image_token_id=IMAGE,
+)  # fmt: skip
+
+
+def make_model(dtype: torch.dtype) -> InternVL:
+    torch.manual_seed(0)
+    return InternVL(CONFIG).to(dtype)
+
+
+def make_tree(random: np.random.Generator, *, branches: int, tiles: int, drop: bool, multi_turn: bool) -> EncodedTree:
+    """A tree with ``tiles`` tiles in two pictures' places; with ``multi_turn`` an answer stands in the prefix too."""
+
+    def text(count: int) -> list[int]:
+        return random.integers(6, 64, count).tolist()
+
+    prefix: list[int] = []
+    weights: list[float] = []
+    if tiles:
+        first = max(1, tiles // 2)
+        for part in (first, tiles - first):
+            if part:
+                words = text(3)
+                prefix += words + [IMAGE] * (part * CONFIG.tokens_per_tile) + text(1)
+                weights += [0.0] * (len(prefix) - len(weights))
+        if multi_turn:
+            prefix += text(2)
+            weights += [0.7 * branches, 0.7 * branches]
+    ids = [text(int(random.integers(4, 9))) for _ in range(branches)]
+    marks = [np.where(np.arange(len(branch)) >= 2, 1 / np.sqrt(len(branch) - 2), 0.0) for branch in ids]
+    keep = random.choice([0.0, 1.25], size=(2 * CONFIG.vision.num_layers, tiles)).astype(np.float32) if drop and tiles else None
+    return EncodedTree(
+        prefix_ids=np.asarray(prefix, np.int64),
+        prefix_weights=np.asarray(weights),
+        branches=tuple(np.asarray(branch, np.int64) for branch in ids),
+        branch_weights=tuple(marks),
+        tiles=random.integers(0, 256, (tiles, 16, 16, 3), dtype=np.uint8),
+        keep=keep,
+        sources=(0,) * branches,
+    )
+
+
+def alone(tree: EncodedTree) -> list[EncodedTree]:
+    """The same samples, each with its own copy of the picture and an equal share of the prefix's weights."""
+    share = tree.prefix_weights / len(tree.branches)
+    return [
+        dataclasses.replace(tree, prefix_weights=share, branches=(ids,), branch_weights=(marks,), sources=(0,))
+        for ids, marks in zip(tree.branches, tree.branch_weights, strict=True)
+    ]
+
+
+def gradients(model: InternVL, packs: list[list[EncodedTree]]) -> tuple[float, dict[str, torch.Tensor]]:
+    model.zero_grad(set_to_none=True)
+    total = 0.0
+    for pack in packs:
+        batch = collate(pack, IMAGE)
+        loss = (model.token_losses(batch) * batch.target_weights_P).sum()
+        loss.backward()
+        total += float(loss.detach())
+    return total, {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in model.named_parameters()}
+
+
+def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], *, own: float, overall: float) -> None:
+    norm = float(torch.sqrt(sum(gradient.double().square().sum() for gradient in other.values())))
+    assert norm > 0
+    for name, expected in other.items():
+        difference = float((one[name] - expected).double().norm())
+        assert difference <= own * float(expected.double().norm()) + overall * norm, name
+
+
+CASES = {
+    "one question": [{"branches": 1, "tiles": 1}],
+    "twenty questions, two pictures": [{"branches": 20, "tiles": 3}],
+    "several trees, one of text alone": [{"branches": 7, "tiles": 2}, {"branches": 1, "tiles": 0}, {"branches": 3, "tiles": 1}],
+    "answers before the last picture": [{"branches": 5, "tiles": 2, "multi_turn": True}],
+    "equal drop masks": [{"branches": 6, "tiles": 2, "drop": True}, {"branches": 2, "tiles": 1, "drop": True}],
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_gradients_equal_separate_samples(case: str, dtype: torch.dtype) -> None:
+    """Every tensor's gradient equals that of separate, unpacked samples: to 1e-9 in float64, 1e-5 in float32."""
+    random = np.random.default_rng(1)
+    trees = [make_tree(random, **({"drop": False, "multi_turn": False} | settings)) for settings in CASES[case]]
+    model = make_model(dtype)
+    tree_loss, shared = gradients(model, [trees])
+    loss, separate = gradients(model, [[sample] for tree in trees for sample in alone(tree)])
+    assert tree_loss == pytest.approx(loss, rel=1e-12 if dtype is torch.float64 else 1e-5)
+    if dtype is torch.float64:
+        assert_close(shared, separate, own=1e-9, overall=1e-12)
+    else:
+        norm = float(torch.sqrt(sum(gradient.square().sum() for gradient in separate.values())))
+        for name, expected in separate.items():
+            assert float((shared[name] - expected).norm()) <= 1e-5 * max(float(expected.norm()), 1e-3 * norm), name
+
+
+def test_separate_samples_equal_transformers() -> None:
+    """The loss and the gradients of a tree equal those of transformers' own InternVL run sample by sample."""
+    tree = make_tree(np.random.default_rng(2), branches=6, tiles=2, drop=False, multi_turn=False)
+    model = make_model(torch.float32)
+    loss, ours = gradients(model, [[tree]])
+    theirs = InternVLForConditionalGeneration._from_config(
+        transformers_config(CONFIG, torch.float32), attn_implementation="eager"
+    )
+    reference = {
+        "model." + name if not name.startswith("language_model.") else name: t
+        for name, t in to_disk(model.state_dict()).items()
+    }
+    renamed = {
+        name.replace("language_model.model.", "model.language_model.").replace("language_model.lm_head", "lm_head"): tensor
+        for name, tensor in reference.items()
+    }
+    theirs.load_state_dict(renamed)
+    pixels = (torch.from_numpy(tree.tiles).permute(0, 3, 1, 2).float() - model.mean) / model.std
+    total = 0.0
+    for sample in alone(tree):
+        ids = torch.from_numpy(np.concatenate([sample.prefix_ids, sample.branches[0]]))[None]
+        weights = torch.from_numpy(np.concatenate([sample.prefix_weights, sample.branch_weights[0]])).float()
+        logits = theirs(input_ids=ids, pixel_values=pixels).logits[0]
+        each = torch.nn.functional.cross_entropy(logits[:-1], ids[0, 1:], reduction="none")
+        part = (each * weights[1:]).sum()
+        part.backward()
+        total += float(part.detach())
+    assert loss == pytest.approx(total, rel=1e-5)
+    expected = theirs.lm_head.weight.grad
+    assert torch.allclose(ours["language.lm_head.weight"], expected, atol=1e-5 * float(expected.norm()))
+    expected = theirs.model.vision_tower.embeddings.patch_embeddings.projection.weight.grad
+    assert torch.allclose(ours["vision.vit.patch_embed.proj.weight"], expected, atol=1e-5 * float(expected.norm()))
+
+
+def test_packing_changes_nothing() -> None:
+    """Trees in one pack, in one pack each, or split between their branches give the same float64 gradients."""
+    random = np.random.default_rng(3)
+    trees = [
+        make_tree(random, branches=count, tiles=tiles, drop=True, multi_turn=False) for count, tiles in ((8, 1), (2, 2), (4, 1))
+    ]
+    model = make_model(torch.float64)
+    _, together = gradients(model, [trees])
+    _, apart = gradients(model, [[tree] for tree in trees])
+    first = trees[0]
+    halves = [
+        dataclasses.replace(
+            first, branches=first.branches[part], branch_weights=first.branch_weights[part], sources=first.sources[part]
+        )
+        for part in (slice(0, 4), slice(4, 8))
+    ]
+    _, split = gradients(model, [[halves[0], trees[1]], [halves[1], trees[2]]])
+    assert_close(together, apart, own=1e-9, overall=1e-12)
+    assert_close(together, split, own=1e-9, overall=1e-12)
+
+
+@torch.no_grad()
+def test_branches_are_isolated() -> None:
+    """Changing the tokens of one branch, or of another tree, leaves all other logits equal to the last bit."""
+    random = np.random.default_rng(4)
+    trees = [
+        make_tree(random, branches=4, tiles=1, drop=False, multi_turn=False),
+        make_tree(random, branches=2, tiles=1, drop=False, multi_turn=False),
+    ]
+    changed = dataclasses.replace(
+        trees[0], branches=(trees[0].branches[0], (trees[0].branches[1] + 7) % 58 + 6, *trees[0].branches[2:])
+    )
+    model = make_model(torch.float32).eval()
+    before, after = (collate(pack, IMAGE) for pack in (trees, [changed, trees[1]]))
+    hidden = [model.hidden(batch).flatten(0, 1) for batch in (before, after)]
+    touched = ((before.tree_RL == 0) & (before.branch_RL == 1)).flatten()
+    assert not torch.equal(hidden[0][touched], hidden[1][touched]), "the change must be visible somewhere"
+    real = (before.tree_RL >= 0).flatten()
+    logits = [model.language.lm_head(each) for each in hidden]
+    assert torch.equal(logits[0][real & ~touched], logits[1][real & ~touched])

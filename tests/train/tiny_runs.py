@@ -1,0 +1,78 @@
+"""A small real data set for runs that take seconds: coloured squares, three questions each."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from adapt.records import ChatRecord, Turn, write_records
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}
+
+
+def write_data(folder: Path, name: str, pictures: int, first_seed: int) -> Path:
+    """``folder/name.jsonl`` with pictures beside it; returns the JSONL's path."""
+    records = []
+    (folder / name).mkdir(parents=True)
+    for number in range(pictures):
+        random = np.random.default_rng(first_seed + number)
+        colour = sorted(COLOURS)[int(random.integers(4))]
+        canvas = random.integers(0, 60, (64, 64, 3), dtype=np.uint8)
+        canvas[16:48, 16:48] = COLOURS[colour]
+        Image.fromarray(canvas).save(folder / name / f"{number}.png")
+        questions = [
+            ("What colour is it?", colour),
+            ("Is it red?", "yes" if colour == "red" else "no"),
+            ("Is it a square?", "yes"),
+        ]
+        for place, (question, answer) in enumerate(questions):
+            turns = (Turn("human", f"<image>\n{question}"), Turn("gpt", answer))
+            split = "val" if number % 8 == 7 else "train"
+            records.append(
+                ChatRecord(
+                    f"{name}-{number}-{place}",
+                    turns,
+                    (f"{name}/{number}.png",),
+                    ((64, 64),),
+                    source=name,
+                    meta={"split": split},
+                )
+            )
+    write_records(folder / f"{name}.jsonl", records)
+    return folder / f"{name}.jsonl"
+
+
+def start_run(data: dict[str, Path], output: Path, *settings: str, resume: bool = False) -> subprocess.Popen[str]:
+    """Start ``adapt finetune`` of a nano model on a tiny plan, in its own process."""
+    command = [
+        sys.executable,
+        "-m",
+        "adapt",
+        "finetune",
+        "--model",
+        "nano",
+        "--data",
+        str(data["field"]),
+        "--general",
+        str(data["common"]),
+    ]
+    command += ["--output", str(output), *(["--resume"] if resume else [])]
+    fixed = [
+        "train.samples_per_step=6",
+        "train.max_branches=2",
+        "train.tensorboard=no",
+        "data.general_ratio=0.5",
+        "train.drop_path=0.2",
+    ]
+    for setting in (*fixed, *settings):
+        command += ["--set", setting]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for a run and return its stderr; fails the test where the run failed."""
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return errors
