@@ -161,7 +161,7 @@ def test_processor_sees_what_training_saw(saved) -> None:
     ours = (tiles / 255 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
     np.testing.assert_allclose(inputs["pixel_values"].numpy(), ours.transpose(0, 3, 1, 2), rtol=0, atol=1e-5)
     close = drifting(pictures, return_tensors="pt")["pixel_values"].numpy()
-    assert np.abs(close - ours.transpose(0, 3, 1, 2)).max() < 1.01 / 255 / min(IMAGENET_STD)  # one grey level
+    assert np.abs(close - ours.transpose(0, 3, 1, 2)).mean() < 0.1 / 255 / min(IMAGENET_STD)  # a tenth of a grey level
 
 
 @pytest.mark.parametrize("tiny_config", ["qwen2"], indirect=True)
