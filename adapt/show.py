@@ -121,22 +121,23 @@ def show_samples(written: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def show_scores(scores: Mapping[str, Any], title: str = "") -> None:
-    """Metrics with their counts and 95 % intervals; several splits one after the other."""
+    """Metrics with counts, 95 % intervals and what needs no picture; * is the headline; several splits one after the other."""
     if "metrics" not in scores:
         for name, part in scores.items():
             if isinstance(part, Mapping):
                 show_scores(part, name)
         return
-    headline = scores.get("headline")
+    floor, headline = scores.get("floor", {}), scores.get("headline")
+    about = (title, scores.get("benchmark"), f"(convention: {scores['convention']})" if "convention" in scores else "")
     show_table(
-        ("metric", "value", "count", "low", "high"),
+        ("metric", "value", "low", "high", "count", *(["floor"] if floor else [])),
         [
-            (f"{name} *" if name == headline else name, each["value"], each["count"], each["low"], each["high"])
+            (
+                f"{name} *" if name == headline else name,
+                *(each[field] for field in ("value", "low", "high", "count")),
+                *([floor.get(name)] if floor else []),
+            )
             for name, each in scores["metrics"].items()
         ],
-        " ".join(
-            str(part) for part in (title, scores.get("benchmark", ""), f"(convention: {scores.get('convention')})") if part
-        ),
+        " ".join(str(part) for part in about if part),
     )
-    if scores.get("missing"):
-        show_lines(f"{len(scores['missing']):,} references have no answer and count as wrong; first: {scores['missing'][0]}")

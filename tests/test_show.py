@@ -1,0 +1,41 @@
+"""What verbs returned, as plain text where no terminal is."""
+
+import pytest
+
+from adapt.show import show_scores, show_table, show_values
+
+
+def test_columns_are_aligned_and_numbers_stand_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names to the left, numbers to the right under their column, thousands grouped, nothing where a value is missing."""
+    show_table(("name", "count"), [("a", 5), ("long name", 12345), ("none", None)], "Title")
+    lines = ["Title", "name        count", "a               5", "long name  12,345", "none            -"]
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_nested_values_become_dotted_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """A mapping in a mapping is flattened; a long list is counted, not printed."""
+    show_values({"steps": 3, "samples": {"domain": 1.5}, "ids": list(range(100))})
+    assert capsys.readouterr().out.split() == ["name", "value", "steps", "3", "samples.domain", "1.5", "ids", "100", "entries"]
+
+
+def test_scores_of_several_splits(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each split has its own table; the headline metric is marked and the floor stands beside it."""
+    part = {
+        "benchmark": "b",
+        "convention": "original",
+        "headline": "accuracy",
+        "floor": {"accuracy": 0.25},
+        "metrics": {"accuracy": {"value": 0.5, "count": 10, "low": 0.2, "high": 0.8}},
+    }
+    show_scores({"test": part, "test_phili": part})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "test b (convention: original)"
+    assert lines[2].split() == ["accuracy", "*", "0.5", "0.2", "0.8", "10", "0.25"]
+    assert lines[3] == "test_phili b (convention: original)"
+
+
+def test_only_the_first_rank_speaks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several processes that torchrun started, one prints."""
+    monkeypatch.setenv("RANK", "1")
+    show_table(("name",), [("a",)])
+    assert capsys.readouterr().out == ""
