@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapt.boxes import detect_scale, find_boxes, format_boxes, read_boxes, refuse_mixed_scales, to_pixels
@@ -76,6 +76,7 @@ def test_round_trip_of_500_random_boxes() -> None:
             assert abs(value - found) <= side * 0.0005 + 1e-9
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.text(max_size=80) | st.text("[](), .0123456789<>/boxrefe-", max_size=80))
 def test_reading_never_fails(text: str) -> None:
     """Any text at all is read without an exception, and every box read is four finite numbers."""
@@ -87,6 +88,7 @@ def test_reading_never_fails(text: str) -> None:
 _COORDINATE = st.integers(0, 1000)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(st.lists(st.tuples(_COORDINATE, _COORDINATE, _COORDINATE, _COORDINATE), min_size=1, max_size=5))
 def test_written_boxes_are_read_back(corners: list[tuple[int, int, int, int]]) -> None:
     """In a picture of 1000 px whole pixels are the text's own numbers, so nothing at all is lost."""
