@@ -1,0 +1,151 @@
+"""adapt score and adapt sample: what is read, what is refused, and the form of the answer."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adapt.errors import DataError, UsageError
+from adapt.verbs import sample, score
+
+
+def write(path: Path, rows: list) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def reference(number: int, truth: str) -> dict:
+    turns = [{"from": "human", "value": "<image>\nq?"}, {"from": "gpt", "value": truth}]
+    return {"id": f"r{number}", "image": f"{number}.png", "conversations": turns}
+
+
+@pytest.fixture
+def references(tmp_path) -> Path:
+    return write(tmp_path / "test.jsonl", [reference(number, "yes") for number in range(4)])
+
+
+def test_the_document(references, tmp_path):
+    """Metrics have value, count, low and high; the whole is plain JSON with the promised names."""
+    predictions = write(tmp_path / "p.jsonl", [{"id": f"r{number}", "answer": "yes"} for number in range(4)])
+    scores = score(benchmark="vqa", predictions=predictions, references=references)
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+    assert scores["benchmark"] == "vqa" and scores["headline"] == "exact" and scores["missing"] == []
+    assert scores["metrics"]["exact"] == {"value": 1.0, "count": 4, "low": 1.0, "high": 1.0}
+    assert set(scores["metrics"]) == {"exact", "f1", "anls"}
+    assert scores["floor"]["exact"] == 1.0
+
+
+def test_missing_answers_count_as_wrong_and_are_listed(references, tmp_path, capsys):
+    """Two of four answered: the count stays four, the other two are listed and said on stderr."""
+    predictions = write(tmp_path / "p.jsonl", [{"id": "r0", "answer": "yes"}, {"id": "r2", "answer": "yes"}])
+    scores = score(benchmark="vqa", predictions=predictions, references=references)
+    assert scores["missing"] == ["r1", "r3"]
+    assert (scores["metrics"]["exact"]["value"], scores["metrics"]["exact"]["count"]) == (0.5, 4)
+    captured = capsys.readouterr()
+    assert "2 references have no answer" in captured.err and captured.out == ""
+
+
+def test_answers_to_nothing_are_listed_and_change_nothing(references, tmp_path):
+    """An id that no reference has is named; files that share no id at all do not belong together."""
+    rows = [{"id": f"r{number}", "answer": "yes"} for number in range(4)]
+    scores = score(
+        benchmark="vqa", predictions=write(tmp_path / "p.jsonl", [*rows, {"id": "x", "answer": "no"}]), references=references
+    )
+    assert scores["unknown"] == ["x"] and scores["metrics"]["exact"]["value"] == 1.0
+    with pytest.raises(DataError, match="'x' against 'r0'"):
+        score(benchmark="vqa", predictions=write(tmp_path / "q.jsonl", [{"id": "x", "answer": "no"}]), references=references)
+
+
+def test_a_second_answer_is_refused(references, tmp_path):
+    """Two answers to one id: both places are named."""
+    predictions = write(tmp_path / "p.jsonl", [{"id": "r0", "answer": "yes"}, "", {"id": "r0", "answer": "no"}])
+    with pytest.raises(DataError, match=r"p\.jsonl:3: a second answer to 'r0', the first is at .*p\.jsonl:1"):
+        score(benchmark="vqa", predictions=predictions, references=references)
+
+
+@pytest.mark.parametrize(
+    "row", ["[]", "3", '{"id": "r0"}', '{"answer": "yes"}', '{"id": null, "answer": "x"}', "{", '{"id": NaN}']
+)
+def test_what_is_no_prediction_is_refused_with_its_line(references, tmp_path, row):
+    """A row that is not a prediction is a DataError with file:line."""
+    predictions = write(tmp_path / "p.jsonl", [{"id": "r1", "answer": "yes"}, row])
+    with pytest.raises(DataError, match=r"p\.jsonl:2: "):
+        score(benchmark="vqa", predictions=predictions, references=references)
+
+
+@pytest.mark.parametrize("answer", [["yes"], {"text": "yes"}, True])
+def test_malformed_answers_are_wrong_and_counted(references, tmp_path, answer):
+    """An answer that is neither text nor number is wrong and listed, and stops nothing."""
+    rows = [{"id": "r0", "answer": answer}] + [{"id": f"r{number}", "answer": "yes"} for number in (1, 2, 3)]
+    scores = score(benchmark="vqa", predictions=write(tmp_path / "p.jsonl", rows), references=references)
+    assert scores["malformed"] == ["r0"] and scores["missing"] == []
+    assert scores["metrics"]["exact"]["value"] == 0.75
+
+
+def test_numbers_are_answers(tmp_path):
+    """{"answer": 3} answers "3", and a numeric id meets its text."""
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "3"}]
+    references = write(tmp_path / "r.jsonl", [{"id": 7, "conversations": turns}])
+    scores = score(benchmark="vqa", predictions=write(tmp_path / "p.jsonl", [{"id": "7", "answer": 3}]), references=references)
+    assert scores["metrics"]["exact"]["value"] == 1.0
+
+
+@pytest.mark.parametrize("benchmark", ["vqa", "classify", "rsclassify", "rsvqa"])
+def test_no_answers_at_all_is_a_score_of_zero(tmp_path, benchmark):
+    """An empty prediction file is a complete failure of the model, not an error of the command."""
+    rows = [reference(number, truth) | {"meta": {"type": "presence"}} for number, truth in enumerate(["yes", "no"])]
+    references, predictions = write(tmp_path / "r.jsonl", rows), write(tmp_path / "p.jsonl", [])
+    scores = score(benchmark=benchmark, predictions=predictions, references=references)
+    assert scores["missing"] == ["r0", "r1"]
+    assert scores["metrics"][scores["headline"]]["value"] == 0.0
+    json.dumps(scores, allow_nan=False)
+
+
+def test_wrong_usage_is_named(references, tmp_path):
+    """Unknown benchmarks and options come with the nearest name, malformed options with the form to use."""
+    given = {"predictions": write(tmp_path / "p.jsonl", []), "references": references}
+    with pytest.raises(UsageError, match="unknown benchmark 'rsvqua': did you mean 'rsvqa'"):
+        score(benchmark="rsvqua", **given)
+    with pytest.raises(UsageError, match="expected name=value"):
+        score(benchmark="rsvqa", option=["convention"], **given)
+    with pytest.raises(UsageError, match="did you mean 'convention'"):
+        score(benchmark="rsvqa", option=["conventoin=original"], **given)
+    with pytest.raises(UsageError, match="given twice"):
+        score(benchmark="rsvqa", option=["convention=original", "convention=internvl"], **given)
+
+
+def test_no_references_is_an_error(tmp_path):
+    """Nothing to score is a DataError, not a score of zero."""
+    with pytest.raises(DataError, match="no rows"):
+        score(benchmark="vqa", predictions=write(tmp_path / "p.jsonl", []), references=write(tmp_path / "r.jsonl", []))
+
+
+def test_sample_writes_whole_and_says_what_to_paste(tmp_path):
+    """The command that follows stands in the answer, with the place and the task of each dataset."""
+    output = tmp_path / "made"
+    facts = sample(domain="general", output=output, size=5)
+    assert facts["easy_vqa"]["next"] == f"adapt convert --task easyvqa --input {output}/data --output easy_vqa.jsonl"
+    assert Path(facts["easy_vqa"]["path"]).is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_sample_refuses_what_it_would_overwrite(tmp_path):
+    """A folder with something in it stays as it is; an empty one is used."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="not an empty folder"):
+        sample(domain="general", output=tmp_path / "full")
+    assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    assert sample(domain="general", output=tmp_path / "empty", size=2)["easy_vqa"]["pictures"] == 2
+
+
+def test_sample_names_the_domains_that_have_one(tmp_path):
+    """An unknown domain comes with the nearest one, a domain without a sample with those that have one."""
+    with pytest.raises(UsageError, match="did you mean 'remote_sensing'"):
+        sample(domain="remote-sensing", output=tmp_path / "x")
+    with pytest.raises(UsageError, match="general, remote_sensing"):
+        sample(domain="driving", output=tmp_path / "x")
+    with pytest.raises(UsageError, match="at least 16"):
+        sample(domain="remote_sensing", output=tmp_path / "x", size=3)
+    assert list(tmp_path.iterdir()) == []
