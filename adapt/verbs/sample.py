@@ -1,5 +1,6 @@
 """adapt sample: a small generated dataset in the native layouts of a domain's datasets."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -32,5 +33,5 @@ def sample(*, domain: str, output: Path | str, seed: int = 0, size: int | None =
 
 def _placed(output: Path, name: str, facts: dict[str, Any]) -> dict[str, Any]:
     path = output / facts["path"]
-    command = f"adapt convert --task {facts['task']} --input {path} --output {name}.jsonl"
+    command = f"adapt convert --task {facts['task']} --input {shlex.quote(str(path))} --output {name}.jsonl"
     return facts | {"path": str(path), "next": command}

@@ -133,7 +133,7 @@ def test_questions_of_one_picture_are_not_independent():
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
-    """Over 200 drawn sets of 100 pictures with 5 like-minded questions each, 95 % intervals hold the true share in 90 to 99 %."""
+    """Over 200 drawn sets of 100 pictures with 5 like-minded questions each, 90 to 99 % of intervals hold the truth."""
     generator = np.random.default_rng(7)
     held = 0
     for _ in range(200):
