@@ -17,7 +17,7 @@ class UsageError(ValueError):
 
 
 class Stopped(Exception):
-    """A signal asked for a clean stop, and the work so far is safe. The command line answers with 128 + the signal's number."""
+    """A signal asked for a clean stop, and the work so far is safe. The exit code is 128 + the signal's number."""
 
     def __init__(self, number: int, what_next: str) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; {what_next}")

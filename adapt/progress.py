@@ -35,10 +35,9 @@ def _bar(items: Iterable[Item], total: int | None, label: str) -> Iterator[Item]
 
 
 def _lines(items: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
-    last, done = time.monotonic(), 0
-    for item in items:
+    last = time.monotonic()
+    for done, item in enumerate(items, start=1):
         yield item
-        done += 1
         if time.monotonic() - last >= PLAIN_INTERVAL_S:
             last = time.monotonic()
             say(f"{label}: {done:,}" + (f" of {total:,}" if total else ""))

@@ -6,8 +6,10 @@ github.com/ErfeiCui/InternVL-doc), so the files work there too: one JSON object 
 """
 
 import dataclasses
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -118,7 +120,9 @@ def _parse_sizes(row: Mapping[str, Any], count: int, where: str) -> tuple[tuple[
     if not count:
         return ()
     if not isinstance(widths, list) or not isinstance(heights, list) or len(widths) != count or len(heights) != count:
-        raise DataError(f"{where}: widths {_shown(widths)} and heights {_shown(heights)} for {count} pictures; expected one each")
+        raise DataError(
+            f"{where}: widths {_shown(widths)} and heights {_shown(heights)} for {count} pictures; expected one each"
+        )
     if not all(_is_size(value) for value in widths + heights):
         raise DataError(f"{where}: widths {_shown(widths)}, heights {_shown(heights)}; expected positive integers")
     return tuple(zip(widths, heights, strict=True))
@@ -192,14 +196,14 @@ def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
     Raises DataError(``path:line``: ...) for what is not strict JSON and for a line above 16 MiB.
     """
     try:
-        handle: BinaryIO = open(path, "rb")
+        handle: BinaryIO = open(path, "rb")  # noqa: SIM115 (closed below; only opening may fail here)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     with handle:
         for number, line in enumerate(_bounded_lines(handle, path), start=1):
             if line.strip():
                 where = f"{path}:{number}"
-                with jsonlines.Reader([line], loads=lambda text, where=where: safe.load_json(text, where)) as reader:
+                with jsonlines.Reader([line], loads=partial(safe.load_json, where=where)) as reader:
                     yield number, _read_one(reader, where)
 
 
@@ -231,10 +235,13 @@ def iterate_records(path: Path | str) -> Iterator[tuple[str, ChatRecord]]:
 
 def read_records(path: Path | str) -> list[ChatRecord]:
     """All records of a chat JSONL file. Raises DataError with file:line for a bad row or an id seen before."""
-    records, places = [], {}
+    records: list[ChatRecord] = []
+    places: dict[str, str] = {}
     for where, record in iterate_records(path):
         if record.id in places:
-            raise DataError(f"{where}: the id '{record.id}' was seen before, at {places[record.id]}; ids must be unique in a file")
+            raise DataError(
+                f"{where}: the id '{record.id}' was seen before, at {places[record.id]}; ids must be unique in a file"
+            )
         places[record.id] = where
         records.append(record)
     return records
@@ -244,21 +251,13 @@ def write_rows(path: Path, rows: Iterable[Any]) -> int:
     """Write JSONL whole (staged, synced, renamed) and return the number of lines."""
     count = 0
     with atomic.staged_file(path) as handle:
-        writer = jsonlines.Writer(_Utf8(handle), dumps=dump_row)
+        text = io.TextIOWrapper(handle, encoding="utf-8", newline="\n", write_through=True)
+        writer = jsonlines.Writer(text, dumps=dump_row)
         for row in rows:
             writer.write(row)
             count += 1
+        text.detach()
     return count
-
-
-class _Utf8:
-    """The text face of a binary handle that jsonlines writes to."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    def write(self, text: str) -> None:
-        self._handle.write(text.encode("utf-8"))
 
 
 def write_records(path: Path | str, records: Iterable[ChatRecord]) -> int:

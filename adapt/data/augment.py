@@ -32,7 +32,9 @@ def _pipeline(kind: str, square: bool, turn: bool) -> Any:
 
     steps: list[Any] = []
     if kind == "overhead" and turn:
-        steps += [albumentations.D4(p=1.0)] if square else [albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)]
+        steps += (
+            [albumentations.D4(p=1.0)] if square else [albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)]
+        )
     steps += [
         albumentations.RandomBrightnessContrast(brightness_limit=0.1, contrast_limit=0.1, p=0.5),
         albumentations.GaussNoise(std_range=(0.01, 0.03), p=0.25),

@@ -16,20 +16,23 @@ import numpy as np
 
 from adapt import atomic, progress, safe
 from adapt.data.augment import names_a_place
-from adapt.data.template import Template, encode_turns
+from adapt.data.template import IGNORED, Template, encode_turns
 from adapt.errors import DataError
 from adapt.records import image_root, iterate_records, read_manifest
 
 if TYPE_CHECKING:
     import datasets
 
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """Rows of several JSONL files. Columns of ``table``: file, line, id, source, split, pictures (index into ``pictures``),
-    input_ids, supervised, prefix_length, tree_key, turnable (the text names no place). ``pictures`` has path, width, height, sha256, one row a distinct picture.
+    """Rows of several JSONL files.
+
+    Columns of ``table``: file, line, id, source, split, pictures (rows of ``pictures``), input_ids, supervised,
+    prefix_length, tree_key, turnable (the text names no place). ``pictures`` has path, width, height and sha256, one row
+    a distinct picture.
     """
 
     table: "datasets.Dataset"
@@ -112,7 +115,7 @@ def _stamps(paths: Sequence[str]) -> np.ndarray:
     out = np.full((len(paths), 2), -1, dtype=np.int64)
     for i, path in enumerate(paths):
         try:
-            stat = os.stat(path)
+            stat = Path(path).stat()
         except OSError:
             continue
         out[i] = stat.st_size, stat.st_mtime_ns
@@ -145,7 +148,10 @@ def _write(
     )
     datasets.Dataset.from_list(rows, features=features).save_to_disk(str(folder / "rows"))
     kinds = datasets.Features(
-        path=datasets.Value("string"), width=datasets.Value("int32"), height=datasets.Value("int32"), sha256=datasets.Value("string")
+        path=datasets.Value("string"),
+        width=datasets.Value("int32"),
+        height=datasets.Value("int32"),
+        sha256=datasets.Value("string"),
     )
     datasets.Dataset.from_list(pictures.rows, features=kinds).save_to_disk(str(folder / "pictures"))
     np.save(folder / "stamps.npy", _stamps([row["path"] for row in pictures.rows]))
@@ -182,10 +188,14 @@ def _encode_rows(
         seen: dict[str, str] = {}
         for where, record in progress.track(iterate_records(path), None, f"indexing {path.name}"):
             if record.id in seen:
-                raise DataError(f"{where}: the id '{record.id}' was seen before, at {seen[record.id]}; ids must be unique in a file")
+                raise DataError(
+                    f"{where}: the id '{record.id}' was seen before, at {seen[record.id]}; ids must be unique in a file"
+                )
             seen[record.id] = where
             numbers = [pictures.number(safe.inside(root, name, where), where) for name in record.images]
             encoded = encode_turns(record.turns, template, tokenizer)
+            # What follows the last answer's end token is never supervised and nothing sees it.
+            length = max(place for place, label in enumerate(encoded.labels) if label != IGNORED) + 1
             key = hashlib.blake2b(digest_size=8)
             # A row without pictures shares nothing worth sharing: it is a tree of its own.
             key.update(repr((path.name, record.id) if not numbers else [pictures.rows[n]["sha256"] for n in numbers]).encode())
@@ -197,8 +207,8 @@ def _encode_rows(
                 "source": record.source or path.stem,
                 "split": record.split or "",
                 "pictures": numbers,
-                "input_ids": encoded.input_ids,
-                "supervised": [label != -100 for label in encoded.labels],
+                "input_ids": encoded.input_ids[:length],
+                "supervised": [label != IGNORED for label in encoded.labels[:length]],
                 "prefix_length": encoded.prefix_length,
                 "tree_key": int.from_bytes(key.digest(), "little", signed=True),
                 "turnable": not names_a_place(turn.value for turn in record.turns),

@@ -126,9 +126,11 @@ class PackReader:
         tiles = self._tiles(rows, piece, step)
         prefix_length = rows[0]["prefix_length"]
         prefix = self._expand(rows[0]["input_ids"][:prefix_length], tiles)
-        weights = [np.asarray(row["supervised"], np.float64) * loss_weight(sum(row["supervised"]), self.reduction) for row in rows]
+        weights = [
+            np.asarray(row["supervised"], np.float64) * loss_weight(sum(row["supervised"]), self.reduction) for row in rows
+        ]
         # A supervised token of the prefix is one token for every branch: it carries the weights of all.
-        shared = sum(weight[:prefix_length] for weight in weights)
+        shared = np.sum([weight[:prefix_length] for weight in weights], axis=0)
         real = np.asarray(rows[0]["input_ids"][:prefix_length], np.int64) != self.image_token_id
         prefix_weights = np.zeros(len(prefix))
         prefix_weights[prefix != self.image_token_id] = shared[real] if prefix_length else 0.0
@@ -196,9 +198,9 @@ def load_packs(reader: PackReader, requests: Sequence[PackRequest], *, workers: 
     """Yield the batch of each request, in order. ``workers`` 0 reads in this process."""
     loader = torch.utils.data.DataLoader(
         _Requests(reader),
-        sampler=requests,  # type: ignore[arg-type]
+        sampler=requests,
         batch_size=None,
-        collate_fn=_same,
+        collate_fn=_same,  # type: ignore[arg-type]  # with batch_size=None it is given one item
         num_workers=workers,
         worker_init_fn=_start_worker,
         prefetch_factor=prefetch if workers else None,

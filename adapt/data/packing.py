@@ -9,6 +9,7 @@ vision tower, S tile side in pixels.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same pack on another device."""
-        moved = {
+        moved: dict[str, Any] = {
             field.name: value.to(device, non_blocking=True)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
@@ -103,7 +104,9 @@ def pack_step(trees: Sequence[Tree], sizes: RowSizes, *, pack_tokens: int, pack_
 
     A tree over the budget is split between its branches. Raises DataError for a single row over it.
     """
-    pieces = [piece for number, tree in enumerate(trees) for piece in _split(Piece(number, tree), sizes, pack_tokens, pack_tiles)]
+    pieces = [
+        piece for number, tree in enumerate(trees) for piece in _split(Piece(number, tree), sizes, pack_tokens, pack_tiles)
+    ]
     pieces.sort(key=lambda piece: (-sizes.tokens(piece.tree.rows), piece.number))
     packs: list[list[Piece]] = []
     free: list[int] = []
@@ -127,7 +130,10 @@ def pack_step(trees: Sequence[Tree], sizes: RowSizes, *, pack_tokens: int, pack_
 def _split(piece: Piece, sizes: RowSizes, pack_tokens: int, pack_tiles: int) -> list[Piece]:
     rows = piece.tree.rows
     if sizes.tiles[rows[0]] > pack_tiles:
-        raise DataError(f"a record has {sizes.tiles[rows[0]]} tiles, more than train.pack_tiles={pack_tiles}; raise it or lower data.max_tiles")
+        raise DataError(
+            f"a record has {sizes.tiles[rows[0]]} tiles, more than train.pack_tiles={pack_tiles}; raise it, or lower "
+            "data.max_tiles"
+        )
     if sizes.tokens(rows) <= pack_tokens:
         return [piece]
     if len(rows) == 1:
@@ -141,7 +147,8 @@ def _rows(trees: Sequence[EncodedTree]) -> tuple[list[tuple[int, int]], int, int
     """Place whole trees in rows, longest first: (row, start) of each, the number of rows, the row length."""
     length = max(tree.num_tokens for tree in trees)
     order = sorted(range(len(trees)), key=lambda i: (-trees[i].num_tokens, i))
-    places, free = [(0, 0)] * len(trees), []
+    places = [(0, 0)] * len(trees)
+    free: list[int] = []
     for i in order:
         tokens = trees[i].num_tokens
         row = next((r for r, room in enumerate(free) if room >= tokens), None)
@@ -195,8 +202,10 @@ def collate(trees: Sequence[EncodedTree], image_token_id: int) -> Batch:
 
 
 def _predecessors(targets: np.ndarray, branch_of: np.ndarray, tree_of: np.ndarray) -> np.ndarray:
-    """int64[P]: where each target is predicted from: one place back, which is in the same branch (an answer follows its header)."""
+    """int64[P]: where each target is predicted from: one place back, in the same branch, since an answer follows its header."""
     before = targets - 1
-    same = (tree_of.reshape(-1)[before] == tree_of.reshape(-1)[targets]) & (branch_of.reshape(-1)[before] == branch_of.reshape(-1)[targets])
+    same = (tree_of.reshape(-1)[before] == tree_of.reshape(-1)[targets]) & (
+        branch_of.reshape(-1)[before] == branch_of.reshape(-1)[targets]
+    )
     assert bool(np.all(same)), "a supervised token opens its branch: nothing in the branch predicts it"
     return before

@@ -30,7 +30,7 @@ class Stream:
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """Rows that share their pictures and their prompt up to the last picture. ``stream`` 0 is the domain, 1 the general data."""
+    """Rows that share their pictures and their prompt up to the last picture; ``stream`` 0 is the domain, 1 general data."""
 
     stream: int
     epoch: int
@@ -148,7 +148,9 @@ def validation_steps(stream: Stream, samples_per_step: int, max_branches: int) -
     return tuple(tuple(step) for step in steps)
 
 
-def hold_out(index: "Index", rows: np.ndarray, *, share: float, most: int, seed: int, name: str) -> tuple[np.ndarray, np.ndarray, str]:
+def hold_out(
+    index: "Index", rows: np.ndarray, *, share: float, most: int, seed: int, name: str
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Split rows into (training, held out, how): the ``val`` split where there is one, else a drawn share of the pictures.
 
     Rows of one picture stay on one side. Rows of ``test*`` splits are on neither.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from adapt import safe
 from adapt.data.packing import EncodedTree, collate
-from adapt.data.template import encode_prompt, get_template
+from adapt.data.template import decode_answer, encode_prompt, get_template
 from adapt.data.tiling import tile, tile_budget
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 
@@ -116,7 +116,9 @@ def _encode(answerer: "Answerer", prompts: _Prompts) -> EncodedTree:
 
 
 @torch.inference_mode()
-def _decode(answerer: "Answerer", waiting: list[tuple[_Prompts, EncodedTree]], max_new_tokens: int) -> Iterator[tuple[str, str]]:
+def _decode(
+    answerer: "Answerer", waiting: list[tuple[_Prompts, EncodedTree]], max_new_tokens: int
+) -> Iterator[tuple[str, str]]:
     """Prefill the trees, one a row, and decode all their branches to the end."""
     from transformers import DynamicCache
 
@@ -133,7 +135,8 @@ def _decode(answerer: "Answerer", waiting: list[tuple[_Prompts, EncodedTree]], m
     token_RB = model.logits_at(hidden_RLD, flat_P).argmax(-1).view(num_rows, widest)
     prompt_mask_RBK = _sees_prompt(batch.tree_RL, batch.branch_RL, widest)
     own_BB = torch.eye(widest, dtype=torch.bool, device=device).expand(num_rows, widest, widest)
-    end = tokenizer.convert_tokens_to_ids(get_template(model.config.template).end)
+    template = get_template(model.config.template)
+    end = tokenizer.convert_tokens_to_ids(template.end)
     alive_RB, position_RB = alive_RB.to(device), position_RB.to(device)
     produced: list[Tensor] = []
     mask_RBK = prompt_mask_RBK
@@ -156,9 +159,7 @@ def _decode(answerer: "Answerer", waiting: list[tuple[_Prompts, EncodedTree]], m
     answers_RBT = torch.stack(produced, dim=2).cpu()
     for row, (prompts, _) in enumerate(waiting):
         for branch, key in enumerate(prompts.keys):
-            ids = answers_RBT[row, branch].tolist()
-            ids = ids[: ids.index(end)] if end in ids else ids
-            yield key, tokenizer.decode(ids, skip_special_tokens=False).strip()
+            yield key, decode_answer(answers_RBT[row, branch].tolist(), template, tokenizer).strip()
 
 
 def _stack(layouts: list[Any]) -> Any:
@@ -182,9 +183,13 @@ def _stack(layouts: list[Any]) -> Any:
 
 
 def _starts(waiting: list[tuple[_Prompts, EncodedTree]], widest: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(bool[R, B] branches that exist, int64[R, B] place of each prompt's last token, int64[R, B] position of the next token)."""
+    """(bool[R, B] branches that exist, int64[R, B] place of each prompt's last token, int64[R, B] next position)."""
     shape = (len(waiting), widest)
-    alive, last, position = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    alive, last, position = (
+        torch.zeros(shape, dtype=torch.bool),
+        torch.zeros(shape, dtype=torch.long),
+        torch.zeros(shape, dtype=torch.long),
+    )
     for row, (_, tree) in enumerate(waiting):
         end = len(tree.prefix_ids)
         for branch, ids in enumerate(tree.branches):

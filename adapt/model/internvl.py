@@ -37,7 +37,7 @@ class InternVL(nn.Module):
     def picture_features(self, tiles_NCHW: Tensor, keep_MN: Tensor | None = None) -> Tensor:
         """uint8[N, 3, S, S] -> float[K, D], the tokens of all tiles in order; K = N * tokens_per_tile."""
         dtype = self.connector.norm.weight.dtype
-        pixels = (tiles_NCHW.to(dtype) - self.mean.to(dtype)) / self.std.to(dtype)
+        pixels = (tiles_NCHW.to(dtype) - self.get_buffer("mean").to(dtype)) / self.get_buffer("std").to(dtype)
         return self.connector(self.vision(pixels, keep_MN)).flatten(0, 1)
 
     def embed(self, batch: Batch) -> Tensor:

@@ -26,14 +26,17 @@ class Found:
 
 
 def find_model(name: str | Path) -> Found:
-    """Find a model by preset name, folder, run folder or hub id. Raises UsageError where there is none, DataError where it is unfit."""
+    """Find a model by preset name, folder, run folder or hub id.
+
+    Raises UsageError where there is none, DataError where it is unfit.
+    """
     text = str(name)
     if text in PRESETS:
         return Found(PRESETS[text], None, {"preset": text})
     folder = Path(name)
     if folder.is_dir():
         return _in_folder(folder, {"folder": text})
-    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and not folder.suffix == ".json":
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and folder.suffix != ".json":
         return _on_hub(text)
     raise unknown("model", text, PRESETS) if "/" not in text else UsageError(f"model '{text}': no such folder")
 
@@ -81,7 +84,9 @@ def load(name: str | Path, *, device: str | None = None) -> "Answerer":
     """
     found = find_model(name)
     if found.folder is None:
-        raise UsageError(f"model '{name}' is a preset with random weights; train it first with 'adapt finetune --model {name} ...'")
+        raise UsageError(
+            f"model '{name}' is a preset with random weights; train it first with 'adapt finetune --model {name} ...'"
+        )
     tokenizer = load_tokenizer(found.folder)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Answerer(load_internvl(found).to(place).eval(), tokenizer, found)
@@ -100,8 +105,8 @@ class Answerer:
         from adapt.evaluate.generate import Question, answer_questions
 
         paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
-        question = Question.ask("question", tuple(paths), question)
-        return dict(answer_questions(self, [question], max_new_tokens=max_new_tokens))["question"]
+        asked = Question.ask("question", tuple(paths), question)
+        return dict(answer_questions(self, [asked], max_new_tokens=max_new_tokens))["question"]
 
     def answer_records(self, records: Sequence[Any], *, images: str | Path = ".", max_new_tokens: int = 128) -> dict[str, str]:
         """Greedy answers to the last question of each record, by record id; ``images`` is the picture root."""

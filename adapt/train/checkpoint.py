@@ -40,7 +40,9 @@ def save_checkpoint(
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, staged / "model.safetensors")
         save_file({name: tensor.contiguous() for name, tensor in flat.items()}, staged / "optimizer.safetensors")
         atomic.write_text(staged / "state.json", json.dumps(state, indent=1))
-        files = {path.name: {"sha256": safe.file_sha256(path), "bytes": path.stat().st_size} for path in sorted(staged.iterdir())}
+        files = {
+            path.name: {"sha256": safe.file_sha256(path), "bytes": path.stat().st_size} for path in sorted(staged.iterdir())
+        }
         atomic.write_text(staged / MANIFEST, json.dumps({"step": step, "files": files}, indent=1))
     for old in list_checkpoints(folder)[keep:]:
         shutil.rmtree(old)
@@ -52,7 +54,9 @@ def require_space(folder: Path, needed_bytes: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
-        raise DataError(f"{folder}: {free:,} bytes free, {needed_bytes:,} needed for a checkpoint; free some, or lower train.keep")
+        raise DataError(
+            f"{folder}: {free:,} bytes free, {needed_bytes:,} needed for a checkpoint; free some, or lower train.keep"
+        )
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

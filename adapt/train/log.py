@@ -17,7 +17,7 @@ class RunLog:
             self._cut(resume_step)
         else:
             atomic.write_text(self._path, "")
-        self._handle = open(self._path, "ab")
+        self._handle = open(self._path, "ab")  # noqa: SIM115 (open as long as the run)
         self._events: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter

@@ -94,7 +94,9 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
             raise UsageError(f"the {name} data has no training rows (its splits: {_splits(index, rows)})")
         streams[name] = stream_of(name, index, train)
         if len(held):
-            steps = validation_steps(stream_of(f"{name}-held-out", index, held), recipe.train.samples_per_step, recipe.max_branches)
+            steps = validation_steps(
+                stream_of(f"{name}-held-out", index, held), recipe.train.samples_per_step, recipe.max_branches
+            )
             held_out[name] = steps
         notes.append(f"{name}: {len(train):,} training rows; held out: {how}")
     domain, general = streams["domain"], streams["general"]
@@ -155,9 +157,9 @@ def _usable(index: Index, rows: np.ndarray, sizes: RowSizes, request: Request, n
     if long.any() and limits.data.overlong == "stop":
         row = rows[long][0]
         raise DataError(
-            f"{index.where(row)}: {int(tokens[long][0]):,} tokens and {int(sizes.tiles[row])} tiles, more than {most:,} tokens or "
-            f"{limits.train.pack_tiles} tiles ({int(long.sum()):,} such rows); raise data.max_tokens and train.pack_tokens, lower "
-            "data.max_tiles, or drop them with --set data.overlong=drop"
+            f"{index.where(row)}: {int(tokens[long][0]):,} tokens and {int(sizes.tiles[row])} tiles, more than {most:,} "
+            f"tokens or {limits.train.pack_tiles} tiles ({int(long.sum()):,} such rows); raise data.max_tokens and "
+            "train.pack_tokens, lower data.max_tiles, or drop them with --set data.overlong=drop"
         )
     if long.any():
         places = ", ".join(index.where(row) for row in rows[long][:5])
@@ -240,7 +242,9 @@ def _count_rows(lengths: Sequence[int]) -> int:
 def _flops(prepared: Prepared, tokens: int, tiles: int) -> float:
     """Forward and backward: 6 per weight and token, attention products left out (small at these lengths)."""
     vision, language = prepared.config.vision, prepared.config.language
-    per_tile = vision.num_layers * (4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.mlp_size) * (vision.grid_size**2 + 1)
+    per_tile = (
+        vision.num_layers * (4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.mlp_size) * (vision.grid_size**2 + 1)
+    )
     width, layers = language["hidden_size"], language["num_hidden_layers"]
     heads = language["num_key_value_heads"] / language["num_attention_heads"]
     per_token = layers * (width**2 * (2 + 2 * heads) + 3 * width * language["intermediate_size"])

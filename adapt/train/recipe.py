@@ -93,10 +93,11 @@ class Recipe:
 
 def known_keys() -> dict[str, type]:
     """Every ``section.field`` with its type."""
+    sections = {"train": TrainRecipe, "data": DataRecipe}
     return {
-        f"{section.name}.{field.name}": type(field.default)
-        for section in dataclasses.fields(Recipe)
-        for field in dataclasses.fields(type(section.default))
+        f"{name}.{field.name}": type(field.default)
+        for name, section in sections.items()
+        for field in dataclasses.fields(section)
     }
 
 
@@ -139,7 +140,15 @@ def _convert(name: str, value: Any, kind: type) -> Any:
     return number
 
 
-POSITIVE = ("train.samples_per_step", "train.pack_tokens", "train.pack_tiles", "train.save_every", "train.keep", "data.max_tiles", "data.max_tokens")
+POSITIVE = (
+    "train.samples_per_step",
+    "train.pack_tokens",
+    "train.pack_tiles",
+    "train.save_every",
+    "train.keep",
+    "data.max_tiles",
+    "data.max_tokens",
+)
 
 
 def make_recipe(*layers: Mapping[str, Any]) -> Recipe:
@@ -162,4 +171,6 @@ def make_recipe(*layers: Mapping[str, Any]) -> Recipe:
 
 def recipe_settings(recipe: Recipe) -> dict[str, Any]:
     """The recipe as ``section.field`` settings: what config.json keeps and ``--config`` takes."""
-    return {f"{section}.{name}": value for section, fields in dataclasses.asdict(recipe).items() for name, value in fields.items()}
+    return {
+        f"{section}.{name}": value for section, fields in dataclasses.asdict(recipe).items() for name, value in fields.items()
+    }

@@ -45,11 +45,12 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.devi
         f"{samples['domain']:,} domain and {samples['general']:,} general samples "
         f"({summary['epochs']['domain']:.2f} and {summary['epochs']['general']:.2f} epochs; "
         f"realised ratio {summary['realised_general_ratio']:.3f})",
-        f"{summary['trees']:,} trees, {summary['samples_per_tree']} questions each; {summary['tokens']:,} tokens; "
+        f"{summary['trees']:,} trees of {summary['samples_per_tree']} questions; {summary['tokens']:,} tokens; "
         f"{summary['tiles']:,} tiles encoded ({summary['tiles_without_sharing']:,} without sharing); "
-        f"{summary['packs']:,} packs, {summary['padding']:.1%} padding, the largest {pack['places']:,} tokens and {pack['tiles']} tiles",
-        f"{summary['parameters'] / 1e6:,.1f} M parameters: {summary['memory_bytes_weights_and_optimizer'] / 2**30:.2f} GiB of weights, "
-        f"gradients and moments, activations on top; up to {summary['disk_bytes'] / 2**30:.2f} GiB of disk; "
+        f"{summary['packs']:,} packs, {summary['padding']:.1%} padding, the largest {pack['places']:,} tokens "
+        f"and {pack['tiles']} tiles",
+        f"{summary['parameters'] / 1e6:,.1f} M parameters: {summary['memory_bytes_weights_and_optimizer'] / 2**30:.2f} GiB of "
+        f"weights, gradients and moments, activations on top; up to {summary['disk_bytes'] / 2**30:.2f} GiB of disk; "
         f"{summary['teraflops']:,} TFLOP",
     ]
     for line in lines:
@@ -162,7 +163,13 @@ class _Keeper:
     """Saves checkpoints, the best model and the last one; remembers the best loss."""
 
     def __init__(
-        self, prepared: Prepared, folder: Path, model: InternVL, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, best: float
+        self,
+        prepared: Prepared,
+        folder: Path,
+        model: InternVL,
+        optimizer: torch.optim.AdamW,
+        scaler: torch.amp.GradScaler,
+        best: float,
     ) -> None:
         self._prepared, self._folder, self._model = prepared, folder, model
         self._optimizer, self._scaler, self._best = optimizer, scaler, best

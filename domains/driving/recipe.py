@@ -1,7 +1,8 @@
 """The published recipe for driving.
 
-Source: github.com/OpenGVLab/InternVL (2410d1d) ``internvl_chat/shell/mini_internvl/domain_adaptation/*drivelm*.sh``. Eight GPUs take
-one pack of at most three 13-tile rows each, so a step stands for 24 rows. General to domain data 1 : 4 (arXiv 2410.16261).
+Source: github.com/OpenGVLab/InternVL (2410d1d) ``internvl_chat/shell/mini_internvl/domain_adaptation/*drivelm*.sh``.
+Eight GPUs take one pack of at most three 13-tile rows each, so a step stands for 24 rows. General to domain data 1 : 4
+(arXiv 2410.16261).
 """
 
 RECIPE = {

@@ -12,7 +12,7 @@ from adapt import safe
 from adapt.domain import Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
-from converters.vqa import SHORT_ANSWER, VqaSample, to_record
+from converters.vqa import VqaSample, to_record
 
 SPLITS = ("train", "test")
 
@@ -27,8 +27,8 @@ def read(source: Source) -> Reading:
 
 
 def convert(sample: VqaSample, context: None, source: Source) -> list[ChatRecord]:
-    """One record a question."""
-    return [to_record(sample, task="easyvqa", suffix=SHORT_ANSWER)]
+    """One record a question, in its own words: every answer is a word, so no line needs to ask for one."""
+    return [to_record(sample, task="easyvqa", suffix="")]
 
 
 def _splits(folder: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """The published recipe for medicine.
 
-Source: github.com/OpenGVLab/InternVL (2410d1d) ``internvl_chat/shell/mini_internvl/domain_adaptation/*medical*.sh``: 64 packs of at
-most 48 tiles a step; with one-to-four-tile rows that stands for about 512 rows. General to domain data 1 : 1 (arXiv 2410.16261).
+Source: github.com/OpenGVLab/InternVL (2410d1d) ``internvl_chat/shell/mini_internvl/domain_adaptation/*medical*.sh``: 64
+packs of at most 48 tiles a step; with rows of several tiles that stands for about 512 rows. General to domain data 1 : 1
+(arXiv 2410.16261).
 """
 
 RECIPE = {

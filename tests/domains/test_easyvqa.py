@@ -23,7 +23,7 @@ def test_the_whole_set_is_converted(shared: Path, tmp_path: Path) -> None:
     assert manifest["pictures"]["distinct"] == 5000
     rows = [(split, *row) for split in ("train", "test") for row in json.loads((root / split / "questions.json").read_text())]
     for record, (split, question, answer, picture) in zip(records, rows, strict=True):
-        assert record.question == f"<image>\n{question}\nAnswer the question using a single word or phrase."
+        assert record.question == f"<image>\n{question}"
         assert (record.answer, record.images, record.split) == (answer, (f"{split}/images/{picture}.png",), split)
     assert records[17].id == "easyvqa-train-17" and records[38575].id == "easyvqa-test-0"
     assert len({record.answer for record in records}) == 13
