@@ -1,0 +1,114 @@
+"""Answers of the tree decoder against transformers' own ``generate``, one question at a time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText
+
+import adapt
+from adapt.data.template import decode_answer, encode, get_template
+from adapt.data.tiling import tile
+from adapt.data.tokenizer import train_tokenizer
+from adapt.evaluate.generate import Question, answer_questions
+from adapt.model.config import ModelConfig, VisionConfig, for_tokenizer
+from adapt.model.internvl import InternVL
+from adapt.model.layouts import save_model
+from adapt.records import ChatRecord, Turn
+
+QUESTIONS = [
+    "What is it?",
+    "Which colour is the roof of the house?",
+    "How many cars?",
+    "Is there a road?",
+    "Left or right of the tree?",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with random weights, large enough in scale that answers differ."""
+    place = tmp_path_factory.mktemp("model")
+    tokenizer = train_tokenizer(QUESTIONS * 3, 300)
+    language = {
+        "model_type": "qwen2", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "tie_word_embeddings": False,
+    }  # fmt: skip
+    config = ModelConfig(VisionConfig(32, 8, 32, 2, 2, 64), language, max_tiles=4)
+    config = for_tokenizer(config, tokenizer)
+    torch.manual_seed(3)
+    model = InternVL(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.mul_(6)
+    save_model(place / "m", config, model.state_dict(), tokenizer, dtype=torch.float32, provenance={})
+    random = np.random.default_rng(0)
+    for number, size in enumerate([(32, 32), (70, 30), (64, 64), (40, 90)]):
+        Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(place / f"{number}.png")
+    return place
+
+
+def questions_of(folder: Path) -> list[Question]:
+    """1 to 5 questions a picture, one with two pictures, one of text alone, one with an earlier turn."""
+    asked = [
+        Question.ask(f"{number}-{place}", (folder / f"{number}.png",), text)
+        for number in range(4)
+        for place, text in enumerate(QUESTIONS[: number + 2])
+    ]
+    asked.append(Question.ask("pair", (folder / "0.png", folder / "3.png"), "Which is larger?"))
+    asked.append(Question.ask("text", (), "What is a road?"))
+    asked.append(Question.ask("text too", (), "How many?"))
+    turns = (Turn("human", "<image>\nWhat is it?"), Turn("gpt", "a house"), Turn("human", "How many?"))
+    asked.append(Question("turns", (folder / "1.png",), turns))
+    return asked
+
+
+def test_answers_equal_generate_of_transformers(folder: Path) -> None:
+    """In float32 every greedy answer equals transformers' generate on the same question alone, token for token."""
+    answerer = adapt.load(folder / "m")
+    found = dict(answer_questions(answerer, questions_of(folder), max_new_tokens=12))
+    theirs = AutoModelForImageTextToText.from_pretrained(folder / "m", dtype=torch.float32).eval()
+    template, config, tokenizer = get_template("internvl2_5"), answerer.model.config, answerer.tokenizer
+    end = tokenizer.convert_tokens_to_ids(template.end)
+    for question in questions_of(folder):
+        budget = max(1, config.max_tiles // max(1, len(question.pictures)))
+        tiles = [tile(Image.open(path).convert("RGB"), budget, config.tile_px) for path in question.pictures]
+        counts = [len(each) * config.tokens_per_tile for each in tiles]
+        ids, _ = encode([*question.turns, Turn("gpt", "x")], template, tokenizer, image_tokens=counts)
+        header = tokenizer("assistant\n", add_special_tokens=False).input_ids
+        last = max(i for i in range(len(ids)) if ids[i : i + len(header)] == header) + len(header)
+        inputs = {"input_ids": torch.tensor([ids[:last]])}
+        if tiles:
+            pixels = torch.from_numpy(np.concatenate(tiles)).permute(0, 3, 1, 2).float()
+            inputs["pixel_values"] = (pixels - answerer.model.mean) / answerer.model.std
+        made = theirs.generate(**inputs, max_new_tokens=12, do_sample=False, eos_token_id=end, pad_token_id=end)[0, last:]
+        assert found[question.key] == decode_answer(made.tolist(), template, tokenizer).strip(), question.key
+    assert len(set(found.values())) > 3, "the answers must differ, or this proves nothing"
+
+
+def test_company_does_not_change_answers(folder: Path) -> None:
+    """An answer is the same whether its question is asked alone or with all others."""
+    answerer = adapt.load(folder / "m")
+    asked = questions_of(folder)
+    together = dict(answer_questions(answerer, asked, max_new_tokens=6))
+    for question in asked:
+        assert dict(answer_questions(answerer, [question], max_new_tokens=6)) == {question.key: together[question.key]}
+
+
+def test_python_form_answers(folder: Path) -> None:
+    """adapt.load(...).answer takes a path or several; answer_records answers by record id and never sees the ground truth."""
+    answerer = adapt.load(folder / "m")
+    one = answerer.answer(folder / "0.png", QUESTIONS[0], max_new_tokens=6)
+    found = [
+        answerer.answer_records(
+            [ChatRecord("r", (Turn("human", f"<image>\n{QUESTIONS[0]}"), Turn("gpt", truth)), ("0.png",))],
+            images=folder,
+            max_new_tokens=6,
+        )
+        for truth in ("yes", "a completely different answer")
+    ]
+    assert found[0] == found[1] == {"r": one}
