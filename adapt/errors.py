@@ -3,6 +3,7 @@
 import difflib
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class DataError(ValueError):
@@ -22,6 +23,19 @@ class Stopped(Exception):
     def __init__(self, number: int, what_next: str) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}; {what_next}")
         self.number = number
+
+
+def no_file(path: Path) -> UsageError:
+    """The error for a file given by the user that is not there: names the nearest one in its folder."""
+    folder = path.parent
+    names = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    hint = (
+        f"did you mean '{folder / near[0]}'?"
+        if near
+        else f"{folder} {'has no such file' if names else 'is no folder with files'}"
+    )
+    return UsageError(f"{path}: no such file: {hint}")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

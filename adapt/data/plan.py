@@ -153,10 +153,10 @@ def hold_out(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Split rows into (training, held out, how): the ``val`` split where there is one, else a drawn share of the pictures.
 
-    Rows of one picture stay on one side. Rows of ``test*`` splits are on neither.
+    Rows of one picture stay on one side. The caller has set aside the rows that are neither.
     """
     splits = np.asarray(index.table["split"][:])[rows]
-    train, validation = rows[(splits == "train") | (splits == "")], rows[splits == "val"]
+    train, validation = rows[splits != "val"], rows[splits == "val"]
     if len(validation) or not len(train) or share == 0:
         return train, validation[:most], f"the {len(validation[:most]):,} rows of split 'val'" if len(validation) else "none"
     pictures = index.table["pictures"][:]

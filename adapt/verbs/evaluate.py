@@ -9,7 +9,7 @@ from typing import Any
 
 from adapt import __version__, atomic, progress
 from adapt.domain import Benchmark, find_benchmark, read_options
-from adapt.errors import DataError, UsageError, unknown
+from adapt.errors import DataError, UsageError, no_file, unknown
 from adapt.evaluate.score import pair, score_answers, to_document
 from adapt.records import ChatRecord, image_root, read_records, write_rows
 from adapt.verbs.score import parse_options
@@ -43,6 +43,8 @@ def evaluate(
     read_options(chosen.options, options, f"benchmark {chosen.name}")
     settings = _settings(set)
     path, folder = Path(data), Path(output)
+    if not path.is_file():
+        raise no_file(path)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: a file; --output takes a folder")
     parts = choose_rows(read_records(path), split, path)

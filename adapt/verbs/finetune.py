@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapt import progress, safe
 from adapt.domain import find_domain
-from adapt.errors import DataError, UsageError
+from adapt.errors import DataError, UsageError, no_file
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +65,8 @@ def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool) -> "
 
 def _stored_config(folder: Path, config: str | Path | None, resume: bool) -> dict[str, Any]:
     place = Path(config) if config is not None else folder / "config.json"
+    if config is not None and not place.is_file():
+        raise no_file(place)
     if config is None and not (resume and place.is_file()):
         return {}
     stored = safe.read_json(place)
@@ -111,6 +113,9 @@ def _request(
     else:
         layers.append(dict(find_domain(field).recipe) if field else {})
         layers.append(PRESET_RECIPES.get(find_model(name).config.preset or "", {}))
+    for path in (*files, *mixed):
+        if not path.is_file():
+            raise no_file(path)
     root = images if images is not None else before.get("images")
     return Request(
         model=name,

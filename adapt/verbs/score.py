@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.domain import find_benchmark
-from adapt.errors import UsageError
+from adapt.errors import UsageError, no_file
 from adapt.evaluate.score import pair, read_predictions, score_answers, to_document
 from adapt.progress import say
 from adapt.records import read_records
@@ -33,6 +33,9 @@ def score(*, benchmark: str, predictions: Path | str, references: Path | str, op
     """
     chosen = find_benchmark(benchmark)
     options = parse_options([option] if isinstance(option, str) else option)
+    for path in (Path(references), Path(predictions)):
+        if not path.is_file():
+            raise no_file(path)
     records = read_records(references)
     given = read_predictions(predictions)
     pairing = pair(records, given.answers)
