@@ -163,10 +163,10 @@ def test_costs_follow_the_published_tiling(folder: Path) -> None:
 
 
 def test_wrong_calls(folder: Path) -> None:
-    """No file, no such file and no such folder are refused, each by its own kind of error."""
+    """No file, no such file and no such folder are wrong usage, each named."""
     with pytest.raises(UsageError):
         check([])
-    with pytest.raises(DataError, match=r"no\.jsonl"):
+    with pytest.raises(UsageError, match=r"no\.jsonl: no such file"):
         check([folder / "no.jsonl"])
     with pytest.raises(UsageError, match="no such folder"):
         check([write(folder / "f.jsonl", row("1"))], images=folder / "nowhere")

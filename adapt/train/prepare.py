@@ -191,7 +191,7 @@ def initial_seed(recipe: Recipe) -> int:
 def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
     """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps."""
     recipe, plan, sizes = prepared.request.recipe, prepared.plan, prepared.sizes
-    tokens = tiles = places = packs = 0
+    tokens = tiles = places = packs = activations = 0
     largest = [0, 0]
     for step in plan.steps:
         for pack in pack_step(step, sizes, pack_tokens=recipe.train.pack_tokens, pack_tiles=recipe.train.pack_tiles):
@@ -200,6 +200,8 @@ def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
             pack_tiles = sum(int(sizes.tiles[piece.tree.rows[0]]) for piece in pack)
             tokens, tiles, places, packs = tokens + sum(lengths), tiles + pack_tiles, places + rows * max(lengths), packs + 1
             largest = [max(largest[0], rows * max(lengths)), max(largest[1], pack_tiles)]
+            predicted = sum(int(sizes.supervised[row]) for piece in pack for row in piece.tree.rows)
+            activations = max(activations, _activation_bytes(prepared, rows * max(lengths), pack_tiles, predicted))
     samples = sum(plan.samples)
     supervised = sum(int(sizes.supervised[row]) for step in plan.steps for tree in step for row in tree.rows)
     alone = sum(int(sizes.tiles[row]) for step in plan.steps for tree in step for row in tree.rows)
@@ -218,7 +220,7 @@ def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
         "padding": round(1 - tokens / places, 4),
         "largest_pack": {"places": largest[0], "tiles": largest[1]},
         "parameters": num_parameters,
-        "memory_bytes_weights_and_optimizer": 16 * num_parameters,
+        "memory_bytes": {"weights_gradients_moments": 16 * num_parameters, "activations_roughly": activations},
         "disk_bytes": 12 * num_parameters * (recipe.train.keep + 1) + 8 * num_parameters,
         "teraflops": round(_flops(prepared, tokens, tiles) / 1e12, 1),
         "digest": plan.digest,
@@ -237,6 +239,19 @@ def _count_rows(lengths: Sequence[int]) -> int:
         else:
             free[row] -= length
     return len(free)
+
+
+def _activation_bytes(prepared: Prepared, places: int, tiles: int, predicted: int) -> int:
+    """What the backward pass of one float32 pack keeps, roughly: 17 values of the width a token and layer.
+
+    Source: Korthikanti et al., "Reducing activation recomputation in large transformer models" (2022),
+    section 4.1: 34 bytes in two-byte computation, without the attention matrix.
+    """
+    vision, language = prepared.config.vision, prepared.config.language
+    in_vision = vision.num_layers * tiles * (vision.grid_size**2 + 1) * vision.hidden_size
+    in_language = language["num_hidden_layers"] * places * language["hidden_size"]
+    logits = 3 * predicted * language["vocab_size"]
+    return 4 * (17 * (in_vision + in_language) + logits)
 
 
 def _flops(prepared: Prepared, tokens: int, tiles: int) -> float:

@@ -1,6 +1,7 @@
 """A prepared run carried out: started or resumed, trained, saved as a model that transformers loads."""
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def count_parameters(config: ModelConfig) -> int:
 
 def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.device) -> None:
     """Say what will happen, in a few lines on stderr."""
-    samples, pack = summary["samples"], summary["largest_pack"]
+    samples, pack, memory = summary["samples"], summary["largest_pack"], summary["memory_bytes"]
     lines = [
         *prepared.notes,
         f"{summary['steps']:,} steps of about {prepared.request.recipe.train.samples_per_step} samples on {device}: "
@@ -49,12 +50,26 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.devi
         f"{summary['tiles']:,} tiles encoded ({summary['tiles_without_sharing']:,} without sharing); "
         f"{summary['packs']:,} packs, {summary['padding']:.1%} padding, the largest {pack['places']:,} tokens "
         f"and {pack['tiles']} tiles",
-        f"{summary['parameters'] / 1e6:,.1f} M parameters: {summary['memory_bytes_weights_and_optimizer'] / 2**30:.2f} GiB of "
-        f"weights, gradients and moments, activations on top; up to {summary['disk_bytes'] / 2**30:.2f} GiB of disk; "
-        f"{summary['teraflops']:,} TFLOP",
+        f"{summary['parameters'] / 1e6:,.1f} M parameters; memory: {memory['weights_gradients_moments'] / 2**30:.2f} GiB of "
+        f"weights, gradients and moments, about {memory['activations_roughly'] / 2**30:.2f} GiB of activations; "
+        f"disk: up to {summary['disk_bytes'] / 2**30:.2f} GiB",
+        f"{summary['teraflops']:,} TFLOP: {summary['minutes_roughly']:.1f} minutes here, roughly",
     ]
     for line in lines:
         progress.say(line)
+
+
+def minutes_roughly(teraflops: float, recipe: TrainRecipe, device: torch.device) -> float:
+    """How long the plan takes if the device keeps up half of the matrix throughput that it shows now, for a moment."""
+    dtype = precision_of(recipe, device) or torch.float32
+    square = torch.ones(1024, 1024, dtype=dtype, device=device)
+    for _ in range(2):  # the first round warms up
+        start, done = time.perf_counter(), 0
+        while time.perf_counter() - start < 0.1:
+            done += 1
+            (square @ square)[0, 0].item()
+        per_second = done * 2 * 1024**3 / (time.perf_counter() - start)
+    return 2 * teraflops * 1e12 / per_second / 60
 
 
 def precision_of(recipe: TrainRecipe, device: torch.device) -> torch.dtype | None:

@@ -14,7 +14,7 @@ from adapt.check.leaks import leak_faults
 from adapt.check.pictures import look, picture_faults, picture_notes
 from adapt.check.rows import Row, read_rows
 from adapt.check.text import control_tokens, tag_faults
-from adapt.errors import UsageError
+from adapt.errors import UsageError, no_file
 from adapt.records import read_manifest
 from adapt.safe import file_sha256
 
@@ -39,6 +39,9 @@ def check(
     root = None if images is None else Path(images)
     if root is not None and not root.is_dir():
         raise UsageError(f"images '{root}': no such folder")
+    for path in (*paths, *([] if against is None else [Path(against)])):
+        if not path.is_file():
+            raise no_file(path)
     rows: list[Row] = []
     faults = []
     for path in paths:

@@ -55,12 +55,14 @@ def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool) -> "
     import torch
 
     from adapt.train.prepare import prepare, summary
-    from adapt.train.run import count_parameters
+    from adapt.train.run import count_parameters, minutes_roughly
 
     tokenizer = folder / "tokenizer" if resume and not dry_run and (folder / "config.json").is_file() else None
     prepared = prepare(request, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return prepared, device, summary(prepared, count_parameters(prepared.config))
+    planned = summary(prepared, count_parameters(prepared.config))
+    minutes = minutes_roughly(planned["teraflops"], request.recipe.train, device)
+    return prepared, device, planned | {"minutes_roughly": round(minutes, 2)}
 
 
 def _stored_config(folder: Path, config: str | Path | None, resume: bool) -> dict[str, Any]:
