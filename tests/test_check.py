@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapt.errors import DataError, UsageError
+from adapt.errors import UsageError
 from adapt.verbs.check import check
 
 
