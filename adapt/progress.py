@@ -1,12 +1,14 @@
 """How a long verb shows that it lives: a bar on a terminal, plain lines elsewhere, always on stderr."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 PLAIN_INTERVAL_S = 10.0
+METER_INTERVAL_S = 5.0
 
 
 def say(text: str) -> None:
@@ -41,3 +43,37 @@ def _lines(items: Iterable[Item], total: int | None, label: str) -> Iterator[Ite
         if time.monotonic() - last >= PLAIN_INTERVAL_S:
             last = time.monotonic()
             say(f"{label}: {done:,}" + (f" of {total:,}" if total else ""))
+
+
+@contextlib.contextmanager
+def meter(label: str, total: int, done: int = 0) -> Iterator[Callable[[int, str], None]]:
+    """Give a function that is told (how many are done, what to show beside it) and shows it.
+
+    On a terminal always; elsewhere a line every few seconds, and for the last.
+    """
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn(label),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("", total=total, completed=done)
+            yield lambda now, text: progress.update(task, completed=now, description=text)
+        return
+    began, first, last = time.monotonic(), done, 0.0
+
+    def line(now: int, text: str) -> None:
+        nonlocal last
+        moment = time.monotonic()
+        if moment - last >= METER_INTERVAL_S or now == total:
+            last = moment
+            left_s = (moment - began) / max(1, now - first) * (total - now)
+            say(f"{label} {now:,} of {total:,}  {text}  {left_s / 60:.1f} min left")
+
+    yield line

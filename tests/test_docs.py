@@ -15,6 +15,8 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+# What a guide calls the user's own copy of a dataset, and where the reference data has one.
+DATASETS = {"data/EuroSAT": "data/eurosat_rgb", "data/easy-VQA": "data/easy_vqa/data"}
 STEPS = int(os.environ.get("ADAPT_DOCS_STEPS", "4"))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _TRAINS = re.compile(r"^\s*adapt (finetune|evaluate|demo|chat)\b|adapt\.load\(", re.MULTILINE)
@@ -78,8 +80,10 @@ def test_the_commands_of_a_document_run(path: Path, tmp_path: Path, request: pyt
     folder = tmp_path / "work"
     folder.mkdir()
     for block in blocks(path):
-        if "../shared/" in block.text and not (tmp_path / "shared").exists():
-            (tmp_path / "shared").symlink_to(request.getfixturevalue("shared"))
+        for name, place in DATASETS.items():
+            if name in block.text and not (folder / name).exists():
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).symlink_to(request.getfixturevalue("shared") / place)
         answer = run(block, folder)
         assert answer.returncode == 0, f"{path.name}:{block.line}\n{block.text}\n{answer.stdout}\n{answer.stderr}"
 

@@ -25,8 +25,6 @@ from adapt.train.log import RunLog
 from adapt.train.optim import learning_rate
 from adapt.train.recipe import Recipe
 
-SAY_INTERVAL_S = 5.0
-
 
 @dataclass
 class Run:
@@ -76,13 +74,15 @@ def train(run: Run) -> None:
     )
     every = run.recipe.train.validate_every or max(1, len(run.plan) // 10)
     run.model.train()
-    with _clean_stop(run), _progress(run) as shown:
+    began, samples = time.monotonic(), 0
+    with _clean_stop(run), progress.meter("step", len(run.plan), run.step) as shown:
         for step in packs:
             trees = run.plan.steps[run.step]
             row = update(run, [next(batches) for _ in step], trees)
             run.step += 1
             run.log.write({"step": run.step} | row)
-            shown(row)
+            samples += row["samples"]
+            shown(run.step, f"loss {row['loss']:.4f}  {samples / (time.monotonic() - began):.0f} samples/s")
             last = run.step == len(run.plan)
             if run.step % every == 0 or last:
                 validate(run)
@@ -195,25 +195,3 @@ def _clean_stop(run: Run) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _progress(run: Run) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Says every few seconds where the run is."""
-    first, began, last = run.step, time.monotonic(), 0.0
-    samples = 0
-
-    def show(row: dict[str, Any]) -> None:
-        nonlocal last, samples
-        samples += row["samples"]
-        now = time.monotonic()
-        if now - last < SAY_INTERVAL_S and run.step != len(run.plan):
-            return
-        last = now
-        left = (now - began) / (run.step - first) * (len(run.plan) - run.step)
-        progress.say(
-            f"step {run.step:,} of {len(run.plan):,}  loss {row['loss']:.4f}  {samples / (now - began):.0f} samples/s  "
-            f"{left / 60:.1f} min left"
-        )
-
-    yield show
