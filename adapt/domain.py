@@ -138,6 +138,15 @@ class Benchmark:
 
 
 @dataclasses.dataclass(frozen=True)
+class Demo:
+    """What ``adapt demo`` shows of a field: one dataset of its generated sample, in how many pictures, and its benchmark."""
+
+    dataset: str
+    benchmark: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Domain:
     """A field. ``recipe`` maps ``--set`` keys to values; ``sample(folder, seed, size)`` writes native datasets."""
 
@@ -147,6 +156,7 @@ class Domain:
     benchmarks: tuple[Benchmark, ...] = ()
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sample: Callable[..., Any] | None = None
+    demo: Demo | None = None
 
 
 def all_domains() -> list[Domain]:

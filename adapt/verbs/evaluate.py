@@ -33,10 +33,10 @@ def evaluate(
     set: Sequence[str] = (),  # noqa: A002 (the command line's own word)
     option: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write ``predictions.jsonl`` and ``scores.json`` into ``output`` and return the scores.
+    """Write ``predictions.jsonl``, ``marks.jsonl`` (each row's mark, 0..1) and ``scores.json`` into ``output``.
 
-    Rows of ``split``, else of every ``test*`` split, else of ``val``, else all. Several splits are scored apart, each under
-    ``output/SPLIT``, and the answer is {split: scores}. Raises UsageError and DataError.
+    Returns the scores. Rows of ``split``, else of every ``test*`` split, else of ``val``, else all. Several splits are
+    scored apart, each under ``output/SPLIT``, and the answer is {split: scores}. Raises UsageError and DataError.
     """
     chosen = find_benchmark(benchmark)
     options = parse_options([option] if isinstance(option, str) else option)
@@ -58,7 +58,11 @@ def evaluate(
     for name, records in parts.items():
         place = folder / name if len(parts) > 1 else folder
         progress.say(f"{len(records):,} questions of {f'split {name!r}' if name else 'all rows'} in {path}")
-        documents[name] = _answer_and_score(chosen, answerer, records, root, place, options, settings) | {"split": name or None}
+        documents[name] = _answer_and_score(chosen, answerer, records, root, place, options, settings) | {
+            "split": name or None,
+            "data": str(path),
+            "images": None if images is None else str(images),
+        }
         atomic.write_text(place / "scores.json", json.dumps(documents[name], indent=1, ensure_ascii=False, allow_nan=False))
     return documents if len(documents) > 1 else next(iter(documents.values()))
 
@@ -113,6 +117,7 @@ def _answer_and_score(
     write_rows(folder / "predictions.jsonl", ({"id": record.id, "answer": answers[record.id]} for record in records))
     pairing = pair(records, answers)
     scores = score_answers(benchmark, pairing.answered, options)
+    write_rows(folder / "marks.jsonl", ({"id": name, "mark": mark} for name, mark in scores.per_row.items()))
     return to_document(benchmark, scores, pairing) | {
         "model": answerer.found.provenance,
         "adapt_version": __version__,

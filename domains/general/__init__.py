@@ -1,6 +1,6 @@
 """General data: what a model should not lose while it learns a field."""
 
-from adapt.domain import Domain
+from adapt.domain import Demo, Domain
 from domains.general import easyvqa
 from domains.general.sample import write_sample
 from domains.general.scoring import BENCHMARKS
@@ -11,4 +11,5 @@ DOMAIN = Domain(
     tasks=(easyvqa.TASK,),
     benchmarks=BENCHMARKS,
     sample=write_sample,
+    demo=Demo("easy_vqa", benchmark="vqa", size=600),
 )

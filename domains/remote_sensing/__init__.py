@@ -1,6 +1,6 @@
 """Remote sensing: scenes and questions seen from satellites and aircraft."""
 
-from adapt.domain import Domain
+from adapt.domain import Demo, Domain
 from domains.remote_sensing import rsclassify, rsvqa
 from domains.remote_sensing.recipe import RECIPE
 from domains.remote_sensing.sample import write_sample
@@ -13,4 +13,5 @@ DOMAIN = Domain(
     benchmarks=BENCHMARKS,
     recipe=RECIPE,
     sample=write_sample,
+    demo=Demo("eurosat", benchmark="rsclassify", size=800),
 )
