@@ -255,7 +255,7 @@ def demo(**given: Any) -> None:
     """Walk the whole way on generated data, on a laptop CPU: convert, check, tune with and without general data, score."""
     from adapt import show, verbs
 
-    show.show_values(verbs.demo(**given), str(given["output"] / "report.html"))
+    show.show_demo(verbs.demo(**given), str(given["output"] / "report.html"))
 
 
 def main() -> int:

@@ -141,3 +141,19 @@ def show_scores(scores: Mapping[str, Any], title: str = "") -> None:
         ],
         " ".join(str(part) for part in about if part),
     )
+
+
+def show_demo(summary: Mapping[str, Mapping[str, float]], page: str) -> None:
+    """What each of the demo's models knows, with its change against the first one in points."""
+    base = next(iter(summary.values()))
+    rows = [
+        (
+            name,
+            f"{100 * row['domain']:.1f} %",
+            "-" if row is base else f"{100 * (row['domain'] - base['domain']):+.1f}",
+            f"{100 * row['general']:.1f} %",
+            "-" if row is base else f"{100 * (base['general'] - row['general']):+.1f}",
+        )
+        for name, row in summary.items()
+    ]
+    show_table(("model", "field", "gained", "general", "forgotten"), rows, page)

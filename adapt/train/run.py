@@ -118,7 +118,10 @@ def run_plan(
     finally:
         log.close()
     keeper.write_model(folder / "model", run.step)
-    progress.say(f"the tuned model is {folder / 'model'}; transformers loads it as it is")
+    from adapt.evaluate.report import write_report
+
+    page = write_report([folder], folder / "report.html")
+    progress.say(f"the tuned model is {folder / 'model'}; transformers loads it as it is; its curves are in {page}")
     rows = read_log(folder)
     losses = [row["loss"] for row in rows if "loss" in row]
     validation = [row for row in rows if row.get("event") == "validation"]

@@ -3,10 +3,12 @@
 from adapt.verbs.chat import chat
 from adapt.verbs.check import check
 from adapt.verbs.convert import convert
+from adapt.verbs.demo import demo
 from adapt.verbs.evaluate import evaluate
 from adapt.verbs.finetune import finetune
+from adapt.verbs.report import report
 from adapt.verbs.sample import sample
 from adapt.verbs.score import score
 from adapt.verbs.tasks import tasks
 
-__all__ = ["chat", "check", "convert", "evaluate", "finetune", "sample", "score", "tasks"]
+__all__ = ["chat", "check", "convert", "demo", "evaluate", "finetune", "report", "sample", "score", "tasks"]

@@ -1,0 +1,23 @@
+"""``adapt report``: one HTML page over one or more runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapt.errors import UsageError
+
+
+def report(runs: Sequence[Path | str] | Path | str, *, output: Path | str) -> Path:
+    """Write one self-contained page over ``runs`` to ``output`` and return its path.
+
+    A run is the folder that ``finetune`` left; scores are looked for anywhere below it. The folder of a demo stands for its
+    runs. Raises UsageError for a folder that is no run, DataError for damaged files.
+    """
+    folders = [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
+    if not folders:
+        raise UsageError("report: no run given; expected the --output of 'adapt finetune'")
+    page = Path(output)
+    if page.is_dir():
+        raise UsageError(f"{page}: a folder; --output takes the name of the page, such as {page}/report.html")
+    from adapt.evaluate.report import write_report
+
+    return write_report(folders, page)
