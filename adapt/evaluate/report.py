@@ -222,7 +222,6 @@ def _comparison(runs: Sequence[RunFacts]) -> dict[str, Any] | None:
                 "where": " ".join(part for part in (key[1], key[2]) if part),
                 "count": score.headline["count"],
                 "floor": floor,
-                "verb": {"field": "gained", "general": "kept", "": "changed"}[roles[key]],
             }
         )
     return {"columns": columns, "rows": rows}
@@ -315,7 +314,7 @@ def _mixture(general: Sequence[str], ratio: float, plan: Mapping[str, Any]) -> s
     names = ", ".join(general)
     if not ratio:
         return f"nothing; {names} is only measured, and its words are in the vocabulary"
-    return f"{names}: {ratio:g} general samples for each of the field (realised {plan.get('realised_general_ratio', 0):g})"
+    return f"{names} at ratio {ratio:g} to the data above (realised {plan.get('realised_general_ratio', 0):.3f})"
 
 
 def _duration(seconds: float) -> str:
@@ -486,7 +485,7 @@ def _card(
     record: ChatRecord, root: Path, answers: Mapping[str, Mapping[str, str | None]], marks: Mapping[str, Mapping[str, float]]
 ) -> Card:
     given = [
-        (name, answers[name].get(record.id) or "(no answer)", _is_right(record, answers[name].get(record.id), marks[name]))
+        (name, answers[name].get(record.id) or "(nothing)", _is_right(record, answers[name].get(record.id), marks[name]))
         for name in answers
     ]
     pictures = tuple(uri for name in record.images[:6] if (uri := _data_uri(root, name, record.id)))
