@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from adapt import progress, safe
-from adapt.errors import DataError
+from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig
 from adapt.model.internvl import InternVL
 from adapt.model.layouts import from_disk, save_model, to_disk
@@ -118,14 +118,22 @@ def run_plan(
     finally:
         log.close()
     keeper.write_model(folder / "model", run.step)
-    from adapt.evaluate.report import write_report
-
-    page = write_report([folder], folder / "report.html")
-    progress.say(f"the tuned model is {folder / 'model'}; transformers loads it as it is; its curves are in {page}")
+    progress.say(f"the tuned model is {folder / 'model'}; transformers loads it as it is")
+    _write_report(folder)
     rows = read_log(folder)
     losses = [row["loss"] for row in rows if "loss" in row]
     validation = [row for row in rows if row.get("event") == "validation"]
     return dict(summary) | {"output": str(folder), "loss": losses[-1], "validation": validation[-1] if validation else None}
+
+
+def _write_report(folder: Path) -> None:
+    """RUN/report.html. The run is whole without it, so a fault in what lies in the folder is said and stops nothing."""
+    from adapt.evaluate.report import write_report
+
+    try:
+        progress.say(f"its curves are in {write_report([folder], folder / 'report.html')}")
+    except (DataError, UsageError) as error:
+        progress.say(f"warning: no report was written: {error}")
 
 
 def _model(prepared: Prepared) -> InternVL:
