@@ -43,6 +43,25 @@ def language_config(language: Mapping[str, Any]) -> PreTrainedConfig:
     return config
 
 
+def rope_threshold(language: Mapping[str, Any]) -> int | None:
+    """The most tokens that the first RoPE factors serve, where they depend on the length; None where they do not.
+
+    transformers picks the factors of longrope and dynamic scaling by the largest position of all that is computed together
+    (``modeling_rope_utils.dynamic_rope_update``). So sequences of at most this many tokens, and longer ones, are computed
+    apart. ``language`` is the dict of a ModelConfig.
+    """
+    config = language_config(language)
+    found = getattr(config, "rope_parameters", None) or {}
+    by_layer = list(found.values()) if found and all(isinstance(each, dict) for each in found.values()) else [found]
+    limits = []
+    for rope in by_layer:
+        if rope.get("rope_type") == "longrope":
+            limits.append(int(rope["original_max_position_embeddings"]))
+        elif "dynamic" in rope.get("rope_type", ""):
+            limits.append(int(config.max_position_embeddings))
+    return min(limits, default=None)
+
+
 def build_language(language: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A language model with random weights and its own output head; attention is sdpa."""
     config = language_config(language)

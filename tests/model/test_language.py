@@ -3,7 +3,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adapt.errors import DataError
-from adapt.model.language import build_language, language_config
+from adapt.model.language import build_language, language_config, rope_threshold
 
 
 def models(tiny_config, dtype=torch.float32):
@@ -84,3 +84,14 @@ def test_old_rope_names() -> None:
     assert (found["rope_type"], found["original_max_position_embeddings"]) == ("longrope", 4096)
     with pytest.raises(DataError, match="not one that transformers takes"):
         language_config({**phi3, "rope_scaling": {"type": "longrope"}})
+
+
+def test_the_length_at_which_rope_changes_is_known() -> None:
+    """longrope changes above the original length, dynamic scaling above the largest; plain RoPE never does."""
+    small = {"hidden_size": 64, "num_attention_heads": 4, "max_position_embeddings": 512}
+    longrope = {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
+    phi3 = {**small, "model_type": "phi3", "original_max_position_embeddings": 32, "rope_scaling": longrope}
+    assert rope_threshold(phi3) == 32
+    assert rope_threshold({**small, "model_type": "llama", "rope_scaling": {"type": "dynamic", "factor": 2.0}}) == 512
+    assert rope_threshold({**small, "model_type": "llama", "rope_scaling": {"type": "linear", "factor": 2.0}}) is None
+    assert rope_threshold({**small, "model_type": "qwen2"}) is None
