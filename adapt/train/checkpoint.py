@@ -26,10 +26,17 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"{PREFIX}{step:06d}"
 
 
+def step_of(path: Path) -> int:
+    """20 of ``step-000020``."""
+    return int(path.name[len(PREFIX) :])
+
+
 def save_checkpoint(
     folder: Path, step: int, weights: dict[str, Tensor], moments: dict[str, dict[str, Tensor]], state: dict[str, Any], keep: int
 ) -> Path:
     """Write the checkpoint of ``step`` and remove the oldest beyond ``keep``. Tensors by their names on disk.
+
+    Folders of later steps are neither counted nor touched: they are of a run that went on from another checkpoint.
 
     Raises DataError, naming path and free bytes, where the disk has no room for it.
     """
@@ -44,9 +51,18 @@ def save_checkpoint(
             path.name: {"sha256": safe.file_sha256(path), "bytes": path.stat().st_size} for path in sorted(staged.iterdir())
         }
         atomic.write_text(staged / MANIFEST, json.dumps({"step": step, "files": files}, indent=1))
-    for old in list_checkpoints(folder)[keep:]:
+    earlier = [path for path in list_checkpoints(folder) if step_of(path) <= step]
+    for old in earlier[keep:]:
         shutil.rmtree(old)
     return final
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Remove what lies there from steps after ``step``, said aloud: a run goes on from ``step``, and it is not of that run."""
+    for path in list_checkpoints(folder):
+        if step_of(path) > step:
+            progress.say(f"removing {path}: the run goes on from step {step}")
+            shutil.rmtree(path)
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:
@@ -64,7 +80,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     found = [path for path in folder.iterdir() if path.name.startswith(PREFIX) and path.name[len(PREFIX) :].isdigit()]
-    return sorted(found, key=lambda path: int(path.name[len(PREFIX) :]), reverse=True)
+    return sorted(found, key=step_of, reverse=True)
 
 
 def fault(path: Path) -> str | None:

@@ -96,7 +96,9 @@ def run_plan(
         progress.say(f"resuming from {found}" if found else f"{folder}: no valid checkpoint; starting from step 0")
     if found:
         _check_same_run(prepared, folder, accept_new_data, device)
+        checkpoint.remove_after(folder / "checkpoints", checkpoint.step_of(found))
     else:
+        checkpoint.remove_after(folder / "checkpoints", 0)
         checkpoint.require_space(folder, summary["disk_bytes"])
         write_start(folder, prepared, summary, device)
     model = _model(prepared).to(device)
