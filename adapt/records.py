@@ -8,6 +8,7 @@ github.com/ErfeiCui/InternVL-doc), so the files work there too: one JSON object 
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ from adapt.errors import DataError
 
 IMAGE_PLACEHOLDER = "<image>"
 ROLES = ("system", "human", "gpt")
+# A split becomes a folder's name (adapt evaluate writes OUTPUT/SPLIT), so it may not hold a path.
+_SPLIT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KNOWN_FIELDS = frozenset(
     {"id", "image", "width", "height", "width_list", "height_list", "conversations", "task", "source", "meta"}
 )
@@ -128,6 +131,16 @@ def _parse_sizes(row: Mapping[str, Any], count: int, where: str) -> tuple[tuple[
     return tuple(zip(widths, heights, strict=True))
 
 
+def _check_split(split: Any, where: str) -> None:
+    if split is None:
+        return
+    if not isinstance(split, str) or not _SPLIT.fullmatch(split) or split in (".", ".."):
+        raise DataError(
+            f"{where}: 'meta.split' is {_shown(split)}, expected a name such as train or test_a: letters, digits, '_', '.' "
+            "and '-', at most 64"
+        )
+
+
 def parse_record(row: Any, where: str) -> ChatRecord:
     """Build a record from one parsed JSON object. Raises DataError(``where``: found, expected)."""
     if not isinstance(row, dict):
@@ -142,9 +155,7 @@ def parse_record(row: Any, where: str) -> ChatRecord:
     meta = row.get("meta")
     if meta is not None and not isinstance(meta, dict):
         raise DataError(f"{where}: 'meta' is {_shown(meta)}, expected an object")
-    split = (meta or {}).get("split")
-    if split is not None and not isinstance(split, str):
-        raise DataError(f"{where}: 'meta.split' is {_shown(split)}, expected a string")
+    _check_split((meta or {}).get("split"), where)
     found = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in turns if turn.role == "human")
     misplaced = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in turns if turn.role != "human")
     if misplaced:
