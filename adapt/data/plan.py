@@ -153,27 +153,52 @@ def hold_out(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Split rows into (training, held out, how): the ``val`` split where there is one, else a drawn share of the pictures.
 
-    Rows of one picture stay on one side. The caller has set aside the rows that are neither.
+    Rows that share a picture stay on one side. ``most`` bounds the rows held out; which of a longer ``val`` split they are
+    is drawn by picture, for a file often stands in the order of its sources. The caller has set aside the rows that are
+    neither.
     """
     splits = np.asarray(index.table["split"][:])[rows]
     train, validation = rows[splits != "val"], rows[splits == "val"]
+    if len(validation) > most:
+        groups = _by_picture(index, validation)
+        order = randomness.permutation(len(groups), seed, "hold-out", name).tolist()
+        chosen = np.sort(np.concatenate([groups[number] for number in order])[:most])
+        return train, chosen, f"{most:,} of {len(validation):,} rows of split 'val', drawn by picture"
     if len(validation) or not len(train) or share == 0:
-        return train, validation[:most], f"the {len(validation[:most]):,} rows of split 'val'" if len(validation) else "none"
-    pictures = index.table["pictures"][:]
-    hashes = index.pictures["sha256"][:]
-    groups: dict[str, list[int]] = {}
-    for row in train.tolist():
-        groups.setdefault(hashes[pictures[row][0]] if pictures[row] else f"row {row}", []).append(row)
-    names = list(groups)
+        return train, validation, f"the {len(validation):,} rows of split 'val'" if len(validation) else "none"
+    groups = _by_picture(index, train)
     goal = min(most, round(share * len(train)))
     held: list[int] = []
-    for number in randomness.permutation(len(names), seed, "hold-out", name).tolist():
-        if len(held) >= goal or len(names) < 2:
+    for number in randomness.permutation(len(groups), seed, "hold-out", name).tolist():
+        if len(held) >= goal:
             break
-        if len(held) + len(groups[names[number]]) <= most:
-            held += groups[names[number]]
+        # Pictures that hang together may be most of the data: they are what is to be learnt.
+        if len(groups[number]) <= len(train) // 2 and len(held) + len(groups[number]) <= most:
+            held += groups[number]
     chosen = np.sort(np.asarray(held, dtype=np.int64))
     return np.setdiff1d(train, chosen), chosen, f"{len(chosen):,} rows drawn by picture from the training rows"
+
+
+def _by_picture(index: "Index", rows: np.ndarray) -> list[list[int]]:
+    """The rows in groups that share no picture (by content) with another group; a row of text alone is a group."""
+    hashes = index.pictures["sha256"][:]
+    numbers = index.table["pictures"][:]
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    names = [[hashes[number] for number in numbers[row]] or [f"row {row}"] for row in rows.tolist()]
+    for first, *others in names:
+        for other in others:
+            parent[root(other)] = root(first)
+    groups: dict[str, list[int]] = {}
+    for row, (first, *_) in zip(rows.tolist(), names, strict=True):
+        groups.setdefault(root(first), []).append(row)
+    return list(groups.values())
 
 
 def _digest(steps: list[tuple[Tree, ...]]) -> str:

@@ -167,6 +167,36 @@ def test_held_out_rows_are_chosen_by_picture(files: Path, tokenizer) -> None:
     assert {pictures[r][0] for r in train}.isdisjoint(pictures[r][0] for r in held)
 
 
+def test_no_picture_of_a_row_with_several_is_on_both_sides(files: Path, tokenizer) -> None:
+    """Rows of two pictures each, chained four by four: no held-out picture is one of training."""
+    for picture in range(60):
+        Image.new("RGB", (32, 32), (picture, 0, 0)).save(files.parent / f"{picture}.png")
+    pairs = [(first + step, first + step + 1) for first in range(0, 60, 4) for step in range(3)]
+    rows = [row(f"{a}-{b}", [f"{a}.png", f"{b}.png"], "<image> and <image>\nSame?", "no") for a, b in pairs]
+    write(files, rows)
+    index = build_index([files], tokenizer, TEMPLATE)
+    train, held, _ = hold_out(index, np.arange(len(rows)), share=0.2, most=500, seed=0, name="domain")
+    assert len(held) == 9 and sorted([*train, *held]) == list(range(len(rows)))
+    pictures = index.table["pictures"][:]
+    assert {p for r in train for p in pictures[r]}.isdisjoint(p for r in held for p in pictures[r])
+
+
+def test_a_long_val_split_is_drawn_by_picture(files: Path, tokenizer) -> None:
+    """Of a val split longer than the bound pictures are drawn by seed from all of the file; the count is said."""
+    for picture in range(50):
+        Image.new("RGB", (32, 32), (picture, 0, 0)).save(files.parent / f"{picture}.png")
+    val = {"meta": {"split": "val"}}
+    rows = [row(f"{p}-{q}", f"{p}.png", f"<image>\n{q}?", "yes", **val) for p in range(50) for q in range(4)]
+    write(files, [*rows, row("t", "0.png", "<image>\nWhat?", "a")])
+    index = build_index([files], tokenizer, TEMPLATE)
+    held = [hold_out(index, np.arange(201), share=0.2, most=40, seed=seed, name="domain") for seed in (0, 0, 1)]
+    chosen = held[0][1]
+    assert held[0][2] == "40 of 200 rows of split 'val', drawn by picture"
+    assert chosen.tolist() == held[1][1].tolist() != held[2][1].tolist()
+    assert len({r // 4 for r in chosen}) == 10 and chosen.max() > 100
+    assert held[0][0].tolist() == [200]
+
+
 def test_packs_hold_their_budget(files: Path, tokenizer) -> None:
     """No pack exceeds its places or tiles; a tree over the budget is split between its branches; no row is lost."""
     rows = [row(f"{i}", f"{1 + i % 2}.png", f"<image>\nquestion number {i}?", "yes " * (1 + i % 7)) for i in range(120)]
