@@ -150,21 +150,33 @@ def _usable(index: Index, rows: np.ndarray, sizes: RowSizes, request: Request, n
         found = ", ".join(sorted(set(splits[odd].tolist())))
         notes.append(f"{name}: {int(odd.sum()):,} rows of other splits ({found}) are not used; train, val or none are")
         rows = rows[~odd]
+    # Judged by data.max_tokens alone: a pack's budget is a device's affair and must never change which rows are trained on.
     tokens = sizes.prefix_tokens[rows] + sizes.branch_tokens[rows]
     limits = request.recipe
-    most = min(limits.data.max_tokens, limits.train.pack_tokens)
-    long = (tokens > most) | (sizes.tiles[rows] > limits.train.pack_tiles)
+    long = tokens > limits.data.max_tokens
     if long.any() and limits.data.overlong == "stop":
-        row = rows[long][0]
         raise DataError(
-            f"{index.where(row)}: {int(tokens[long][0]):,} tokens and {int(sizes.tiles[row])} tiles, more than {most:,} "
-            f"tokens or {limits.train.pack_tiles} tiles ({int(long.sum()):,} such rows); raise data.max_tokens and "
-            "train.pack_tokens, lower data.max_tiles, or drop them with --set data.overlong=drop"
+            f"{index.where(rows[long][0])}: {_measure(tokens, sizes.tiles[rows], long)}, more than "
+            f"data.max_tokens={limits.data.max_tokens:,} ({int(long.sum()):,} such rows); raise it, lower data.max_tiles, or "
+            "drop them with --set data.overlong=drop"
         )
     if long.any():
         places = ", ".join(index.where(row) for row in rows[long][:5])
         notes.append(f"{name}: {int(long.sum()):,} over-long rows dropped: {places}{' ...' if long.sum() > 5 else ''}")
-    return rows[~long]
+    rows, tokens = rows[~long], tokens[~long]
+    for knob, costs in (("pack_tokens", tokens), ("pack_tiles", sizes.tiles[rows])):
+        budget = getattr(limits.train, knob)
+        over = costs > budget
+        if over.any():
+            raise DataError(
+                f"{index.where(rows[over][0])}: {_measure(tokens, sizes.tiles[rows], over)}, more than train.{knob}={budget:,} "
+                f"({int(over.sum()):,} such rows); raise train.{knob} to {int(costs.max()):,} or more, or lower data.max_tiles"
+            )
+    return rows
+
+
+def _measure(tokens: np.ndarray, tiles: np.ndarray, chosen: np.ndarray) -> str:
+    return f"{int(tokens[chosen][0]):,} tokens and {int(tiles[chosen][0])} tiles"
 
 
 def reader_of(prepared: Prepared) -> PackReader:

@@ -72,6 +72,7 @@ PRESET_RECIPES: dict[str, dict[str, Any]] = {
         "train.drop_path": 0.0,
         "train.samples_per_step": 128,
         "train.pack_tokens": 4096,
+        "data.max_tokens": 4096,
         "data.max_tiles": 6,
         "data.augment": "overhead",
     },

@@ -1,6 +1,5 @@
 """A prepared run carried out: started or resumed, trained, saved as a model that transformers loads."""
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,8 +93,9 @@ def run_plan(
     found = checkpoint.newest_valid(folder / "checkpoints") if resume else None
     if resume:
         progress.say(f"resuming from {found}" if found else f"{folder}: no valid checkpoint; starting from step 0")
+    accepted = None
     if found:
-        _check_same_run(prepared, folder, accept_new_data, device)
+        accepted = _check_same_run(prepared, folder, accept_new_data, device)
         checkpoint.remove_after(folder / "checkpoints", checkpoint.step_of(found))
     else:
         checkpoint.remove_after(folder / "checkpoints", 0)
@@ -109,6 +109,8 @@ def run_plan(
     if found:
         step, best = _restore(found, model, optimizer, scaler)
     log = RunLog(folder, resume_step=step, tensorboard=recipe.train.tensorboard)
+    if accepted:
+        log.write(accepted | {"step": step})
     keeper = _Keeper(prepared, folder, model, optimizer, scaler, best)
     run = Run(
         model=model, optimizer=optimizer, recipe=recipe, plan=prepared.plan, reader=reader_of(prepared), sizes=prepared.sizes,
@@ -162,9 +164,24 @@ def _restore(found: Path, model: InternVL, optimizer: torch.optim.AdamW, scaler:
     return state["step"], float("inf") if state["best_loss"] is None else state["best_loss"]
 
 
-def _check_same_run(prepared: Prepared, folder: Path, accept_new_data: bool, device: torch.device) -> None:
-    """Refuse to go on with other data or another recipe; say what else differs. Raises DataError."""
+def _check_same_run(prepared: Prepared, folder: Path, accept_new_data: bool, device: torch.device) -> dict[str, Any] | None:
+    """Refuse to go on with other data, another recipe, plan or model; say what else differs. Raises DataError.
+
+    Returns the row that the log keeps where new data was accepted.
+    """
     stored, now = safe.read_json(folder / "config.json"), description(prepared, device)
+    different = sorted(
+        name for name, value in now["recipe"].items() if value != stored["recipe"].get(name) and name not in FREE_SETTINGS
+    )
+    if different:
+        shown = ", ".join(f"{name} was {stored['recipe'].get(name)}, is {now['recipe'][name]}" for name in different)
+        raise DataError(f"{folder}: the recipe changed since the checkpoint: {shown}; give the old values or start a new run")
+    was, found = _contents(stored["model"]), _contents(now["model"])
+    if was != found:
+        raise DataError(
+            f"{folder}: the run started from the model {was}, --model is now {found}; give the old one or start a new run"
+        )
+    accepted = None
     if stored["data_fingerprint"] != now["data_fingerprint"]:
         message = (
             f"{folder}: the data changed since the checkpoint (fingerprint {stored['data_fingerprint'][:12]} then, "
@@ -173,18 +190,22 @@ def _check_same_run(prepared: Prepared, folder: Path, accept_new_data: bool, dev
         if not accept_new_data:
             raise DataError(f"{message}; restore it, or go on with it by --accept-new-data")
         progress.say(f"warning: {message}; accepted")
-        with open(folder / "log.jsonl", "ab") as handle:
-            row = {"event": "new data accepted", "step": 0, "was": stored["data_fingerprint"], "is": now["data_fingerprint"]}
-            handle.write(json.dumps(row).encode() + b"\n")
-    different = sorted(
-        name for name, value in now["recipe"].items() if value != stored["recipe"].get(name) and name not in FREE_SETTINGS
-    )
-    if different:
-        shown = ", ".join(f"{name} was {stored['recipe'].get(name)}, is {now['recipe'][name]}" for name in different)
-        raise DataError(f"{folder}: the recipe changed since the checkpoint: {shown}; give the old values or start a new run")
+        accepted = {"event": "new data accepted", "was": stored["data_fingerprint"], "is": now["data_fingerprint"]}
+    elif stored["plan_digest"] != now["plan_digest"]:
+        raise DataError(
+            f"{folder}: the plan changed since the checkpoint (digest {stored['plan_digest'][:12]} then, "
+            f"{now['plan_digest'][:12]} now): the files stand in another order or on the other side of --data and --general, "
+            "or adapt is another release; give what the run was started with, or start a new run"
+        )
     for name in ("threads", "device", "packages", "python"):
         if stored[name] != now[name]:
             progress.say(f"note: {name} was {stored[name]}, is {now[name]}: the resumed run is close, not bit for bit")
+    return accepted
+
+
+def _contents(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model is, wherever it lies: its digests, or its name where it has none."""
+    return {name: value for name, value in provenance.items() if name.endswith("sha256")} or dict(provenance)
 
 
 class _Keeper:

@@ -125,7 +125,17 @@ def test_wrong_usage_is_refused_before_anything_is_written(data: Path, tmp_path:
         ({"general_ratio": -1}, UsageError, "expected 0 or more"),
         ({"output": taken}, UsageError, "not empty; add --resume"),
         ({"set": ["train.lr=1"]}, UsageError, "unknown setting 'train.lr'"),
-        ({"set": ["data.max_tokens=20"]}, DataError, r"field.jsonl:1: \d+ tokens and 1 tiles, more than 20 tokens"),
+        ({"set": ["data.max_tokens=20"]}, DataError, r"field.jsonl:1: \d+ tokens and 1 tiles, more than data.max_tokens=20 "),
+        (
+            {"set": ["train.pack_tokens=20"]},
+            DataError,
+            r"field.jsonl:1: .*more than train.pack_tokens=20 .*raise train.pack_tokens",
+        ),
+        (
+            {"set": ["train.pack_tokens=20", "data.overlong=drop"]},
+            DataError,
+            r"field.jsonl:1: .*more than train.pack_tokens=20 ",
+        ),
     ]
     for changes, kind, message in cases:
         with pytest.raises(kind, match=message):
