@@ -1,7 +1,8 @@
 """The index: what planning and loading must know of each row, made once and memory-mapped.
 
 Text becomes token ids here, with one placeholder a picture; picture sizes and content hashes are taken from the files.
-The index is cached by content: the rows' sha256, the tokenizer, the template, and each picture's size and time.
+The index is cached by content: the rows' sha256, the tokenizer, the template, and each picture's size and time, and by the
+files' names, which stand for a source that the rows do not give.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adapt import atomic, progress, safe
+from adapt import atomic, boxes, progress, safe
 from adapt.data.augment import names_a_place
 from adapt.data.template import IGNORED, Template, encode_turns
 from adapt.errors import DataError
@@ -23,7 +24,7 @@ from adapt.records import image_root, iterate_records, read_manifest
 if TYPE_CHECKING:
     import datasets
 
-FORMAT = 5
+FORMAT = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,8 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
 def build_index(files: Sequence[Path], tokenizer: Any, template: Template, images: Path | None = None) -> Index:
     """Read, check and encode every row of ``files``, or take the cached index of the same content.
 
-    Raises DataError with file:line for a bad row, a missing or unreadable picture, or an id used twice in a file.
+    Raises DataError with file:line for a bad row, a missing or unreadable picture, or an id used twice in a file; for a file
+    without rows; and for boxes in more than one scale.
     """
     paths = tuple(Path(file) for file in files)
     for path in paths:
@@ -72,7 +74,7 @@ def build_index(files: Sequence[Path], tokenizer: Any, template: Template, image
             raise DataError(f"{path}: no such file; 'adapt convert' writes one")
     identity = {
         "format": FORMAT,
-        "files": [[safe.file_sha256(path), str(image_root(path, images).resolve())] for path in paths],
+        "files": [[safe.file_sha256(path), path.stem, str(image_root(path, images).resolve())] for path in paths],
         "tokenizer": tokenizer_fingerprint(tokenizer),
         "template": template.name,
     }
@@ -130,8 +132,6 @@ def _write(
     datasets.disable_progress_bars()
     pictures = _Pictures()
     rows = list(_encode_rows(paths, tokenizer, template, images, pictures))
-    if not rows:
-        raise DataError(f"{', '.join(map(str, paths))}: no rows")
     int32s = datasets.List(datasets.Value("int32"))
     features = datasets.Features(
         file=datasets.Value("int32"),
@@ -146,18 +146,28 @@ def _write(
         tree_key=datasets.Value("int64"),
         turnable=datasets.Value("bool"),
     )
-    datasets.Dataset.from_list(rows, features=features).save_to_disk(str(folder / "rows"))
+    _save(folder / "rows", rows, features)
     kinds = datasets.Features(
         path=datasets.Value("string"),
         width=datasets.Value("int32"),
         height=datasets.Value("int32"),
         sha256=datasets.Value("string"),
     )
-    datasets.Dataset.from_list(pictures.rows, features=kinds).save_to_disk(str(folder / "pictures"))
+    _save(folder / "pictures", pictures.rows, kinds)
     np.save(folder / "stamps.npy", _stamps([row["path"] for row in pictures.rows]))
-    content = [[file for file, _ in identity["files"]], sorted({row["sha256"] for row in pictures.rows})]
-    fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    atomic.write_text(folder / "identity.json", json.dumps(identity | {"fingerprint": fingerprint}, indent=1))
+    hashes = [row["sha256"] for row in pictures.rows]
+    content = hashlib.sha256(json.dumps([file[0] for file in identity["files"]]).encode())
+    for row in rows:  # which picture a row has is content too
+        content.update(json.dumps([hashes[number] for number in row["pictures"]]).encode())
+    atomic.write_text(folder / "identity.json", json.dumps(identity | {"fingerprint": content.hexdigest()}, indent=1))
+
+
+def _save(folder: Path, rows: list[dict[str, Any]], features: "datasets.Features") -> None:
+    """Rows as a dataset, also where there are none: without a shard it could not be read again."""
+    import datasets
+
+    columns = {name: [row[name] for row in rows] for name in features}
+    datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(folder), num_shards=None if rows else 1)
 
 
 class _Pictures:
@@ -183,6 +193,7 @@ class _Pictures:
 def _encode_rows(
     paths: tuple[Path, ...], tokenizer: Any, template: Template, images: Path | None, pictures: _Pictures
 ) -> Iterator[dict[str, Any]]:
+    with_boxes: list[tuple[str, str, list[boxes.FoundBoxes]]] = []
     for file, path in enumerate(paths):
         root = image_root(path, images).resolve()
         seen: dict[str, str] = {}
@@ -192,19 +203,29 @@ def _encode_rows(
                     f"{where}: the id '{record.id}' was seen before, at {seen[record.id]}; ids must be unique in a file"
                 )
             seen[record.id] = where
+            source = record.source or path.stem
+            found = [
+                each
+                for turn in record.turns
+                if "[" in turn.value or "<box>" in turn.value
+                for each in boxes.find_boxes(turn.value)
+            ]
+            if found:
+                with_boxes.append((where, source, found))
             numbers = [pictures.number(safe.inside(root, name, where), where) for name in record.images]
             encoded = encode_turns(record.turns, template, tokenizer)
             # What follows the last answer's end token is never supervised and nothing sees it.
             length = max(place for place, label in enumerate(encoded.labels) if label != IGNORED) + 1
+            line = int(where.rsplit(":", 1)[1])
             key = hashlib.blake2b(digest_size=8)
             # A row without pictures shares nothing worth sharing: it is a tree of its own.
-            key.update(repr((path.name, record.id) if not numbers else [pictures.rows[n]["sha256"] for n in numbers]).encode())
+            key.update(repr([pictures.rows[n]["sha256"] for n in numbers] or (file, line)).encode())
             key.update(np.asarray(encoded.input_ids[: encoded.prefix_length], dtype=np.int32).tobytes())
             yield {
                 "file": file,
-                "line": int(where.rsplit(":", 1)[1]),
+                "line": line,
                 "id": record.id,
-                "source": record.source or path.stem,
+                "source": source,
                 "split": record.split or "",
                 "pictures": numbers,
                 "input_ids": encoded.input_ids[:length],
@@ -213,3 +234,6 @@ def _encode_rows(
                 "tree_key": int.from_bytes(key.digest(), "little", signed=True),
                 "turnable": not names_a_place(turn.value for turn in record.turns),
             }
+        if not seen:
+            raise DataError(f"{path}: no rows; expected one chat record a line, as 'adapt convert' writes them")
+    boxes.refuse_mixed_scales(with_boxes)

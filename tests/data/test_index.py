@@ -134,6 +134,53 @@ def test_the_cache_follows_the_content(files: Path, tokenizer) -> None:
     assert len(build_index([files], tokenizer, TEMPLATE)) == 3
 
 
+def test_the_fingerprint_knows_which_row_has_which_picture(files: Path, tokenizer) -> None:
+    """Two pictures that change places are other data, though their contents and the rows' text are the same."""
+    first = build_index([files], tokenizer, TEMPLATE).fingerprint
+    one, two = ((files.parent / name).read_bytes() for name in ("1.png", "2.png"))
+    (files.parent / "1.png").write_bytes(two)
+    (files.parent / "2.png").write_bytes(one)
+    assert build_index([files], tokenizer, TEMPLATE).fingerprint != first
+
+
+def test_a_file_s_name_is_the_source_that_its_rows_do_not_give(files: Path, tokenizer) -> None:
+    """A copy under another name is not taken from the cache under the first one's source; its trees are the same."""
+    other = files.with_name("other.jsonl")
+    other.write_bytes(files.read_bytes())
+    first, second = (build_index([path], tokenizer, TEMPLATE) for path in (files, other))
+    assert (set(first.table["source"][:]), set(second.table["source"][:])) == ({"rows"}, {"other"})
+    assert first.table["tree_key"][:] == second.table["tree_key"][:]
+    assert first.fingerprint == second.fingerprint
+
+
+def test_rows_of_text_alone(files: Path, tokenizer) -> None:
+    """Data without a single picture is indexed; each row is a tree of its own, equal rows of two files too."""
+    write(files, [row("a", None, "What is a road?", "a way"), row("b", None, "What is a road?", "a way")])
+    copy = files.with_name("copy.jsonl")
+    copy.write_bytes(files.read_bytes())
+    index = build_index([files, copy], tokenizer, TEMPLATE)
+    assert (len(index), len(index.pictures)) == (4, 0)
+    assert len(set(index.table["tree_key"][:])) == 4
+    assert row_sizes(index, RULE).tiles.tolist() == [0, 0, 0, 0]
+
+
+def test_a_file_without_rows_is_named(files: Path, tokenizer) -> None:
+    """An empty file beside a good one is an error, not a silence."""
+    files.with_name("empty.jsonl").write_text("\n")
+    with pytest.raises(DataError, match=r"empty\.jsonl: no rows"):
+        build_index([files, files.with_name("empty.jsonl")], tokenizer, TEMPLATE)
+
+
+def test_boxes_in_two_scales_are_refused(files: Path, tokenizer) -> None:
+    """One row with shares of 1 among rows of 0-1000 stops the index with the rows named."""
+    good = row("x", "1.png", "<image>\nWhere?", "<ref>road</ref><box>[[10, 20, 300, 400]]</box>")
+    write(files, [good])
+    build_index([files], tokenizer, TEMPLATE)
+    write(files, [good, row("y", "1.png", "<image>\nWhere?", "[0.1, 0.2, 0.3, 0.4]")])
+    with pytest.raises(DataError, match=r"boxes in 2 scales: .*rows\.jsonl:1.*rows\.jsonl:2"):
+        build_index([files], tokenizer, TEMPLATE)
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
