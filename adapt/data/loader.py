@@ -179,12 +179,16 @@ class _Requests(torch.utils.data.Dataset):
     def __init__(self, reader: PackReader) -> None:
         self._reader = reader
 
-    def __getitem__(self, request: PackRequest) -> Batch:
-        return self._reader.read(request)
+    def __getitem__(self, request: PackRequest) -> Batch | DataError:
+        # DataLoader would make a traceback of what a worker raises: the fault comes back as a value, to be raised here.
+        try:
+            return self._reader.read(request)
+        except DataError as error:
+            return error
 
 
-def _same(batch: Batch) -> Batch:
-    return batch
+def _same(item: Any) -> Any:
+    return item
 
 
 def _start_worker(number: int) -> None:
@@ -195,15 +199,18 @@ def _start_worker(number: int) -> None:
 
 
 def load_packs(reader: PackReader, requests: Sequence[PackRequest], *, workers: int, prefetch: int) -> Iterator[Batch]:
-    """Yield the batch of each request, in order. ``workers`` 0 reads in this process."""
+    """Yield the batch of each request, in order. ``workers`` 0 reads in this process. Raises DataError for a bad picture."""
     loader = torch.utils.data.DataLoader(
         _Requests(reader),
         sampler=requests,
         batch_size=None,
-        collate_fn=_same,  # type: ignore[arg-type]  # with batch_size=None it is given one item
+        collate_fn=_same,
         num_workers=workers,
         worker_init_fn=_start_worker,
         prefetch_factor=prefetch if workers else None,
         pin_memory=False,
     )
-    yield from loader
+    for item in loader:
+        if isinstance(item, DataError):
+            raise item
+        yield item

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from adapt.data.index import build_index
-from adapt.data.loader import PackReader, TileRule, loss_weight, read_tiles, row_sizes
+from adapt.data.loader import PackReader, PackRequest, TileRule, load_packs, loss_weight, read_tiles, row_sizes
 from adapt.data.packing import Piece, collate, pack_step
 from adapt.data.plan import Tree, hold_out
 from adapt.data.template import get_template
@@ -117,6 +117,18 @@ def test_a_changed_picture_stops_the_run(files: Path, tokenizer) -> None:
     Image.new("RGB", (32, 32), "red").save(files.parent / "1.png")
     with pytest.raises(DataError, match=r"1\.png: the picture changed since"):
         read_tiles(index.pictures[0], 4, RULE)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_changed_picture_is_one_line_from_a_worker_too(files: Path, tokenizer, workers: int) -> None:
+    """What a loader's worker finds wrong reaches the caller as the same DataError of one line, no traceback in it."""
+    index = build_index([files], tokenizer, TEMPLATE)
+    Image.new("RGB", (32, 32), "red").save(files.parent / "1.png")
+    requests = [PackRequest(0, (Piece(0, Tree(0, 0, (row,))),)) for row in (4, 0)]
+    batches = load_packs(reader_of(index, tokenizer), requests, workers=workers, prefetch=2)
+    next(batches)
+    with pytest.raises(DataError, match=r"^[^\n]*1\.png: the picture changed since[^\n]*$"):
+        next(batches)
 
 
 def test_the_cache_follows_the_content(files: Path, tokenizer) -> None:
