@@ -1,7 +1,9 @@
 """Greedy answers: one prefill for each picture, then all its questions decoded together.
 
-The prompt of a picture's questions is a message tree, as in training. Its keys and values are computed once; at each
-step every unfinished branch adds one token, which sees the prefix, its own prompt and its own answer. No key is copied.
+The prompt of a picture's questions is a message tree, as in training. The keys and values of the picture are computed and
+kept once, not once for each question; at each step every branch adds one token, which sees the prefix, its own prompt and
+its own answer. transformers' DynamicCache appends by concatenation, so each step copies the cache of its batch; a batch is
+bounded by what the cache holds at the end.
 
 Axes: R rows (trees), L tokens of the longest tree, B branches of the widest tree, K keys so far, P answering branches.
 """
@@ -16,15 +18,17 @@ import torch
 from torch import Tensor
 
 from adapt import safe
-from adapt.data.packing import EncodedTree, collate
+from adapt.data.packing import Batch, EncodedTree, collate
 from adapt.data.template import decode_answer, encode_prompt, get_template
-from adapt.data.tiling import tile, tile_budget
+from adapt.data.tiling import count_tiles, tile, tile_budget
+from adapt.errors import DataError, UsageError
+from adapt.model.config import ModelConfig
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 
 if TYPE_CHECKING:
     from adapt.model.loading import Answerer
 
-# Trees decoded together: as many as keep the padded prompts within these.
+# Trees decoded together: as many as keep the tiles, and the keys of prompts and answers (padding counted), within these.
 BATCH_TOKENS = 16384
 BATCH_TILES = 64
 MAX_BRANCHES = 64
@@ -32,11 +36,21 @@ MAX_BRANCHES = 64
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What to answer: a key, pictures (paths) and the turns up to the last human one."""
+    """What to answer: a key, pictures (paths) and the turns up to the last human one.
+
+    Raises DataError where the turns have another number of places for pictures than there are pictures.
+    """
 
     key: str
     pictures: tuple[Path, ...]
     turns: tuple[Turn, ...]
+
+    def __post_init__(self) -> None:
+        places = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in self.turns if turn.role == "human")
+        if places != len(self.pictures):
+            raise DataError(
+                f"{self.key}: {places} {IMAGE_PLACEHOLDER} placeholder(s) for {len(self.pictures)} picture(s); expected as many"
+            )
 
     @classmethod
     def of(cls, record: ChatRecord, root: Path) -> "Question":
@@ -45,39 +59,61 @@ class Question:
 
     @classmethod
     def ask(cls, key: str, pictures: tuple[Path, ...], text: str) -> "Question":
-        """One question in words; pictures without a place in it stand in front."""
-        missing = len(pictures) - text.count(IMAGE_PLACEHOLDER)
-        return cls(key, pictures, (Turn("human", f"{IMAGE_PLACEHOLDER}\n" * max(0, missing) + text),))
+        """One question in words; pictures without a place in it stand in front. Raises UsageError for a place too many."""
+        places = text.count(IMAGE_PLACEHOLDER)
+        if places > len(pictures):
+            raise UsageError(
+                f"the question has {places} {IMAGE_PLACEHOLDER} place(s) for {len(pictures)} picture(s); "
+                "give a picture for each, or leave the word out"
+            )
+        return cls(key, pictures, (Turn("human", f"{IMAGE_PLACEHOLDER}\n" * (len(pictures) - places) + text),))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Prompts:
-    """Questions of one tree: the same pictures and the same ids up to the last picture."""
+    """Questions of one tree: the same pictures and the same ids up to the last picture.
+
+    ``num_tiles`` is what the pictures take together, ``num_tokens`` the whole prompt with their tokens.
+    """
 
     pictures: tuple[Path, ...]
     prefix: tuple[int, ...]
     keys: tuple[str, ...]
     branches: tuple[tuple[int, ...], ...]
+    num_tiles: int
+    num_tokens: int
 
 
 def answer_questions(answerer: "Answerer", questions: Sequence[Question], *, max_new_tokens: int) -> Iterator[tuple[str, str]]:
-    """Yield (key, answer) of every question, greedy, picture by picture.
+    """Yield (key, answer) of every question, greedy, picture by picture, in the order that decodes fastest.
 
     An answer ends at the template's end token or after ``max_new_tokens``; surrounding blanks are stripped. A Question's
-    pictures are opened here: DataError names the file that cannot be.
+    pictures are opened here: DataError names the file that cannot be. UsageError for ``max_new_tokens`` below 1.
     """
-    trees = _group(answerer, questions)
-    waiting: list[tuple[_Prompts, EncodedTree]] = []
-    for prompts in trees:
-        encoded = _encode(answerer, prompts)
-        batch = [*(each for _, each in waiting), encoded]
-        longest = max(each.num_tokens for each in batch)
-        if waiting and (longest * len(batch) > BATCH_TOKENS or sum(len(each.tiles) for each in batch) > BATCH_TILES):
-            yield from _decode(answerer, waiting, max_new_tokens)
-            waiting = []
-        waiting.append((prompts, encoded))
-    if waiting:
-        yield from _decode(answerer, waiting, max_new_tokens)
+    if max_new_tokens < 1:
+        raise UsageError(f"max_new_tokens is {max_new_tokens}; expected 1 or more")
+    for batch in _batches(_group(answerer, questions), max_new_tokens):
+        yield from _decode(answerer, batch, max_new_tokens)
+
+
+def _batches(trees: Sequence[_Prompts], max_new_tokens: int) -> Iterator[list[_Prompts]]:
+    """Trees decoded together, of like width and then of like length, since a batch is as wide and long as its largest."""
+    batch: list[_Prompts] = []
+    for tree in sorted(trees, key=lambda tree: (len(tree.branches), tree.num_tokens)):
+        if batch and not _fits([*batch, tree], max_new_tokens):
+            yield batch
+            batch = []
+        batch.append(tree)
+    if batch:
+        yield batch
+
+
+def _fits(batch: Sequence[_Prompts], max_new_tokens: int) -> bool:
+    """Whether the tiles and the keys at the last step stay within bounds: each step appends one key a branch to each row."""
+    longest = max(tree.num_tokens for tree in batch)
+    widest = max(len(tree.branches) for tree in batch)
+    num_keys = len(batch) * (longest + widest * max_new_tokens)
+    return num_keys <= BATCH_TOKENS and sum(tree.num_tiles for tree in batch) <= BATCH_TILES
 
 
 def _group(answerer: "Answerer", questions: Sequence[Question]) -> list[_Prompts]:
@@ -88,17 +124,27 @@ def _group(answerer: "Answerer", questions: Sequence[Question]) -> list[_Prompts
         prefix, branch = tuple(encoded.input_ids[: encoded.prefix_length]), tuple(encoded.input_ids[encoded.prefix_length :])
         own = () if question.pictures else (question.key,)
         groups.setdefault((question.pictures, prefix, own), []).append((question.key, branch))
+    config = answerer.model.config
+    tiles_of = {pictures: _count_tiles(pictures, config) for pictures in {pictures for pictures, _, _ in groups}}
     trees = []
     for (pictures, prefix, _), members in groups.items():
+        num_tiles = tiles_of[pictures]
+        num_prefix = len(prefix) - len(pictures) + num_tiles * config.tokens_per_tile
         for start in range(0, len(members), MAX_BRANCHES):
-            part = members[start : start + MAX_BRANCHES]
-            trees.append(_Prompts(pictures, prefix, tuple(key for key, _ in part), tuple(branch for _, branch in part)))
+            keys, branches = zip(*members[start : start + MAX_BRANCHES], strict=True)
+            trees.append(_Prompts(pictures, prefix, keys, branches, num_tiles, num_prefix + sum(map(len, branches))))
     return trees
+
+
+def _count_tiles(pictures: tuple[Path, ...], config: ModelConfig) -> int:
+    """Tiles of all pictures of one question, from their headers."""
+    budget = tile_budget(config.max_tiles, len(pictures))
+    return sum(count_tiles(*safe.picture_size(path), budget, config.tile_px) for path in pictures)
 
 
 def _encode(answerer: "Answerer", prompts: _Prompts) -> EncodedTree:
     config = answerer.model.config
-    budget = tile_budget(config.max_tiles, len(prompts.pictures)) if prompts.pictures else 0
+    budget = tile_budget(config.max_tiles, len(prompts.pictures))
     tiles = [tile(safe.read_picture(path), budget, config.tile_px) for path in prompts.pictures]
     prefix = np.asarray(prompts.prefix, np.int64)
     times = np.ones(len(prefix), np.int64)
@@ -116,21 +162,19 @@ def _encode(answerer: "Answerer", prompts: _Prompts) -> EncodedTree:
 
 
 @torch.inference_mode()
-def _decode(
-    answerer: "Answerer", waiting: list[tuple[_Prompts, EncodedTree]], max_new_tokens: int
-) -> Iterator[tuple[str, str]]:
+def _decode(answerer: "Answerer", waiting: Sequence[_Prompts], max_new_tokens: int) -> Iterator[tuple[str, str]]:
     """Prefill the trees, one a row, and decode all their branches to the end."""
     from transformers import DynamicCache
 
     model, tokenizer = answerer.model, answerer.tokenizer
     device = next(model.parameters()).device
-    layouts = [collate([tree], model.config.image_token_id) for _, tree in waiting]
-    batch = _stack(layouts).to(device)
+    trees = [_encode(answerer, prompts) for prompts in waiting]
+    batch = _stack([collate([tree], model.config.image_token_id) for tree in trees]).to(device)
     cache = DynamicCache(config=model.language.config)
     hidden_RLD = model.hidden(batch, cache)
     num_rows, length = batch.input_ids_RL.shape
-    widest = max(len(tree.branches) for _, tree in waiting)
-    alive_RB, last_RB, position_RB = _starts(waiting, widest)
+    widest = max(len(tree.branches) for tree in trees)
+    alive_RB, last_RB, position_RB = _starts(trees, widest)
     flat_P = (torch.arange(num_rows)[:, None] * length + last_RB).flatten().to(device)
     token_RB = model.logits_at(hidden_RLD, flat_P).argmax(-1).view(num_rows, widest)
     prompt_mask_RBK = _sees_prompt(batch.tree_RL, batch.branch_RL, widest)
@@ -157,12 +201,12 @@ def _decode(
         token_RB = model.language.lm_head(output.last_hidden_state).argmax(-1)
         position_RB = position_RB + 1
     answers_RBT = torch.stack(produced, dim=2).cpu()
-    for row, (prompts, _) in enumerate(waiting):
+    for row, prompts in enumerate(waiting):
         for branch, key in enumerate(prompts.keys):
             yield key, decode_answer(answers_RBT[row, branch].tolist(), template, tokenizer).strip()
 
 
-def _stack(layouts: list[Any]) -> Any:
+def _stack(layouts: Sequence[Batch]) -> Batch:
     """Packs of one row each as one pack with a row for each, padded on the right."""
     length = max(each.input_ids_RL.shape[1] for each in layouts)
 
@@ -182,15 +226,15 @@ def _stack(layouts: list[Any]) -> Any:
     )
 
 
-def _starts(waiting: list[tuple[_Prompts, EncodedTree]], widest: int) -> tuple[Tensor, Tensor, Tensor]:
+def _starts(trees: Sequence[EncodedTree], widest: int) -> tuple[Tensor, Tensor, Tensor]:
     """(bool[R, B] branches that exist, int64[R, B] place of each prompt's last token, int64[R, B] next position)."""
-    shape = (len(waiting), widest)
+    shape = (len(trees), widest)
     alive, last, position = (
         torch.zeros(shape, dtype=torch.bool),
         torch.zeros(shape, dtype=torch.long),
         torch.zeros(shape, dtype=torch.long),
     )
-    for row, (_, tree) in enumerate(waiting):
+    for row, tree in enumerate(trees):
         end = len(tree.prefix_ids)
         for branch, ids in enumerate(tree.branches):
             end += len(ids)

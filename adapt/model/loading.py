@@ -12,6 +12,7 @@ from adapt.errors import DataError, UsageError, unknown
 from adapt.model.config import PRESETS, ModelConfig
 from adapt.model.internvl import InternVL
 from adapt.model.layouts import load_config, load_state, load_tokenizer
+from adapt.records import ChatRecord
 
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
 
@@ -108,9 +109,12 @@ class Answerer:
         asked = Question.ask("question", tuple(paths), question)
         return dict(answer_questions(self, [asked], max_new_tokens=max_new_tokens))["question"]
 
-    def answer_records(self, records: Sequence[Any], *, images: str | Path = ".", max_new_tokens: int = 128) -> dict[str, str]:
-        """Greedy answers to the last question of each record, by record id; ``images`` is the picture root."""
+    def answer_records(
+        self, records: Sequence[ChatRecord], *, images: str | Path = ".", max_new_tokens: int = 128
+    ) -> dict[str, str]:
+        """Greedy answers to the last question of each record, by record id, in order; ``images`` is the picture root."""
         from adapt.evaluate.generate import Question, answer_questions
 
         questions = [Question.of(record, Path(images)) for record in records]
-        return dict(answer_questions(self, questions, max_new_tokens=max_new_tokens))
+        found = dict(answer_questions(self, questions, max_new_tokens=max_new_tokens))
+        return {record.id: found[record.id] for record in records}

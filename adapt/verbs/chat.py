@@ -36,5 +36,5 @@ def chat(
         if line.strip():
             try:
                 print(answerer.answer(paths, line.strip(), max_new_tokens=max_new_tokens), flush=True)
-            except DataError as error:
+            except (DataError, UsageError) as error:
                 progress.say(f"error: {error}")

@@ -1,6 +1,8 @@
 """Answers of the tree decoder against transformers' own ``generate``, one question at a time."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,14 @@ import adapt
 from adapt.data.template import decode_answer, encode, get_template
 from adapt.data.tiling import tile
 from adapt.data.tokenizer import train_tokenizer
+from adapt.errors import DataError, UsageError
+from adapt.evaluate import generate
 from adapt.evaluate.generate import Question, answer_questions
 from adapt.model.config import ModelConfig, VisionConfig, for_tokenizer
 from adapt.model.internvl import InternVL
 from adapt.model.layouts import save_model
 from adapt.records import ChatRecord, Turn
+from adapt.verbs import chat
 
 QUESTIONS = [
     "What is it?",
@@ -112,3 +117,77 @@ def test_python_form_answers(folder: Path) -> None:
         for truth in ("yes", "a completely different answer")
     ]
     assert found[0] == found[1] == {"r": one}
+
+
+def test_answers_of_records_keep_their_order(folder: Path) -> None:
+    """answer_records answers in the order of the records, whatever was decoded first."""
+    turns = (Turn("human", "<image>\nWhat is it?"), Turn("gpt", "x"))
+    text = (Turn("human", "What is it?"), Turn("gpt", "x"))
+    records = [ChatRecord("b", turns, ("3.png",)), ChatRecord("a", turns, ("0.png",)), ChatRecord("c", text)]
+    records += [ChatRecord("d", turns, ("3.png",))]
+    assert list(adapt.load(folder / "m").answer_records(records, images=folder, max_new_tokens=2)) == ["b", "a", "c", "d"]
+
+
+def test_a_batch_is_bounded_by_what_decoding_adds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows times keys stay within BATCH_TOKENS up to the last step, unless a tree is alone; the answers stay the same."""
+    answerer, bound = adapt.load(folder / "m"), 700
+    free = dict(answer_questions(answerer, questions_of(folder), max_new_tokens=24))
+    shapes: list[tuple[int, int]] = []
+
+    def see(module: torch.nn.Module, args: tuple[()], kwargs: dict[str, Any]) -> None:
+        shapes.append((kwargs["attention_mask"].shape[0], kwargs["attention_mask"].shape[-1]))
+
+    answerer.model.language.model.register_forward_pre_hook(see, with_kwargs=True)
+    monkeypatch.setattr(generate, "BATCH_TOKENS", bound)
+    assert dict(answer_questions(answerer, questions_of(folder), max_new_tokens=24)) == free
+    assert all(rows == 1 or rows * keys <= bound for rows, keys in shapes)
+    assert max(rows for rows, _ in shapes) > 1, "nothing was decoded together, or this proves nothing"
+
+
+@pytest.mark.parametrize(("pictures", "text"), [(0, "what does <image> mean?"), (1, "<image> or <image>?")])
+def test_a_place_without_a_picture_is_wrong_usage(folder: Path, pictures: int, text: str) -> None:
+    """A question with more <image> places than pictures is answered with one line that counts both."""
+    answerer = adapt.load(folder / "m")
+    with pytest.raises(UsageError, match=f"{text.count('<image>')} <image> place.* for {pictures} picture"):
+        answerer.answer([folder / "0.png"] * pictures, text, max_new_tokens=2)
+
+
+def test_records_with_another_number_of_pictures_are_named(folder: Path) -> None:
+    """A record made in Python whose pictures do not fit its text is a DataError with its id."""
+    turns = (Turn("human", "What is it?"), Turn("gpt", "x"))
+    with pytest.raises(DataError, match=r"r7: 0 <image> placeholder\(s\) for 1 picture"):
+        adapt.load(folder / "m").answer_records([ChatRecord("r7", turns, ("0.png",))], images=folder)
+
+
+@pytest.mark.parametrize("longest", [0, -1])
+def test_an_answer_has_at_least_one_token(folder: Path, longest: int) -> None:
+    """No room for an answer is wrong usage."""
+    with pytest.raises(UsageError, match=f"max_new_tokens is {longest}; expected 1 or more"):
+        adapt.load(folder / "m").answer(folder / "0.png", "What is it?", max_new_tokens=longest)
+
+
+def test_a_terminal_session_survives_a_question_that_cannot_be_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a wrong question and a picture that went away, the next question is answered."""
+    (folder / "4.png").write_bytes((folder / "0.png").read_bytes())
+
+    def lines() -> Any:
+        yield "<image> or <image>?\n"
+        yield "What is it?\n"
+        (folder / "4.png").unlink()
+        yield "How many?\n"
+
+    class Terminal(io.StringIO):
+        made = lines()
+
+        def readline(self, *args: Any) -> str:
+            return next(self.made, "")
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    chat(model=folder / "m", image=[folder / "4.png"], max_new_tokens=4)
+    answer = adapt.load(folder / "m").answer(folder / "0.png", "What is it?", max_new_tokens=4)
+    captured = capsys.readouterr()
+    assert captured.out == answer + "\n"
+    assert captured.err.count("error: ") == 2
+    assert "2 <image> place(s) for 1 picture" in captured.err and "4.png: no such file" in captured.err
