@@ -26,16 +26,14 @@ class Stopped(Exception):
 
 
 def no_file(path: Path) -> UsageError:
-    """The error for a file given by the user that is not there: names the nearest one in its folder."""
+    """The error for a path given by the user that is no file: names the nearest one in its folder."""
     folder = path.parent
-    names = [each.name for each in folder.iterdir()] if folder.is_dir() else []
-    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
-    hint = (
-        f"did you mean '{folder / near[0]}'?"
-        if near
-        else f"{folder} {'has no such file' if names else 'is no folder with files'}"
-    )
-    return UsageError(f"{path}: no such file: {hint}")
+    if path.is_dir():
+        return UsageError(f"{path}: a folder; expected a file")
+    if not folder.is_dir():
+        return UsageError(f"{path}: no such file; the folder '{folder}' does not exist")
+    near = difflib.get_close_matches(path.name, [each.name for each in folder.iterdir()], n=1, cutoff=0.6)
+    return UsageError(f"{path}: no such file" + (f": did you mean '{folder / near[0]}'?" if near else ""))
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
