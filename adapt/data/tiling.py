@@ -11,6 +11,7 @@ import functools
 import numpy as np
 from PIL import Image
 
+# ImageNet statistics of 0..1 pixels; source: github.com/OpenGVLab/InternVL internvl_chat/internvl/train/constants.py
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 TILE_PX = 448

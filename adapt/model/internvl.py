@@ -12,14 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from adapt.data.packing import Batch
+from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD
 from adapt.model.attention import tree_mask
 from adapt.model.config import ModelConfig
 from adapt.model.connector import Connector
 from adapt.model.language import build_language
 from adapt.model.vision import Vision
-
-# ImageNet statistics of 0..1 pixels; source: github.com/OpenGVLab/InternVL internvl_chat/internvl/train/constants.py
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class InternVL(nn.Module):
@@ -31,8 +29,8 @@ class InternVL(nn.Module):
         self.vision = Vision(config.vision)
         self.language = build_language(config.language)
         self.connector = Connector(config)
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None] * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(STD)[:, None, None] * 255, persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None] * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None] * 255, persistent=False)
 
     def picture_features(self, tiles_NCHW: Tensor, keep_MN: Tensor | None = None) -> Tensor:
         """uint8[N, 3, S, S] -> float[K, D], the tokens of all tiles in order; K = N * tokens_per_tile."""
