@@ -24,7 +24,7 @@ PREFIX = -1
 
 @dataclasses.dataclass(frozen=True)
 class RowSizes:
-    """What each row of an index costs: int64 arrays by row number. ``weight`` is the row's share of the loss denominator."""
+    """What each row of an index costs, in int64 arrays by row number: tokens, tiles and supervised tokens."""
 
     prefix_tokens: np.ndarray
     branch_tokens: np.ndarray
@@ -34,6 +34,10 @@ class RowSizes:
     def tokens(self, rows: Sequence[int]) -> int:
         """Tokens of the tree of those rows."""
         return int(self.prefix_tokens[rows[0]] + sum(int(self.branch_tokens[row]) for row in rows))
+
+    def longest(self, rows: Sequence[int]) -> int:
+        """Tokens of the longest sample among those rows, the prefix counted: its largest position and one."""
+        return int(self.prefix_tokens[rows[0]]) + max(int(self.branch_tokens[row]) for row in rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,32 +103,82 @@ class Batch:
         return dataclasses.replace(self, **moved)
 
 
-def pack_step(trees: Sequence[Tree], sizes: RowSizes, *, pack_tokens: int, pack_tiles: int) -> list[list[Piece]]:
+class Rectangle:
+    """Rows of one length, filled first-fit. Who places the longest first wastes little."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self._used: list[int] = []
+
+    @property
+    def num_rows(self) -> int:
+        return len(self._used)
+
+    def _row_for(self, tokens: int) -> int:
+        return next((row for row, used in enumerate(self._used) if used + tokens <= self.length), len(self._used))
+
+    def places_with(self, tokens: int) -> int:
+        """Places of the rectangle, padding counted, once something of ``tokens`` is in it too."""
+        return max(self.num_rows, self._row_for(tokens) + 1) * self.length
+
+    def place(self, tokens: int) -> tuple[int, int]:
+        """(row, start) of ``tokens`` places in the first row that has room, a new one where none has."""
+        row = self._row_for(tokens)
+        if row == self.num_rows:
+            self._used.append(0)
+        start = self._used[row]
+        self._used[row] += tokens
+        return row, start
+
+
+def pack_places(lengths: Sequence[int]) -> int:
+    """Places, padding counted, of one pack of trees of those lengths."""
+    rectangle = Rectangle(max(lengths))
+    for length in sorted(lengths, reverse=True):
+        rectangle.place(length)
+    return rectangle.num_rows * rectangle.length
+
+
+def pack_step(
+    trees: Sequence[Tree], sizes: RowSizes, *, pack_tokens: int, pack_tiles: int, rope_threshold: int | None = None
+) -> list[list[Piece]]:
     """Group the trees of a step into packs of at most ``pack_tokens`` places (padding counted) and ``pack_tiles`` tiles.
 
-    A tree over the budget is split between its branches. Raises DataError for a single row over it.
+    A tree over the budget is split between its branches. With ``rope_threshold`` no pack holds samples of both at most that
+    many tokens and more: the position encoding of a pack follows its longest sample (adapt.model.language.rope_threshold).
+    Raises DataError for a single row over the budget.
     """
     pieces = [
-        piece for number, tree in enumerate(trees) for piece in _split(Piece(number, tree), sizes, pack_tokens, pack_tiles)
+        piece
+        for number, tree in enumerate(trees)
+        for side in _sides(Piece(number, tree), sizes, rope_threshold)
+        for piece in _split(side, sizes, pack_tokens, pack_tiles)
     ]
-    pieces.sort(key=lambda piece: (-sizes.tokens(piece.tree.rows), piece.number))
+
+    def is_long(piece: Piece) -> bool:
+        return rope_threshold is not None and sizes.longest(piece.tree.rows) > rope_threshold
+
+    pieces.sort(key=lambda piece: (not is_long(piece), -sizes.tokens(piece.tree.rows), piece.number))
     packs: list[list[Piece]] = []
-    free: list[int] = []
-    tiles = longest = 0
+    tiles, rectangle = 0, Rectangle(0)
     for piece in pieces:
         tokens, new_tiles = sizes.tokens(piece.tree.rows), int(sizes.tiles[piece.tree.rows[0]])
-        row = next((i for i, room in enumerate(free) if room >= tokens), None)
-        grows = row is None and (len(free) + 1) * longest > pack_tokens
-        if not packs or grows or tiles + new_tiles > pack_tiles:
+        full = rectangle.places_with(tokens) > pack_tokens or tiles + new_tiles > pack_tiles
+        if not packs or full or is_long(piece) != is_long(packs[-1][0]):
             packs.append([])
-            free, tiles, longest, row = [], 0, tokens, None
-        if row is None:
-            free.append(longest)
-            row = len(free) - 1
-        free[row] -= tokens
+            tiles, rectangle = 0, Rectangle(tokens)
+        rectangle.place(tokens)
         tiles += new_tiles
         packs[-1].append(piece)
     return packs
+
+
+def _sides(piece: Piece, sizes: RowSizes, threshold: int | None) -> list[Piece]:
+    """The tree, or its short samples and its long ones apart."""
+    rows = piece.tree.rows
+    long = [threshold is not None and sizes.longest((row,)) > threshold for row in rows]
+    sides = [tuple(row for row, mark in zip(rows, long, strict=True) if mark == side) for side in (False, True)]
+    return [dataclasses.replace(piece, tree=dataclasses.replace(piece.tree, rows=each)) for each in sides if each]
 
 
 def _split(piece: Piece, sizes: RowSizes, pack_tokens: int, pack_tiles: int) -> list[Piece]:
@@ -145,19 +199,11 @@ def _split(piece: Piece, sizes: RowSizes, pack_tokens: int, pack_tiles: int) -> 
 
 def _rows(trees: Sequence[EncodedTree]) -> tuple[list[tuple[int, int]], int, int]:
     """Place whole trees in rows, longest first: (row, start) of each, the number of rows, the row length."""
-    length = max(tree.num_tokens for tree in trees)
-    order = sorted(range(len(trees)), key=lambda i: (-trees[i].num_tokens, i))
+    rectangle = Rectangle(max(tree.num_tokens for tree in trees))
     places = [(0, 0)] * len(trees)
-    free: list[int] = []
-    for i in order:
-        tokens = trees[i].num_tokens
-        row = next((r for r, room in enumerate(free) if room >= tokens), None)
-        if row is None:
-            free.append(length)
-            row = len(free) - 1
-        places[i] = (row, length - free[row])
-        free[row] -= tokens
-    return places, len(free), length
+    for i in sorted(range(len(trees)), key=lambda i: (-trees[i].num_tokens, i)):
+        places[i] = rectangle.place(trees[i].num_tokens)
+    return places, rectangle.num_rows, rectangle.length
 
 
 def collate(trees: Sequence[EncodedTree], image_token_id: int) -> Batch:

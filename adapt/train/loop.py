@@ -23,6 +23,7 @@ from adapt.errors import DataError, Stopped
 from adapt.model.internvl import InternVL
 from adapt.train.log import RunLog
 from adapt.train.optim import learning_rate
+from adapt.train.prepare import pack_budget
 from adapt.train.recipe import Recipe
 
 
@@ -56,7 +57,7 @@ def denominator(trees: tuple[Tree, ...], sizes: RowSizes, reduction: str) -> flo
 
 def requests(steps: tuple[tuple[Tree, ...], ...], run: Run, first: int, *, training: bool) -> list[list[PackRequest]]:
     """The packs of every step from ``first``."""
-    budget = {"pack_tokens": run.recipe.train.pack_tokens, "pack_tiles": run.recipe.train.pack_tiles}
+    budget = pack_budget(run.recipe, run.model.config)
     return [
         [PackRequest(number if training else None, tuple(pack)) for pack in pack_step(steps[number], run.sizes, **budget)]
         for number in range(first, len(steps))

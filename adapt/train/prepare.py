@@ -15,12 +15,13 @@ import torch
 from adapt import __version__, atomic, progress, randomness, safe
 from adapt.data.index import Index, build_index
 from adapt.data.loader import PackReader, TileRule, row_sizes
-from adapt.data.packing import RowSizes, pack_step
+from adapt.data.packing import RowSizes, pack_places, pack_step
 from adapt.data.plan import Plan, Stream, Tree, hold_out, plan_run, stream_of, validation_steps
 from adapt.data.template import get_template
 from adapt.data.tokenizer import train_tokenizer
 from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig, for_tokenizer
+from adapt.model.language import rope_threshold
 from adapt.model.layouts import load_tokenizer
 from adapt.model.loading import Found, find_model
 from adapt.records import iterate_records
@@ -195,6 +196,15 @@ def reader_of(prepared: Prepared) -> PackReader:
     )
 
 
+def pack_budget(recipe: Recipe, config: ModelConfig) -> dict[str, Any]:
+    """What bounds a pack of a run: the keywords of ``pack_step``."""
+    return {
+        "pack_tokens": recipe.train.pack_tokens,
+        "pack_tiles": recipe.train.pack_tiles,
+        "rope_threshold": rope_threshold(config.language),
+    }
+
+
 def initial_seed(recipe: Recipe) -> int:
     """The seed of random weights."""
     return randomness.key(recipe.train.seed, "weights") % 2**63
@@ -205,15 +215,16 @@ def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
     recipe, plan, sizes = prepared.request.recipe, prepared.plan, prepared.sizes
     tokens = tiles = places = packs = activations = 0
     largest = [0, 0]
+    budget = pack_budget(recipe, prepared.config)
     for step in plan.steps:
-        for pack in pack_step(step, sizes, pack_tokens=recipe.train.pack_tokens, pack_tiles=recipe.train.pack_tiles):
+        for pack in pack_step(step, sizes, **budget):
             lengths = [sizes.tokens(piece.tree.rows) for piece in pack]
-            rows = _count_rows(lengths)
+            pack_area = pack_places(lengths)
             pack_tiles = sum(int(sizes.tiles[piece.tree.rows[0]]) for piece in pack)
-            tokens, tiles, places, packs = tokens + sum(lengths), tiles + pack_tiles, places + rows * max(lengths), packs + 1
-            largest = [max(largest[0], rows * max(lengths)), max(largest[1], pack_tiles)]
+            tokens, tiles, places, packs = tokens + sum(lengths), tiles + pack_tiles, places + pack_area, packs + 1
+            largest = [max(largest[0], pack_area), max(largest[1], pack_tiles)]
             predicted = sum(int(sizes.supervised[row]) for piece in pack for row in piece.tree.rows)
-            activations = max(activations, _activation_bytes(prepared, rows * max(lengths), pack_tiles, predicted))
+            activations = max(activations, _activation_bytes(prepared, pack_area, pack_tiles, predicted))
     samples = sum(plan.samples)
     supervised = sum(int(sizes.supervised[row]) for step in plan.steps for tree in step for row in tree.rows)
     alone = sum(int(sizes.tiles[row]) for step in plan.steps for tree in step for row in tree.rows)
@@ -239,18 +250,6 @@ def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
         "data_fingerprint": prepared.index.fingerprint,
         "notes": list(prepared.notes),
     }
-
-
-def _count_rows(lengths: Sequence[int]) -> int:
-    free: list[int] = []
-    longest = max(lengths)
-    for length in sorted(lengths, reverse=True):
-        row = next((i for i, room in enumerate(free) if room >= length), None)
-        if row is None:
-            free.append(longest - length)
-        else:
-            free[row] -= length
-    return len(free)
 
 
 def _activation_bytes(prepared: Prepared, places: int, tiles: int, predicted: int) -> int:

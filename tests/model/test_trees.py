@@ -10,9 +10,11 @@ import pytest
 import torch
 from transformers import InternVLForConditionalGeneration
 
-from adapt.data.packing import EncodedTree, collate
+from adapt.data.packing import EncodedTree, Piece, RowSizes, collate, pack_step
+from adapt.data.plan import Tree
 from adapt.model.config import ModelConfig, VisionConfig
 from adapt.model.internvl import InternVL
+from adapt.model.language import rope_threshold
 from adapt.model.layouts import to_disk, transformers_config
 
 IMAGE = 5
@@ -193,3 +195,65 @@ def test_branches_are_isolated() -> None:
     real = (before.tree_RL >= 0).flatten()
     logits = [model.language.lm_head(each) for each in hidden]
     assert torch.equal(logits[0][real & ~touched], logits[1][real & ~touched])
+
+
+LONGROPE = dataclasses.replace(
+    CONFIG,
+    language={
+        **{name: value for name, value in CONFIG.language.items() if name != "rope_parameters"},
+        "model_type": "phi3", "original_max_position_embeddings": 24, "pad_token_id": None, "eos_token_id": None,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 4, "long_factor": [30.0] * 4},
+    },
+)  # fmt: skip
+
+
+def text_tree(random: np.random.Generator, *lengths: int) -> EncodedTree:
+    """A tree with a prefix of 6 tokens and branches of those lengths, each token but the first two predicted."""
+    tree = make_tree(random, branches=len(lengths), tiles=0, drop=False, multi_turn=False)
+    branches = tuple(random.integers(6, 64, length) for length in lengths)
+    marks = tuple(np.where(np.arange(length) >= 2, 1.0, 0.0) for length in lengths)
+    return dataclasses.replace(
+        tree, prefix_ids=random.integers(6, 64, 6), prefix_weights=np.zeros(6), branches=branches, branch_weights=marks
+    )
+
+
+@torch.no_grad()
+def test_a_long_sample_does_not_change_a_short_one() -> None:
+    """Where RoPE follows the length, a step's loss equals that of its samples one by one, to 1e-6: long and short samples
+    never share a pack, not even those of one tree. In one pack they would differ."""
+    random = np.random.default_rng(5)
+    trees = [text_tree(random, 8), text_tree(random, 9, 30, 10), text_tree(random, 40), text_tree(random, 18)]
+    torch.manual_seed(0)
+    model = InternVL(LONGROPE)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+
+    def losses(packs: list[list[EncodedTree]]) -> float:
+        batches = [collate(pack, IMAGE) for pack in packs]
+        return sum(float((model.token_losses(batch) * batch.target_weights_P).sum()) for batch in batches)
+
+    places = [(tree, branch) for tree, each in enumerate(trees) for branch in range(len(each.branches))]
+    counts = np.asarray([len(trees[tree].branches[branch]) for tree, branch in places])
+    sizes = RowSizes(np.full(len(places), 6), counts, np.zeros(len(places), int), counts - 2)
+    planned = [Tree(0, 0, tuple(row for row, place in enumerate(places) if place[0] == tree)) for tree in range(len(trees))]
+    threshold = rope_threshold(LONGROPE.language)
+    assert threshold == 24
+
+    def encode(piece: Piece) -> EncodedTree:
+        tree, chosen = trees[piece.number], [places[row][1] for row in piece.tree.rows]
+        return dataclasses.replace(
+            tree,
+            branches=tuple(tree.branches[branch] for branch in chosen),
+            branch_weights=tuple(tree.branch_weights[branch] for branch in chosen),
+            sources=(0,) * len(chosen),
+        )
+
+    def step(limit: int | None) -> list[list[EncodedTree]]:
+        packs = pack_step(planned, sizes, pack_tokens=1000, pack_tiles=4, rope_threshold=limit)
+        assert sorted(row for pack in packs for piece in pack for row in piece.tree.rows) == list(range(len(places)))
+        return [[encode(piece) for piece in pack] for pack in packs]
+
+    expected = losses([[sample] for tree in trees for sample in alone(tree)])
+    assert len(step(threshold)) == 2 and len(step(None)) == 1
+    assert losses(step(threshold)) == pytest.approx(expected, rel=1e-6)
+    assert losses(step(None)) != pytest.approx(expected, rel=1e-4)
