@@ -88,12 +88,20 @@ def test_the_commands_of_a_document_run(path: Path, tmp_path: Path, request: pyt
         assert answer.returncode == 0, f"{path.name}:{block.line}\n{block.text}\n{answer.stdout}\n{answer.stderr}"
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, CHECKOUT / "CONTRIBUTING.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*DOCUMENTS, CHECKOUT / "CONTRIBUTING.md", CHECKOUT / "benchmarks" / "RESULTS.md"], ids=lambda path: path.name
+)
 def test_links_of_a_document_lead_somewhere(path: Path) -> None:
     """Every link to a file of the checkout is there."""
     text = _FENCE.sub("", path.read_text(encoding="utf-8"))
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
     assert [target for target in targets if target and not (path.parent / target).exists()] == []
+
+
+def test_every_document_can_be_found_from_the_readme() -> None:
+    """README.md links every guide."""
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in DOCUMENTS[1:] if f"](docs/{path.name})" not in text] == []
 
 
 def test_every_verb_is_in_the_readme() -> None:
