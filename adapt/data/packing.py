@@ -90,7 +90,6 @@ class Batch:
     target_weights_P: Tensor
     target_sources_P: Tensor
     keep_MN: Tensor | None
-    num_samples: int
     num_tokens: int
 
     def to(self, device: torch.device) -> "Batch":
@@ -242,7 +241,6 @@ def collate(trees: Sequence[EncodedTree], image_token_id: int) -> Batch:
         target_weights_P=torch.from_numpy(weights.reshape(-1)[targets]),
         target_sources_P=torch.from_numpy(sources.reshape(-1)[targets]),
         keep_MN=torch.from_numpy(np.concatenate(keeps, axis=1)) if keeps else None,
-        num_samples=sum(len(tree.branches) for tree in trees),
         num_tokens=sum(tree.num_tokens for tree in trees),
     )
 
