@@ -40,10 +40,17 @@ def moments(model: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, dict[st
     }
 
 
+def steps_taken(optimizer: torch.optim.AdamW) -> int:
+    """Updates that AdamW made: fewer than the run's steps where loss scaling skipped some. It corrects its moments by them."""
+    counts = {int(state["step"]) for state in optimizer.state.values()}
+    assert len(counts) <= 1, "every trained parameter is updated at every step"
+    return max(counts, default=0)
+
+
 def restore_moments(
     model: nn.Module, optimizer: torch.optim.AdamW, stored: dict[str, dict[str, torch.Tensor]], steps: int
 ) -> None:
-    """Put moments back as they were after ``steps`` steps."""
+    """Put moments back as they were after ``steps`` updates (``steps_taken``)."""
     parameters = dict(model.named_parameters())
     for name, first in stored["exp_avg"].items():
         parameter = parameters[name]

@@ -16,7 +16,7 @@ from adapt.model.loading import load_internvl
 from adapt.train import checkpoint
 from adapt.train.log import RunLog, read_log
 from adapt.train.loop import Run, train
-from adapt.train.optim import make_optimizer, moments, restore_moments
+from adapt.train.optim import make_optimizer, moments, restore_moments, steps_taken
 from adapt.train.prepare import Prepared, description, initial_seed, reader_of, write_start
 from adapt.train.recipe import TrainRecipe
 
@@ -158,7 +158,9 @@ def _model(prepared: Prepared) -> InternVL:
 def _restore(found: Path, model: InternVL, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler) -> tuple[int, float]:
     weights, stored, state = checkpoint.load_checkpoint(found)
     model.load_state_dict(from_disk(weights))
-    restore_moments(model, optimizer, {moment: from_disk(tensors) for moment, tensors in stored.items()}, state["step"])
+    restore_moments(
+        model, optimizer, {moment: from_disk(tensors) for moment, tensors in stored.items()}, state["optimizer_steps"]
+    )
     if scaler.is_enabled() and state["scaler"]:
         scaler.load_state_dict(state["scaler"])
     return state["step"], float("inf") if state["best_loss"] is None else state["best_loss"]
@@ -227,6 +229,7 @@ class _Keeper:
         """Write the checkpoint of ``step``."""
         state = {
             "step": step,
+            "optimizer_steps": steps_taken(self._optimizer),
             "plan_digest": self._prepared.plan.digest,
             "data_fingerprint": self._prepared.index.fingerprint,
             "best_loss": self._best if self._best < float("inf") else None,

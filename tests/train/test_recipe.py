@@ -7,7 +7,7 @@ import torch
 
 from adapt.domain import all_domains
 from adapt.errors import UsageError
-from adapt.train.optim import learning_rate, make_optimizer
+from adapt.train.optim import learning_rate, make_optimizer, moments, restore_moments, steps_taken
 from adapt.train.recipe import PRESET_RECIPES, TrainRecipe, make_recipe, parse_settings, recipe_settings
 
 
@@ -84,3 +84,25 @@ def test_only_matrices_are_decayed() -> None:
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.01, 0.0)
     assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3)]
     assert sum(p.numel() for group in (decayed, free) for p in group["params"]) == sum(p.numel() for p in model.parameters())
+
+
+def test_moments_survive_updates_that_loss_scaling_skipped() -> None:
+    """After an overflow AdamW has made fewer updates than the run has steps; restored, its next update is the same."""
+
+    def gradients(model: torch.nn.Module, scaler: torch.amp.GradScaler, optimizer: torch.optim.AdamW, factor: float) -> None:
+        optimizer.zero_grad()
+        scaler.scale(model(torch.full((2, 3), factor)).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    models = [torch.nn.Linear(3, 2) for _ in range(2)]
+    optimizers = [make_optimizer(model, TrainRecipe(learning_rate=0.1)) for model in models]
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for factor in (math.inf, 1.0, 2.0):
+        gradients(models[0], scaler, optimizers[0], factor)
+    assert steps_taken(optimizers[0]) == 2
+    models[1].load_state_dict(models[0].state_dict())
+    restore_moments(models[1], optimizers[1], moments(models[0], optimizers[0]), steps_taken(optimizers[0]))
+    for model, optimizer in zip(models, optimizers, strict=True):
+        gradients(model, torch.amp.GradScaler("cpu", init_scale=4.0), optimizer, 3.0)
+    assert torch.equal(models[0].weight, models[1].weight) and torch.equal(models[0].bias, models[1].bias)
