@@ -1,6 +1,7 @@
 """From what a user calls a model (a preset, a folder, a finished run, a hub id) to the model itself."""
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ class Found:
 
 
 def find_model(name: str | Path) -> Found:
-    """Find a model by preset name, folder, run folder or hub id.
+    """Find a model by preset name, folder, run folder or hub id (``owner/name``, or ``owner/name@revision``).
 
-    Raises UsageError where there is none, DataError where it is unfit.
+    A name below a folder that is here is a folder's, so a mistyped run is not looked for on the hub; with ``@revision`` it
+    is. Raises UsageError where there is none, DataError where it is unfit.
     """
     text = str(name)
     if text in PRESETS:
@@ -37,9 +39,23 @@ def find_model(name: str | Path) -> Found:
     folder = Path(name)
     if folder.is_dir():
         return _in_folder(folder, {"folder": text})
-    if text.count("/") == 1 and not text.startswith((".", "/", "~")) and folder.suffix != ".json":
+    is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~")) and folder.suffix != ".json"
+    if is_hub_id and ("@" in text or not folder.parent.is_dir()):
         return _on_hub(text)
-    raise unknown("model", text, PRESETS) if "/" not in text else UsageError(f"model '{text}': no such folder")
+    raise _no_model(text, folder)
+
+
+def _no_model(text: str, folder: Path) -> UsageError:
+    """Names the nearest preset, or the nearest folder beside the one that was asked for."""
+    shown = {name: name for name in PRESETS}
+    if folder.parent.is_dir():
+        shown |= {each.name: str(each) for each in folder.parent.iterdir() if each.is_dir()}
+    near = difflib.get_close_matches(folder.name, shown, n=1, cutoff=0.6)
+    if near and ("/" in text or near[0] not in PRESETS):
+        return UsageError(f"model '{text}': no such folder: did you mean '{shown[near[0]]}'?")
+    if "/" not in text:
+        return unknown("model", text, PRESETS)
+    return UsageError(f"model '{text}': no such folder" + (f"; the hub's is '{text}@main'" if text.count("/") == 1 else ""))
 
 
 def _in_folder(folder: Path, provenance: dict[str, Any]) -> Found:
