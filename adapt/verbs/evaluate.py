@@ -45,6 +45,8 @@ def evaluate(
     path, folder = Path(data), Path(output)
     if not path.is_file():
         raise no_file(path)
+    if images is not None and not Path(images).is_dir():
+        raise UsageError(f"images '{images}': no such folder")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: a file; --output takes a folder")
     parts = choose_rows(read_records(path), split, path)
