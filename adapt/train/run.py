@@ -1,7 +1,8 @@
 """A prepared run carried out: started or resumed, trained, saved as a model that transformers loads."""
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from adapt.model.internvl import InternVL
 from adapt.model.layouts import from_disk, save_model, to_disk
 from adapt.model.loading import load_internvl
 from adapt.train import checkpoint
+from adapt.train.lock import locked
 from adapt.train.log import RunLog, read_log
 from adapt.train.loop import Run, train
 from adapt.train.optim import make_optimizer, moments, restore_moments, steps_taken
@@ -87,9 +89,26 @@ def run_plan(
     prepared: Prepared, folder: Path, device: torch.device, summary: Mapping[str, Any], *, resume: bool, accept_new_data: bool
 ) -> dict[str, Any]:
     """Train from the newest valid checkpoint, or from the start, to the plan's end."""
-    recipe = prepared.request.recipe
+    with _deterministic(device), locked(folder):
+        return _run_plan(prepared, folder, device, summary, resume=resume, accept_new_data=accept_new_data)
+
+
+@contextlib.contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Deterministic algorithms on a CPU while a run lasts; after it the caller's process is as it was."""
+    before, only_warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=only_warned)
+
+
+def _run_plan(
+    prepared: Prepared, folder: Path, device: torch.device, summary: Mapping[str, Any], *, resume: bool, accept_new_data: bool
+) -> dict[str, Any]:
+    recipe = prepared.request.recipe
     found = checkpoint.newest_valid(folder / "checkpoints") if resume else None
     if resume:
         progress.say(f"resuming from {found}" if found else f"{folder}: no valid checkpoint; starting from step 0")
@@ -111,7 +130,7 @@ def run_plan(
     log = RunLog(folder, resume_step=step, tensorboard=recipe.train.tensorboard)
     if accepted:
         log.write(accepted | {"step": step})
-    keeper = _Keeper(prepared, folder, model, optimizer, scaler, best)
+    keeper = _Keeper(prepared, folder, model, optimizer, scaler, best, precision or torch.float32)
     run = Run(
         model=model, optimizer=optimizer, recipe=recipe, plan=prepared.plan, reader=reader_of(prepared), sizes=prepared.sizes,
         sources=prepared.sources, held_out=prepared.held_out, log=log, device=device, autocast=precision, scaler=scaler,
@@ -221,9 +240,10 @@ class _Keeper:
         optimizer: torch.optim.AdamW,
         scaler: torch.amp.GradScaler,
         best: float,
+        dtype: torch.dtype,
     ) -> None:
         self._prepared, self._folder, self._model = prepared, folder, model
-        self._optimizer, self._scaler, self._best = optimizer, scaler, best
+        self._optimizer, self._scaler, self._best, self._dtype = optimizer, scaler, best, dtype
 
     def save(self, step: int) -> None:
         """Write the checkpoint of ``step``."""
@@ -246,9 +266,8 @@ class _Keeper:
             self.write_model(self._folder / "best", step)
 
     def write_model(self, folder: Path, step: int) -> None:
-        """Write a folder that transformers loads."""
+        """Write a folder that transformers loads, in the type that the run computed in."""
         prepared = self._prepared
-        cuda = next(self._model.parameters()).is_cuda
         provenance = {
             "base": prepared.found.provenance,
             "step": step,
@@ -257,5 +276,5 @@ class _Keeper:
             "general": [path.name for path in prepared.request.general],
             "data_fingerprint": prepared.index.fingerprint,
         }
-        dtype = torch.bfloat16 if cuda else torch.float32
-        save_model(folder, prepared.config, self._model.state_dict(), prepared.tokenizer, dtype=dtype, provenance=provenance)
+        state = self._model.state_dict()
+        save_model(folder, prepared.config, state, prepared.tokenizer, dtype=self._dtype, provenance=provenance)

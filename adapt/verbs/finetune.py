@@ -1,5 +1,6 @@
 """``adapt finetune``: tune every weight of a model on domain data, mixed with general data so that it forgets less."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ def finetune(
     other arguments over it. Raises UsageError, DataError, or adapt.errors.Stopped after a clean stop on a signal.
     """
     folder = Path(output)
+    if (world := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise UsageError(f"WORLD_SIZE={world}: a run uses one device for now; start 'adapt finetune' without torchrun")
     stored = _stored_config(folder, config, resume)
     request = _request(stored, model, data, general, general_ratio, images, domain, accept_test, set)
     _check_folder(folder, resume=resume, dry_run=dry_run)

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from adapt.errors import DataError
+from adapt.errors import DataError, UsageError
 from adapt.train.log import read_log
 from adapt.verbs import finetune
 
@@ -60,3 +62,26 @@ def test_packs_never_change_the_plan(data: dict[str, Path], tmp_path: Path) -> N
         for tokens in (100, 200, 4000)
     }
     assert len(digests) == 1
+
+
+def test_a_run_leaves_the_process_as_it_was(data: dict[str, Path], tmp_path: Path) -> None:
+    """Deterministic algorithms are on while a run lasts and off after it, and no lock is left."""
+    run(data, tmp_path / "run")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
+def test_the_model_is_stored_in_the_type_that_computed(data: dict[str, Path], tmp_path: Path) -> None:
+    """RUN/model is float32 where the run computes in float32, bfloat16 where it computes in that."""
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        run(data, tmp_path / precision, f"train.precision={precision}", "train.max_steps=1")
+        stored = load_file(tmp_path / precision / "model" / "model.safetensors")
+        assert {tensor.dtype for tensor in stored.values()} == {dtype}
+
+
+def test_several_processes_are_refused(data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under torchrun with several processes: one device for now, said before anything is written."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="WORLD_SIZE=2: a run uses one device for now"):
+        run(data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
