@@ -22,7 +22,7 @@ class RunLog:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(folder / "tensorboard", purge_step=resume_step or None)
+            self._events = SummaryWriter(folder / "tensorboard", purge_step=resume_step + 1)
 
     def _cut(self, step: int) -> None:
         """Keep the rows up to ``step``. A last line that a kill cut short is dropped with the rest."""

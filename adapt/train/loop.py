@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import itertools
 import math
 import signal
 import time
@@ -79,7 +80,8 @@ def train(run: Run) -> None:
     with _clean_stop(run), progress.meter("step", len(run.plan), run.step) as shown:
         for step in packs:
             trees = run.plan.steps[run.step]
-            row = update(run, [next(batches) for _ in step], trees)
+            with _memory(run, trees):
+                row = update(run, itertools.islice(batches, len(step)), trees)
             run.step += 1
             run.log.write({"step": run.step} | row)
             samples += row["samples"]
@@ -93,26 +95,37 @@ def train(run: Run) -> None:
                 raise Stopped(run.stop_signal, "the step is whole and saved; go on with --resume")
 
 
-def update(run: Run, batches: list[Batch], trees: tuple[Tree, ...]) -> dict[str, Any]:
-    """One step: gradients of all its packs, clipping, AdamW. Returns the log row."""
-    start = time.perf_counter()
+def update(run: Run, batches: Iterator[Batch], trees: tuple[Tree, ...]) -> dict[str, Any]:
+    """One step: gradients of all its packs, one pack at a time, clipping, AdamW. Returns the log row.
+
+    ``seconds`` is the whole step, ``wait_seconds`` the part of it that waited for packs to be read.
+    """
+    start, waited = time.perf_counter(), 0.0
+    tokens = tiles = 0
     rate = learning_rate(run.recipe.train, run.step, len(run.plan))
     total = denominator(trees, run.sizes, run.recipe.train.loss_reduction)
     sums_2S = torch.zeros(2, len(run.sources), dtype=torch.float64)
     run.optimizer.zero_grad(set_to_none=True)
-    for batch in batches:
+    while True:
+        asked = time.perf_counter()
+        batch = next(batches, None)
+        waited += time.perf_counter() - asked
+        if batch is None:
+            break
+        tokens, tiles = tokens + batch.num_tokens, tiles + len(batch.tiles_NCHW)
         loss, sums = pack_loss(run, batch.to(run.device), total)
-        run.scaler.scale(loss).backward()
+        scaled = run.scaler.scale(loss)
+        if scaled.requires_grad:  # a pack of text alone has no path to the connector, where that alone is trained
+            scaled.backward()
         sums_2S += sums.cpu()
-    run.scaler.unscale_(run.optimizer)
     trained = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
     for parameter in trained:
         if parameter.grad is None:  # a step of text alone: the vision tower still decays and ages its moments
             parameter.grad = torch.zeros_like(parameter)
+    run.scaler.unscale_(run.optimizer)
     norm = float(torch.nn.utils.clip_grad_norm_(trained, run.recipe.train.clip_norm or math.inf))
     loss_value = float(sums_2S[0].sum()) / total
-    scaled = run.scaler.is_enabled()
-    if not math.isfinite(loss_value) or (not math.isfinite(norm) and not scaled):
+    if not math.isfinite(loss_value) or (not math.isfinite(norm) and not run.scaler.is_enabled()):
         raise DataError(_not_finite(run, trees, loss_value, norm))
     for group in run.optimizer.param_groups:
         group["lr"] = rate
@@ -125,12 +138,31 @@ def update(run: Run, batches: list[Batch], trees: tuple[Tree, ...]) -> dict[str,
         "loss": loss_value,
         **by_source,
         "samples": sum(len(tree.rows) for tree in trees),
-        "tokens": sum(batch.num_tokens for batch in batches),
-        "tiles": sum(len(batch.tiles_NCHW) for batch in batches),
+        "tokens": tokens,
+        "tiles": tiles,
         "learning_rate": rate,
         "grad_norm": norm if math.isfinite(norm) else None,
         "seconds": time.perf_counter() - start,
+        "wait_seconds": waited,
     }
+
+
+@contextlib.contextmanager
+def _memory(run: Run, trees: tuple[Tree, ...]) -> Iterator[None]:
+    """Say what did not fit the device, and which knobs make it smaller."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        tokens = sum(run.sizes.tokens(tree.rows) for tree in trees)
+        tiles = sum(int(run.sizes.tiles[tree.rows[0]]) for tree in trees)
+        recipe = run.recipe.train
+        raise DataError(
+            f"step {run.step + 1} ({tokens:,} tokens, {tiles:,} tiles in packs of at most {recipe.pack_tokens:,} and "
+            f"{recipe.pack_tiles:,}) does not fit the memory of {run.device}; lower train.pack_tokens={recipe.pack_tokens} or "
+            f"train.pack_tiles={recipe.pack_tiles}"
+            + ("" if recipe.checkpoint_activations else ", or set train.checkpoint_activations=yes")
+            + "; --resume goes on with other values of these"
+        ) from error
 
 
 def pack_loss(run: Run, batch: Batch, total: float) -> tuple[Tensor, Tensor]:
@@ -164,7 +196,12 @@ def validate(run: Run) -> dict[str, float]:
         sums_2S = torch.zeros(2, len(run.sources), dtype=torch.float64)
         for batch in load_packs(run.reader, packs, workers=0, prefetch=0):
             sums_2S += pack_loss(run, batch.to(run.device), 1.0)[1].cpu()
-        found[f"{name}_loss"] = float(sums_2S[0].sum() / sums_2S[1].sum())
+        found[f"{name}_loss"] = value = float(sums_2S[0].sum() / sums_2S[1].sum())
+        if not math.isfinite(value):
+            raise DataError(
+                f"step {run.step}: the held-out loss of the {name} data is {value}; lower train.learning_rate and start a "
+                "new run"
+            )
     run.model.train()
     if found:
         run.log.write({"event": "validation", "step": run.step} | found)

@@ -2,14 +2,21 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from adapt.data.packing import RowSizes
+from adapt.data.plan import Tree
 from adapt.errors import DataError, UsageError
+from adapt.records import ChatRecord, Turn, write_records
 from adapt.train.log import read_log
+from adapt.train.loop import _memory
+from adapt.train.recipe import make_recipe
 from adapt.verbs import finetune
 
 FAST = ("train.samples_per_step=6", "train.max_branches=2", "data.workers=0", "train.tensorboard=no", "train.save_every=1")
@@ -85,3 +92,71 @@ def test_several_processes_are_refused(data: dict[str, Path], tmp_path: Path, mo
     with pytest.raises(UsageError, match="WORLD_SIZE=2: a run uses one device for now"):
         run(data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def text_rows(folder: Path, count: int) -> Path:
+    """Rows without pictures; the answer of row n is n words long."""
+    rows = [
+        ChatRecord(f"t{n}", (Turn("human", f"Count to {n}."), Turn("gpt", " ".join(["one"] * n))), source="words")
+        for n in range(1, count + 1)
+    ]
+    write_records(folder / "words.jsonl", rows)
+    return folder / "words.jsonl"
+
+
+@pytest.mark.parametrize("stage", ["all", "align"])
+def test_text_alone_is_trained_on(data: dict[str, Path], tmp_path: Path, stage: str) -> None:
+    """Two steps on data without a single picture, every part training or the connector alone."""
+    words = text_rows(tmp_path, 20)
+    done = run(data, tmp_path / "run", f"train.stage={stage}", data=[words], general=[])
+    assert [row["tiles"] for row in read_log(tmp_path / "run") if "loss" in row] == [0, 0]
+    assert done["loss"] > 0
+
+
+def test_align_moves_the_connector_alone(data: dict[str, Path], tmp_path: Path) -> None:
+    """stage=align leaves every weight outside the connector as it was to the last bit, packs of text alone among them."""
+    run(data, tmp_path / "base")
+    words = text_rows(tmp_path, 20)
+    settings = ("train.stage=align", "data.general_ratio=1", "train.pack_tokens=110")
+    run(data, tmp_path / "run", *settings, model=tmp_path / "base", general=[words])
+    before, after = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("base", "run"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    connector = {name for name in before if "multi_modal_projector" in name}
+    assert changed == connector and connector
+
+
+def test_over_long_rows_are_dropped_and_listed(data: dict[str, Path], tmp_path: Path) -> None:
+    """overlong=drop trains on the rest and names the rows; without it the first one stops the run."""
+    words = text_rows(tmp_path, 60)
+    with pytest.raises(
+        DataError, match=r"words\.jsonl:\d+: \d+ tokens and 0 tiles, more than data.max_tokens=60 \(\d+ such rows\)"
+    ):
+        run(data, tmp_path / "run", "data.max_tokens=60", data=[words], general=[], dry_run=True)
+    done = run(data, tmp_path / "run", "data.max_tokens=60", "data.overlong=drop", data=[words], general=[])
+    dropped = next(note for note in done["notes"] if "over-long rows dropped" in note)
+    assert "words.jsonl:" in dropped and done["loss"] > 0
+
+
+def test_a_step_waits_for_its_packs_aloud(data: dict[str, Path], tmp_path: Path) -> None:
+    """Each row says how long the step took, and how much of that it waited for packs."""
+    run(data, tmp_path / "run")
+    rows = [row for row in read_log(tmp_path / "run") if "loss" in row]
+    assert all(0 < row["wait_seconds"] < row["seconds"] for row in rows)
+
+
+def test_out_of_memory_names_the_step_and_the_knobs() -> None:
+    """A device that is too small is one line with the step's tokens and tiles and the settings that make it smaller."""
+    sizes = RowSizes(*(np.full(2, count) for count in (10, 5, 3, 2)))
+    state = SimpleNamespace(step=4, sizes=sizes, recipe=make_recipe({}), device="cuda")
+    message = (
+        r"step 5 \(20 tokens, 3 tiles .*train.pack_tokens=16384 or train.pack_tiles=48, or set train.checkpoint_activations"
+    )
+    with pytest.raises(DataError, match=message), _memory(state, (Tree(0, 0, (0, 1)),)):
+        raise torch.OutOfMemoryError
+
+
+def test_a_held_out_loss_that_is_not_finite_is_named(data: dict[str, Path], tmp_path: Path) -> None:
+    """Weights that blew up in the last update are seen by the measurement after it; nothing of that step is saved."""
+    with pytest.raises(DataError, match=r"step 1: the held-out loss of the domain data is (nan|inf)"):
+        run(data, tmp_path / "run", "train.learning_rate=1e30", "train.max_steps=1")
+    assert not any((tmp_path / "run" / "checkpoints").iterdir())
