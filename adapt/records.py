@@ -296,4 +296,7 @@ def image_root(path: Path, override: Path | None = None) -> Path:
     """The folder that the picture paths of ``path`` start from: ``override``, else the manifest's, else the file's own."""
     if override is not None:
         return Path(override)
-    return path.parent / read_manifest(path).get("image_root", ".")
+    root = read_manifest(path).get("image_root", ".")
+    if not isinstance(root, str) or "\x00" in root:
+        raise DataError(f"{manifest_path(path)}: 'image_root' is {_shown(root)}, expected a folder; convert again")
+    return path.parent / root

@@ -5,6 +5,7 @@ surrogates, and answers deep nesting with RecursionError; ``startswith`` lets a 
 ``is_relative_to`` does not.
 """
 
+import collections
 import hashlib
 import io
 import json
@@ -27,6 +28,10 @@ MAX_JSON_BYTES = 2 * 2**30
 MAX_LINE_BYTES = 16 * 2**20
 # Above 8 bits a stretch must be chosen: a silent cut to 8 bits turns most scientific pictures black.
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+# What Pillow's decoders raise on damaged and hostile files, by reading them and by mutating small ones.
+_DAMAGE = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, MemoryError, struct.error
+)  # fmt: skip
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -43,9 +48,8 @@ def _finite(text: str) -> float:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        doubled = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"holds the key '{doubled}' twice")
+        counts = collections.Counter(name for name, _ in pairs)
+        raise ValueError(f"holds the key '{counts.most_common(1)[0][0]}' twice")
     return found
 
 
@@ -137,7 +141,7 @@ def _open(content: bytes, where: str) -> Image.Image:
         raise DataError(f"{where}: {_describe_non_picture(content)}") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{where}: more pixels than the {MAX_PICTURE_PIXELS:,} allowed") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{where}: damaged picture header: {error}") from error
     if picture.width * picture.height > MAX_PICTURE_PIXELS:
         raise DataError(f"{where}: {picture.width}x{picture.height} pixels, more than the {MAX_PICTURE_PIXELS:,} allowed")
@@ -159,7 +163,7 @@ def decode_picture(content: bytes, where: str) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd palettes and tags; damage raises
             return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, OverflowError, MemoryError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{where}: damaged picture ({len(content):,} bytes): {error}") from error
 
 
@@ -182,6 +186,6 @@ def orientation_of(content: bytes, where: str) -> int:
     """The orientation tag, 1 to 8; 1 (upright) where there is none or it cannot be read. Pixels are used as stored."""
     try:
         value = _open(content, where).getexif().get(ORIENTATION_TAG, 1)
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
+    except _DAMAGE:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

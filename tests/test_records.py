@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adapt.errors import DataError
-from adapt.records import parse_record, read_records
+from adapt.records import image_root, parse_record, read_records
 
 ROW = {"id": "r", "conversations": [{"from": "human", "value": "q?"}, {"from": "gpt", "value": "a"}]}
 
@@ -30,3 +30,11 @@ def test_the_place_of_a_bad_split_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(ROW) + "\n" + json.dumps(ROW | {"id": "s", "meta": {"split": "../x"}}) + "\n")
     with pytest.raises(DataError, match=r"test\.jsonl:2: "):
         read_records(path)
+
+
+@pytest.mark.parametrize("root", [3, None, ["a"], {"a": "b"}, "a\x00b"])
+def test_a_picture_root_that_is_no_folder_name_is_refused(tmp_path: Path, root: object) -> None:
+    """A manifest's image_root of another type is a fault of that file, named."""
+    (tmp_path / "d.manifest.json").write_text(json.dumps({"image_root": root}))
+    with pytest.raises(DataError, match=r"d\.manifest\.json: 'image_root' is .*, expected a folder; convert again"):
+        image_root(tmp_path / "d.jsonl")

@@ -80,13 +80,13 @@ def _read_split(
     stem = f"{prefix}_split_{split}"
     questions = _rows(folder / f"{stem}_questions.json", "questions")
     answers = [row for row in _rows(folder / f"{stem}_answers.json", "answers") if row.get("active") is not False]
-    by_id = {row["id"]: row for row in answers if isinstance(row.get("id"), int)}
-    by_question = {row["question_id"]: row for row in reversed(answers) if isinstance(row.get("question_id"), int)}
+    by_id = {row["id"]: row for row in answers if _is_number(row.get("id"))}
+    by_question = {row["question_id"]: row for row in reversed(answers) if _is_number(row.get("question_id"))}
     for index, row in enumerate(questions):
         if row.get("active") is False:
             ignored["inactive question"] += 1
             continue
-        where = f"{stem}_questions.json#{row.get('id', f'row {index}')}"
+        where = f"{stem}_questions.json#{row['id'] if _is_number(row.get('id')) else f'row {index}'}"
         try:
             answer = _find_answer(row, by_id, by_question, where)
             yield _sample(row, answer, where, split, PREFIXES[prefix], pictures)
@@ -102,10 +102,14 @@ def _rows(path: Path, key: str) -> list[Mapping[str, Any]]:
     return rows
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _find_answer(row: Mapping[str, Any], by_id: Mapping[int, Any], by_question: Mapping[int, Any], where: str) -> str:
     listed = row.get("answers_ids")
-    found = [by_id[each] for each in listed if isinstance(each, int) and each in by_id] if isinstance(listed, list) else []
-    if not found and row.get("id") in by_question:
+    found = [by_id[each] for each in listed if _is_number(each) and each in by_id] if isinstance(listed, list) else []
+    if not found and _is_number(row.get("id")) and row["id"] in by_question:
         found = [by_question[row["id"]]]
     if not found:
         raise DataError(f"{where}: no active answer (answers_ids {str(listed)[:40]})")
@@ -118,9 +122,12 @@ def _find_answer(row: Mapping[str, Any], by_id: Mapping[int, Any], by_question: 
 def _sample(
     row: Mapping[str, Any], answer: str, where: str, split: str, source: str, pictures: tuple[str, dict[str, str]]
 ) -> VqaSample:
-    for name, kind in (("id", int), ("img_id", int), ("question", str), ("type", str)):
-        if not isinstance(row.get(name), kind) or row[name] == "":
-            raise DataError(f"{where}: '{name}' is {row.get(name)!r}, expected {'text' if kind is str else 'a number'}")
+    for name in ("id", "img_id"):
+        if not _is_number(row.get(name)):
+            raise DataError(f"{where}: '{name}' is {str(row.get(name))[:40]!r}, expected a number")
+    for name in ("question", "type"):
+        if not isinstance(row.get(name), str) or not row[name]:
+            raise DataError(f"{where}: '{name}' is {str(row.get(name))[:40]!r}, expected text")
     folder, names = pictures
     picture = folder + names.get(str(row["img_id"]), f"{row['img_id']}.tif")
     meta = {"type": row["type"], "img_id": row["img_id"]}

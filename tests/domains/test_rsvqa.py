@@ -108,6 +108,19 @@ def test_padding_is_ignored_and_faults_are_rejected_by_place(tmp_path: Path) -> 
     assert manifest["counts"]["read"] == 9
 
 
+@pytest.mark.parametrize("wrong", [[3], {"a": 1}, True, "10", 1.5])
+@pytest.mark.parametrize("field", ["id", "img_id", "answers_ids"])
+def test_values_of_another_type_reject_their_row(tmp_path: Path, field: str, wrong: Any) -> None:
+    """A list, an object or a truth value where a number belongs rejects one row and stops nothing."""
+    questions = [question(10), question(11, **{field: wrong}), question(12)]
+    answers = [answer(10, "1"), answer(11, "1", question_id=wrong), answer(12, "1"), answer(wrong, "1", question_id=99)]
+    write_set(tmp_path, questions, answers)
+    manifest = convert(task="rsvqa", input=tmp_path, output=tmp_path / "out.jsonl", max_bad=1)
+    assert (manifest["counts"]["converted"], manifest["counts"]["rejected"]) == (2, 1)
+    place = "row 1" if field == "id" else "11"
+    assert json.loads((tmp_path / "out.rejected.jsonl").read_text())["where"] == f"LR_split_test_questions.json#{place}"
+
+
 def test_a_broken_picture_rejects_each_of_its_questions(shared: Path, tmp_path: Path) -> None:
     """A hundred questions of one cut picture are a hundred rejected samples, and the rest converts."""
     root = tmp_path / "lr"
