@@ -83,14 +83,14 @@ def _rows(
                 if isinstance(values, DataError):
                     raise values
                 split = str(values[split_column]) if values.get(split_column) not in (None, "") else part_split
-                identifier = f"{name}-{number}" if id_column is None else str(values.get(id_column) or "")
-                if not identifier:
+                given = f"{name}-{number}" if id_column is None else values.get(id_column)
+                if given in (None, ""):
                     raise DataError(f"{where}: column '{id_column}' is empty, expected an id")
                 pictures = _pictures(values.get(column), source, embedded, where)
             except DataError as error:
                 yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
                 continue
-            yield Row(identifier, where, SPLIT_FOLDERS.get(split or "", split), values, pictures)
+            yield Row(str(given), where, SPLIT_FOLDERS.get(split or "", split), values, pictures)
 
 
 def _is_embedded(value: Any) -> bool:

@@ -163,3 +163,13 @@ def test_several_answers_keep_all_for_the_scorer(pictures: Path) -> None:
     convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl")
     record = adapt.read_records(pictures / "out.jsonl")[0]
     assert record.answer == "yes" and record.meta["answers"] == ["yes", "yeah"]
+
+
+def test_zero_is_an_id(pictures: Path) -> None:
+    """Tables number their rows from 0: that is an id; an empty one is not."""
+    rows = [ROWS[0] | {"key": key} for key in (0, 1, None, "")]
+    (pictures / "t.json").write_text(json.dumps(rows))
+    convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl", option=["id=key"], max_bad=2)
+    assert [record.id for record in adapt.read_records(pictures / "out.jsonl")] == ["0", "1"]
+    reasons = [json.loads(line)["reason"] for line in (pictures / "out.rejected.jsonl").read_text().splitlines()]
+    assert reasons == ["column 'key' is empty, expected an id"] * 2
