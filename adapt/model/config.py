@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from adapt.errors import DataError, unknown
+from adapt.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +48,7 @@ class ModelConfig:
     downsample_ratio: float = 0.5
     image_token_id: int = 0
     template: str = "internvl2_5"
-    min_tiles: int = 1
     max_tiles: int = 12
-    use_thumbnail: bool = True
     preset: str | None = None
 
     def __post_init__(self) -> None:
@@ -85,13 +83,6 @@ def for_tokenizer(config: ModelConfig, tokenizer: Any) -> ModelConfig:
             "train a smaller tokenizer or choose the model that the tokenizer belongs to"
         )
     return dataclasses.replace(config, image_token_id=image_token_id)
-
-
-def preset(name: str) -> ModelConfig:
-    """The preset of this name. Raises UsageError naming the known ones."""
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return PRESETS[name]
 
 
 def _rope(theta: float) -> dict[str, Any]:

@@ -274,7 +274,7 @@ def image_processor(config: ModelConfig) -> GotOcr2ImageProcessorPil:
         image_mean=list(IMAGENET_MEAN),
         image_std=list(IMAGENET_STD),
         crop_to_patches=True,
-        min_patches=config.min_tiles,
+        min_patches=_ONLY_TILING["min_tiles"],
         max_patches=config.max_tiles,
     )
 
@@ -312,9 +312,8 @@ def save_model(
             "tiling": {
                 "rule": "internvl",
                 "tile_px": config.tile_px,
-                "min_tiles": config.min_tiles,
                 "max_tiles": config.max_tiles,
-                "use_thumbnail": config.use_thumbnail,
+                **_ONLY_TILING,
             },
             "preset": config.preset,
             "provenance": dict(provenance),
@@ -364,6 +363,8 @@ def _transformers_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
     vision = stored["vision_config"]
     _refuse_variants(place, stored, _ONLY_PROJECTOR)
     _refuse_variants(place, vision, _ONLY_VISION)
+    _refuse_variants(place.with_name("adapt.json"), tiling, _ONLY_TILING)
+    _refuse_variants(place.with_name("preprocessor_config.json"), pictures, _ONLY_PREPROCESSOR)
     return ModelConfig(
         vision=VisionConfig(
             image_size_px=_side(vision["image_size"]),
@@ -380,9 +381,7 @@ def _transformers_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
         downsample_ratio=stored["downsample_ratio"],
         image_token_id=stored["image_token_id"],
         template=own.get("template", "internvl2_5"),
-        min_tiles=tiling.get("min_tiles", pictures.get("min_patches", 1)),
         max_tiles=tiling.get("max_tiles", pictures.get("max_patches", 12)),
-        use_thumbnail=tiling.get("use_thumbnail", True),
         preset=own.get("preset"),
     )
 
@@ -391,6 +390,8 @@ def _official_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
     vision, language = stored["vision_config"], dict(stored["llm_config"])
     _refuse_variants(place, stored, _ONLY_OFFICIAL)
     _refuse_variants(place, vision, _ONLY_OFFICIAL_VISION)
+    if stored["dynamic_image_size"]:  # else every picture is one tile
+        _refuse_variants(place, stored, _ONLY_OFFICIAL_TILING)
     if language.get("model_type") == "internlm2":
         language |= {"model_type": "llama", "attention_bias": language.get("bias", False), "mlp_bias": False}
     return ModelConfig(
@@ -409,9 +410,7 @@ def _official_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
         downsample_ratio=stored["downsample_ratio"],
         image_token_id=_object_if_there(place.with_name("added_tokens.json")).get(IMAGE_CONTEXT, NO_TOKEN),
         template=stored["template"],
-        min_tiles=stored["min_dynamic_patch"],
         max_tiles=stored["max_dynamic_patch"] if stored["dynamic_image_size"] else 1,
-        use_thumbnail=stored["use_thumbnail"],
     )
 
 
@@ -443,6 +442,10 @@ _ONLY_VISION = {
 }
 _ONLY_OFFICIAL = {"select_layer": -1, "ps_version": "v2", "pad2square": False}
 _ONLY_OFFICIAL_VISION = {"hidden_act": "gelu", "norm_type": "layer_norm", "qk_normalization": False}
+# What adapt.data.tiling does; another rule would give other tiles without a word.
+_ONLY_TILING = {"min_tiles": 1, "use_thumbnail": True}
+_ONLY_OFFICIAL_TILING = {"min_dynamic_patch": 1, "use_thumbnail": True}
+_ONLY_PREPROCESSOR = {"min_patches": 1}
 
 
 def _refuse_variants(place: Path, stored: Mapping[str, Any], supported: Mapping[str, Any]) -> None:

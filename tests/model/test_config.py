@@ -1,11 +1,13 @@
+"""The presets' numbers, and what a configuration refuses."""
+
 import dataclasses
 import math
 
 import pytest
 import torch
 
-from adapt.errors import DataError, UsageError
-from adapt.model.config import INTERNVIT_300M, PRESETS, for_tokenizer, preset
+from adapt.errors import DataError
+from adapt.model.config import INTERNVIT_300M, PRESETS, for_tokenizer
 from adapt.model.internvl import InternVL
 
 
@@ -36,12 +38,6 @@ def test_nano_is_small() -> None:
     """nano stays near five million parameters, so that a laptop learns with it."""
     with torch.device("meta"):
         assert 3e6 < count(InternVL(PRESETS["nano"])) < 8e6
-
-
-def test_unknown_preset() -> None:
-    """A misspelt preset is a usage error that names the nearest."""
-    with pytest.raises(UsageError, match="did you mean 'nano'"):
-        preset("nanno")
 
 
 def test_impossible_numbers() -> None:

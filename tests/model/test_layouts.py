@@ -1,3 +1,5 @@
+"""Models on disk: names and values to the last bit, transformers loading our folders, official folders read, damage refused."""
+
 import dataclasses
 import json
 import shutil
@@ -327,6 +329,40 @@ def test_foreign_folders(saved, tmp_path: Path) -> None:
     shutil.copy(folder / "config.json", tmp_path / "config.json")
     with pytest.raises(DataError, match="no tokenizer"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("tiny_config", ["qwen2"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("adapt.json", {"tiling": {"min_tiles": 2}}, "adapt.json: min_tiles is 2; only 1"),
+        ("adapt.json", {"tiling": {"use_thumbnail": False}}, "adapt.json: use_thumbnail is False; only True"),
+        ("preprocessor_config.json", {"min_patches": 2}, "preprocessor_config.json: min_patches is 2; only 1"),
+    ],
+)
+def test_another_tiling_is_refused(saved, name: str, change: dict, message: str) -> None:
+    """A folder whose pictures were tiled by another rule is refused: its tiles would be others without a word."""
+    folder, _, _ = saved
+    edit(folder / name, lambda value: value.update(change))
+    with pytest.raises(DataError, match=message):
+        load_config(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"min_dynamic_patch": 2}, "min_dynamic_patch is 2; only 1"),
+        ({"use_thumbnail": False}, "use_thumbnail is False; only True"),
+    ],
+)
+def test_another_tiling_of_an_official_folder_is_refused(shared, tmp_path: Path, change: dict, message: str) -> None:
+    """The same for config.json of the official layout; without dynamic tiles every picture is one tile and all is well."""
+    stored = json.loads((shared / "golden" / "qwen2" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(stored | change))
+    with pytest.raises(DataError, match=message):
+        load_config(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(stored | change | {"dynamic_image_size": False}))
+    assert load_config(tmp_path).max_tiles == 1
 
 
 @pytest.mark.parametrize("tiny_config", ["qwen2"], indirect=True)
