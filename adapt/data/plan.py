@@ -116,7 +116,7 @@ def plan_run(
     ratio = ratio if general is not None else 0.0
     streams = (domain,) if ratio == 0 or general is None else (domain, general)
     shares = (1.0,) if len(streams) == 1 else (1 / (1 + ratio), ratio / (1 + ratio))
-    domain_goal = round(epochs * len(domain.rows))
+    domain_goal = max(1, round(epochs * len(domain.rows)))
     total_goal = max_steps * samples_per_step if max_steps else round(domain_goal / shares[0])
     steps: list[tuple[Tree, ...]] = []
     current: list[Tree] = []

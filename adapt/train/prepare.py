@@ -114,6 +114,11 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
         epochs=recipe.train.epochs,
         max_steps=recipe.train.max_steps,
     )
+    if not plan.samples[0]:
+        raise UsageError(
+            f"the plan of {len(plan)} steps of {recipe.train.samples_per_step} samples at data.general_ratio="
+            f"{recipe.data.general_ratio:g} has no domain sample; raise train.samples_per_step or lower the ratio"
+        )
     return Prepared(request, found, config, tokenizer, index, sizes, plan, domain, general, held_out, tuple(notes))
 
 

@@ -74,7 +74,7 @@ PRESET_RECIPES: dict[str, dict[str, Any]] = {
         "train.pack_tokens": 4096,
         "data.max_tokens": 4096,
         "data.max_tiles": 6,
-        "data.augment": "overhead",
+        "data.augment": "photometric",
     },
 }
 
@@ -132,10 +132,14 @@ def _convert(name: str, value: Any, kind: type) -> Any:
         if str(value).lower() not in words:
             raise UsageError(f"{name}={value}: expected yes or no")
         return words[str(value).lower()]
+    wanted = {int: "a whole number", float: "a number", str: "a word"}[kind]
+    cut = kind is int and isinstance(value, float) and not value.is_integer()
+    if isinstance(value, bool) or cut:
+        raise UsageError(f"{name}={value}: expected {wanted}")
     try:
         number = kind(value)
-    except ValueError as error:
-        raise UsageError(f"{name}={value}: expected {'a whole number' if kind is int else 'a number'}") from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{name}={value}: expected {wanted}") from error
     if kind in (int, float) and name != "train.seed" and not 0 <= number < float("inf"):
         raise UsageError(f"{name}={value}: expected zero or more")
     return number
@@ -149,7 +153,9 @@ POSITIVE = (
     "train.keep",
     "data.max_tiles",
     "data.max_tokens",
+    "data.prefetch",
 )
+BELOW_ONE = ("train.drop_path", "train.warmup_ratio", "train.beta1", "train.beta2", "data.validation_share")
 
 
 def make_recipe(*layers: Mapping[str, Any]) -> Recipe:
@@ -160,7 +166,9 @@ def make_recipe(*layers: Mapping[str, Any]) -> Recipe:
     for name in POSITIVE:
         if merged.get(name, 1) < 1:
             raise UsageError(f"{name}={merged[name]}: expected at least 1")
-    for name in ("train.drop_path", "train.warmup_ratio", "data.validation_share"):
+    if merged.get("train.epochs", 1) == 0:
+        raise UsageError("train.epochs=0: expected more than 0; train.max_steps sets a length in steps")
+    for name in BELOW_ONE:
         if merged.get(name, 0) >= 1:
             raise UsageError(f"{name}={merged[name]}: expected less than 1")
     sections: dict[str, dict[str, Any]] = {"train": {}, "data": {}}

@@ -27,7 +27,7 @@ BASE_STEPS, FIELD_STEPS = 400, 120
 EVERY_RUN = ("data.workers=0", "train.tensorboard=no", "train.keep=1", "train.save_every=1000000", "train.max_branches=9")
 # Colour is what the general questions ask for, so the pictures stay as they are.
 BASE_RUN = (*EVERY_RUN, "train.samples_per_step=64", "data.augment=none")
-FIELD_RUN = (*EVERY_RUN, "train.learning_rate=5e-4")
+FIELD_RUN = (*EVERY_RUN, "train.learning_rate=5e-4", "data.augment=overhead")
 FIELD_SAMPLES = 32  # of the field in a step of either run; the mixed one has as many general samples on top
 
 

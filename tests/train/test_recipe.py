@@ -23,12 +23,37 @@ from adapt.train.recipe import PRESET_RECIPES, TrainRecipe, make_recipe, parse_s
         ("train.tensorboard=perhaps", "expected yes or no"),
         ("train.samples_per_step=0", "expected at least 1"),
         ("train.drop_path=1", "expected less than 1"),
+        ("train.beta1=1.5", "expected less than 1"),
+        ("train.beta2=1", "expected less than 1"),
+        ("train.epochs=0", "train.epochs=0: expected more than 0"),
+        ("train.max_steps=1.7", "expected a whole number"),
+        ("data.prefetch=0", "expected at least 1"),
     ],
 )
 def test_wrong_settings_are_named(item: str, message: str) -> None:
     """An unknown key, a wrong value or an impossible one is a usage error that says what was expected."""
     with pytest.raises(UsageError, match=message.replace("?", r"\?")):
         make_recipe(parse_settings([item]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("train.max_steps", None, "expected a whole number"),
+        ("train.max_steps", 1.7, "train.max_steps=1.7: expected a whole number"),
+        ("train.max_steps", float("inf"), "expected a whole number"),
+        ("train.max_steps", True, "expected a whole number"),
+        ("train.learning_rate", None, "expected a number"),
+        ("train.learning_rate", [1], "expected a number"),
+        ("train.tensorboard", None, "expected yes or no"),
+        ("train.stage", None, "expected one of all, align"),
+    ],
+)
+def test_values_of_a_config_are_checked_too(name: str, value: object, message: str) -> None:
+    """JSON can hold what a command line cannot (null, a fraction, a list): refused by name, never rounded."""
+    with pytest.raises(UsageError, match=message):
+        make_recipe({name: value})
+    assert make_recipe({"train.max_steps": 2.0}).train.max_steps == 2
 
 
 def test_later_layers_win_and_the_recipe_survives_its_own_settings() -> None:

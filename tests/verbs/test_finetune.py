@@ -115,6 +115,7 @@ def test_wrong_usage_is_refused_before_anything_is_written(data: Path, tmp_path:
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "file").touch()
+    general = write(tmp_path, "common", ["train"])
     cases = [
         ({"model": "nani"}, UsageError, "unknown model 'nani': did you mean 'nano'"),
         ({"model": "runs/none/x"}, UsageError, "no such folder"),
@@ -124,6 +125,11 @@ def test_wrong_usage_is_refused_before_anything_is_written(data: Path, tmp_path:
         ({"general_ratio": 0.5}, UsageError, "without --general"),
         ({"general_ratio": -1}, UsageError, "expected 0 or more"),
         ({"output": taken}, UsageError, "not empty; add --resume"),
+        (
+            {"general": [general], "set": ["data.general_ratio=10", "train.samples_per_step=1", "train.max_steps=1"]},
+            UsageError,
+            "has no domain sample; raise train.samples_per_step",
+        ),
         ({"set": ["train.lr=1"]}, UsageError, "unknown setting 'train.lr'"),
         ({"set": ["data.max_tokens=20"]}, DataError, r"field.jsonl:1: \d+ tokens and 1 tiles, more than data.max_tokens=20 "),
         (
