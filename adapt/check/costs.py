@@ -25,7 +25,7 @@ def predict(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture], m
     """Count tiles and tokens as a run with ``model`` does. A preset's tokenizer is trained on these rows, as a run would."""
     from adapt.data.template import encode_turns, get_template
     from adapt.data.tiling import count_tiles, tile_budget
-    from adapt.data.tokenizer import train_tokenizer
+    from adapt.data.tokenizer import tokenizer_for_run
     from adapt.model.layouts import load_tokenizer
     from adapt.model.loading import find_model
     from adapt.train.recipe import PRESET_RECIPES, make_recipe
@@ -36,8 +36,9 @@ def predict(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture], m
     if found.folder is not None:
         tokenizer = load_tokenizer(found.folder)
     else:
-        texts = (turn.value for row in usable for turn in row.record.turns)
-        tokenizer = train_tokenizer(texts, min(found.config.language["vocab_size"], 32768))
+        records = [row.record for row in usable]
+        only_test = all((record.split or "").startswith("test") for record in records)  # a run takes those with --accept-test
+        tokenizer = tokenizer_for_run(records, found.config.language["vocab_size"], accept_test=only_test)
     template = get_template(found.config.template)
     tiles, tokens, faults = [], [], []
     most_tokens = min(recipe.data.max_tokens, recipe.train.pack_tokens)

@@ -12,14 +12,21 @@ from transformers import PreTrainedTokenizerFast
 
 from adapt.data.template import IMAGE_CONTEXT, IMAGE_END, IMAGE_START, TAGS, Template, get_template
 from adapt.errors import UsageError
-from adapt.records import IMAGE_PLACEHOLDER
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
 
 PAD, TURN_START, TURN_END, VIDEO = "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<video>"
 SPECIAL_TOKENS = (PAD, TURN_START, TURN_END, IMAGE_START, IMAGE_END, IMAGE_CONTEXT, *TAGS, VIDEO)
 NUM_BYTES = 256
+MAX_VOCABULARY = 32768
 
 # Source: transformers/models/qwen2/tokenization_qwen2.py (PRETOKENIZE_REGEX)
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+
+def tokenizer_for_run(records: Iterable[ChatRecord], vocab_size: int, *, accept_test: bool) -> PreTrainedTokenizerFast:
+    """The tokenizer that a preset trains on a run's records. Rows of test splits have no say in it without ``accept_test``."""
+    usable = (record for record in records if accept_test or not (record.split or "").startswith("test"))
+    return train_tokenizer((turn.value for record in usable for turn in record.turns), min(vocab_size, MAX_VOCABULARY))
 
 
 def train_tokenizer(

@@ -263,7 +263,9 @@ def _came_from(run: RunFacts, base: RunFacts) -> bool:
 def _section(run: RunFacts) -> dict[str, Any]:
     config = run.config
     versions = {"adapt": config.get("adapt_version"), "python": config.get("python")} | config.get("packages", {})
-    digests = {"data": config.get("data_fingerprint"), "plan": config.get("plan_digest")} | config.get("files", {})
+    digests = {"data": config.get("data_fingerprint"), "plan": config.get("plan_digest")} | {
+        Path(path).name: digest for path, digest in config.get("files", {}).items()
+    }
     return {
         "name": run.name,
         "place": run.folder.as_posix(),
@@ -287,7 +289,7 @@ def _facts(run: RunFacts) -> dict[str, str]:
     return {
         "Model it started from": _model_name(run),
         "Field and recipe": arguments.get("domain") or "general recipe",
-        "Trained on": ", ".join(arguments["data"]),
+        "Trained on": ", ".join(Path(path).name for path in arguments["data"]),
         "Mixed in": _mixture(arguments.get("general", ()), ratio, plan),
         "Steps": f"{steps:,} of {plan.get('steps', steps):,}, about {recipe['train.samples_per_step']:,} samples each",
         "Samples": f"{samples.get('domain', 0):,} of the data ({epochs.get('domain', 0):.2f} epochs), "
@@ -311,7 +313,7 @@ def _model_name(run: RunFacts) -> str:
 def _mixture(general: Sequence[str], ratio: float, plan: Mapping[str, Any]) -> str:
     if not general:
         return "no general data"
-    names = ", ".join(general)
+    names = ", ".join(Path(path).name for path in general)
     if not ratio:
         return f"nothing; {names} is only measured, and its words are in the vocabulary"
     return f"{names} at ratio {ratio:g} to the data above (realised {plan.get('realised_general_ratio', 0):.3f})"

@@ -18,7 +18,7 @@ from adapt.data.loader import PackReader, TileRule, row_sizes
 from adapt.data.packing import RowSizes, pack_places, pack_step
 from adapt.data.plan import Plan, Stream, Tree, hold_out, plan_run, stream_of, validation_steps
 from adapt.data.template import get_template
-from adapt.data.tokenizer import train_tokenizer
+from adapt.data.tokenizer import tokenizer_for_run
 from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig, for_tokenizer
 from adapt.model.language import rope_threshold
@@ -75,7 +75,7 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
     files = (*request.data, *request.general)
     if len({file.resolve() for file in files}) != len(files):
         raise UsageError("one file is given twice among --data and --general")
-    tokenizer = _tokenizer(found, files, tokenizer_folder)
+    tokenizer = _tokenizer(found, files, request.accept_test, tokenizer_folder)
     config = dataclasses.replace(for_tokenizer(found.config, tokenizer), max_tiles=recipe.data.max_tiles)
     index = build_index(files, tokenizer, get_template(config.template), request.images)
     rule = TileRule(config.tile_px, config.tokens_per_tile, recipe.data.max_tiles)
@@ -122,14 +122,14 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
     return Prepared(request, found, config, tokenizer, index, sizes, plan, domain, general, held_out, tuple(notes))
 
 
-def _tokenizer(found: Found, files: Sequence[Path], stored: Path | None) -> Any:
+def _tokenizer(found: Found, files: Sequence[Path], accept_test: bool, stored: Path | None) -> Any:
     if stored is not None:
         return load_tokenizer(stored)
     if found.folder is not None:
         return load_tokenizer(found.folder)
     progress.say(f"training a tokenizer for the preset '{found.config.preset}' on the run's own text")
-    texts = (turn.value for file in files for _, record in iterate_records(file) for turn in record.turns)
-    return train_tokenizer(texts, min(found.config.language["vocab_size"], 32768))
+    records = (record for file in files for _, record in iterate_records(file))
+    return tokenizer_for_run(records, found.config.language["vocab_size"], accept_test=accept_test)
 
 
 def _splits(index: Index, rows: np.ndarray) -> str:
@@ -215,8 +215,8 @@ def initial_seed(recipe: Recipe) -> int:
     return randomness.key(recipe.train.seed, "weights") % 2**63
 
 
-def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
-    """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps."""
+def summary(prepared: Prepared, num_parameters: int, precision: torch.dtype | None = None) -> dict[str, Any]:
+    """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps. ``precision`` None computes in float32."""
     recipe, plan, sizes = prepared.request.recipe, prepared.plan, prepared.sizes
     tokens = tiles = places = packs = activations = 0
     largest = [0, 0]
@@ -229,7 +229,7 @@ def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
             tokens, tiles, places, packs = tokens + sum(lengths), tiles + pack_tiles, places + pack_area, packs + 1
             largest = [max(largest[0], pack_area), max(largest[1], pack_tiles)]
             predicted = sum(int(sizes.supervised[row]) for piece in pack for row in piece.tree.rows)
-            activations = max(activations, _activation_bytes(prepared, pack_area, pack_tiles, predicted))
+            activations = max(activations, _activation_bytes(prepared, pack_area, pack_tiles, predicted, precision))
     samples = sum(plan.samples)
     supervised = sum(int(sizes.supervised[row]) for step in plan.steps for tree in step for row in tree.rows)
     alone = sum(int(sizes.tiles[row]) for step in plan.steps for tree in step for row in tree.rows)
@@ -246,6 +246,7 @@ def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
         "tiles_without_sharing": alone,
         "packs": packs,
         "padding": round(1 - tokens / places, 4),
+        "straggler": 0.0,  # the share of a step that devices wait for the slowest; one device waits for none
         "largest_pack": {"places": largest[0], "tiles": largest[1]},
         "parameters": num_parameters,
         "memory_bytes": {"weights_gradients_moments": 16 * num_parameters, "activations_roughly": activations},
@@ -257,17 +258,23 @@ def summary(prepared: Prepared, num_parameters: int) -> dict[str, Any]:
     }
 
 
-def _activation_bytes(prepared: Prepared, places: int, tiles: int, predicted: int) -> int:
-    """What the backward pass of one float32 pack keeps, roughly: 17 values of the width a token and layer.
+def _activation_bytes(prepared: Prepared, places: int, tiles: int, predicted: int, precision: torch.dtype | None) -> int:
+    """What the backward pass of one pack keeps, roughly: 17 values of the width a token and layer.
 
-    Source: Korthikanti et al., "Reducing activation recomputation in large transformer models" (2022),
+    Where activations are checkpointed each layer keeps its input alone, and one layer at a time the rest. Logits are
+    float32 always. Source: Korthikanti et al., "Reducing activation recomputation in large transformer models" (2022),
     section 4.1: 34 bytes in two-byte computation, without the attention matrix.
     """
     vision, language = prepared.config.vision, prepared.config.language
-    in_vision = vision.num_layers * tiles * (vision.grid_size**2 + 1) * vision.hidden_size
-    in_language = language["num_hidden_layers"] * places * language["hidden_size"]
+    checkpointed = prepared.request.recipe.train.checkpoint_activations
+
+    def values(layers: int, tokens: int, width: int) -> int:
+        return (layers + 17 if checkpointed else 17 * layers) * tokens * width
+
+    in_vision = values(vision.num_layers, tiles * (vision.grid_size**2 + 1), vision.hidden_size)
+    in_language = values(language["num_hidden_layers"], places, language["hidden_size"])
     logits = 3 * predicted * language["vocab_size"]
-    return 4 * (17 * (in_vision + in_language) + logits)
+    return (precision or torch.float32).itemsize * (in_vision + in_language) + 4 * logits
 
 
 def _flops(prepared: Prepared, tokens: int, tiles: int) -> float:
@@ -288,17 +295,18 @@ def description(prepared: Prepared, device: torch.device) -> dict[str, Any]:
     return {
         "adapt_version": __version__,
         "arguments": {
-            "model": request.model,
-            "data": [str(path) for path in request.data],
-            "general": [str(path) for path in request.general],
-            "images": None if request.images is None else str(request.images),
+            # absolute: --resume and --config work from any folder
+            "model": str(Path(request.model).absolute()) if Path(request.model).is_dir() else request.model,
+            "data": [str(path.absolute()) for path in request.data],
+            "general": [str(path.absolute()) for path in request.general],
+            "images": None if request.images is None else str(request.images.absolute()),
             "domain": request.domain,
             "accept_test": request.accept_test,
         },
         "recipe": recipe_settings(request.recipe),
         "model": prepared.found.provenance,
         "data_fingerprint": prepared.index.fingerprint,
-        "files": {str(path): safe.file_sha256(path) for path in prepared.index.files},
+        "files": {str(path.absolute()): safe.file_sha256(path) for path in prepared.index.files},
         "plan_digest": prepared.plan.digest,
         "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         "threads": torch.get_num_threads(),

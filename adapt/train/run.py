@@ -56,14 +56,16 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.devi
         f"disk: up to {summary['disk_bytes'] / 2**30:.2f} GiB",
         f"{summary['teraflops']:,} TFLOP: {summary['minutes_roughly']:.1f} minutes here, roughly",
     ]
+    recipe = prepared.request.recipe.train
+    if recipe.precision == "auto" and precision_of(recipe, device) is torch.float16:
+        lines.append("this GPU has no native bfloat16: computing in float16 with loss scaling")
     for line in lines:
         progress.say(line)
 
 
-def minutes_roughly(teraflops: float, recipe: TrainRecipe, device: torch.device) -> float:
+def minutes_roughly(teraflops: float, precision: torch.dtype | None, device: torch.device) -> float:
     """How long the plan takes if the device keeps up half of the matrix throughput that it shows now, for a moment."""
-    dtype = precision_of(recipe, device) or torch.float32
-    square = torch.ones(1024, 1024, dtype=dtype, device=device)
+    square = torch.ones(1024, 1024, dtype=precision or torch.float32, device=device)
     for _ in range(2):  # the first round warms up
         start, done = time.perf_counter(), 0
         while time.perf_counter() - start < 0.1:
@@ -74,15 +76,12 @@ def minutes_roughly(teraflops: float, recipe: TrainRecipe, device: torch.device)
 
 
 def precision_of(recipe: TrainRecipe, device: torch.device) -> torch.dtype | None:
-    """The autocast type, None for float32. ``auto`` is said aloud where it degrades."""
+    """The autocast type, None for float32."""
     if recipe.precision != "auto":
         return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[recipe.precision]
     if device.type == "cpu":
         return None
-    if torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    progress.say("this GPU has no native bfloat16: computing in float16 with loss scaling")
-    return torch.float16
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def run_plan(

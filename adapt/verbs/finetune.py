@@ -58,13 +58,14 @@ def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool) -> "
     import torch
 
     from adapt.train.prepare import prepare, summary
-    from adapt.train.run import count_parameters, minutes_roughly
+    from adapt.train.run import count_parameters, minutes_roughly, precision_of
 
     tokenizer = folder / "tokenizer" if resume and not dry_run and (folder / "config.json").is_file() else None
     prepared = prepare(request, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    planned = summary(prepared, count_parameters(prepared.config))
-    minutes = minutes_roughly(planned["teraflops"], request.recipe.train, device)
+    precision = precision_of(request.recipe.train, device)
+    planned = summary(prepared, count_parameters(prepared.config), precision)
+    minutes = minutes_roughly(planned["teraflops"], precision, device)
     return prepared, device, planned | {"minutes_roughly": round(minutes, 2)}
 
 

@@ -6,8 +6,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from adapt.data.template import TEMPLATES
-from adapt.data.tokenizer import SPECIAL_TOKENS, train_tokenizer
+from adapt.data.tokenizer import SPECIAL_TOKENS, tokenizer_for_run, train_tokenizer
 from adapt.errors import UsageError
+from adapt.records import ChatRecord, Turn
 
 TEXTS = [f"Is there a river beside building {i}? Yes, at <box>[[{i}, 20, {i * 2}, 400]]</box>." for i in range(400)]
 
@@ -96,3 +97,19 @@ def test_training_is_deterministic() -> None:
         run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=env, check=True)
         digests.add(run.stdout)
     assert len(digests) == 1
+
+
+def test_rows_of_test_splits_have_no_say() -> None:
+    """The tokenizer of a run is that of its rows without the test splits, unless training on them was allowed."""
+
+    def record(number: int, text: str, split: str | None) -> ChatRecord:
+        turns = (Turn("human", text), Turn("gpt", "yes"))
+        return ChatRecord(str(number), turns, meta={} if split is None else {"split": split})
+
+    used = [record(i, f"Is the harbour number {i} empty?", split) for i, split in enumerate((None, "train", "val") * 5)]
+    unseen = [record(100 + i, f"Zyzzyva xylophone {i}", split) for i, split in enumerate(("test", "test_far") * 5)]
+    found, alone, allowed = (
+        tokenizer_for_run(records, 600, accept_test=accept).backend_tokenizer.to_str()
+        for records, accept in ((used + unseen, False), (used, False), (used + unseen, True))
+    )
+    assert found == alone != allowed

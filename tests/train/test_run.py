@@ -1,5 +1,6 @@
 """Runs in this process: what a resume refuses, and which data, stages and losses a run can meet."""
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,3 +162,29 @@ def test_a_held_out_loss_that_is_not_finite_is_named(data: dict[str, Path], tmp_
     with pytest.raises(DataError, match=r"step 1: the held-out loss of the domain data is (nan|inf)"):
         run(data, tmp_path / "run", "train.learning_rate=1e30", "train.max_steps=1")
     assert checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints") == []
+
+
+def test_a_run_goes_on_from_another_folder(data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started with relative paths, a run is resumed, and started again from its config.json, from elsewhere."""
+    run(data, tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    run(data, Path("run"), model="base", data=[Path("field.jsonl")], general=[Path("common.jsonl")], images=".")
+    unfinish(tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    finetune(output="../run", resume=True)
+    again = finetune(config="../run/config.json", output="again", dry_run=True)
+    assert again["digest"] == json.loads((tmp_path / "run" / "plan.json").read_text())["digest"]
+
+
+def test_predicted_memory_follows_the_recipe(data: dict[str, Path], tmp_path: Path) -> None:
+    """Checkpointed activations and two-byte computation are predicted to take less; one device waits for none."""
+
+    def predicted(*settings: str) -> int:
+        summary = run(data, tmp_path / "run", *settings, dry_run=True)
+        assert summary["straggler"] == 0.0
+        return summary["memory_bytes"]["activations_roughly"]
+
+    plain = predicted("train.precision=float32")
+    assert predicted("train.precision=bfloat16") < plain
+    assert predicted("train.precision=float32", "train.checkpoint_activations=yes") < plain
