@@ -29,11 +29,11 @@ def staging_path(final: Path) -> Path:
 
 
 def remove_leftovers(final: Path) -> None:
-    """Take away what a killed process left staged for ``final``."""
+    """Take away what a killed process left staged for ``final``, and the old folder that it had moved aside."""
     for path in final.parent.glob(f"{STAGING_PREFIX}{glob.escape(final.name)}.*"):
-        process = path.name.rpartition(".")[2]
+        process = path.name.removeprefix(f"{STAGING_PREFIX}{final.name}.").removeprefix("old.")
         if process.isdigit() and not _is_alive(int(process)):
-            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True) if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_alive(process: int) -> bool:
@@ -51,6 +51,7 @@ def staged_file(final: Path) -> Iterator[IO[bytes]]:
     """Open a binary file that replaces ``final`` when the block ends, and vanishes when it raises."""
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(final)
     temporary = staging_path(final)
     try:
         with open(temporary, "wb") as handle:
@@ -83,6 +84,7 @@ def staged_folder(final: Path) -> Iterator[Path]:
     """
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(final)
     temporary = staging_path(final)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
