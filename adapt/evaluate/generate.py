@@ -23,6 +23,7 @@ from adapt.data.template import decode_answer, encode_prompt, get_template
 from adapt.data.tiling import count_tiles, tile, tile_budget
 from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig
+from adapt.model.language import rope_threshold
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Question:
 class _Prompts:
     """Questions of one tree: the same pictures and the same ids up to the last picture.
 
-    ``num_tiles`` is what the pictures take together, ``num_tokens`` the whole prompt with their tokens.
+    ``num_tiles`` is what the pictures take together, ``num_tokens`` the whole prompt with their tokens; ``side`` see _side.
     """
 
     pictures: tuple[Path, ...]
@@ -82,6 +83,7 @@ class _Prompts:
     branches: tuple[tuple[int, ...], ...]
     num_tiles: int
     num_tokens: int
+    side: int
 
 
 def answer_questions(answerer: "Answerer", questions: Sequence[Question], *, max_new_tokens: int) -> Iterator[tuple[str, str]]:
@@ -92,15 +94,15 @@ def answer_questions(answerer: "Answerer", questions: Sequence[Question], *, max
     """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens is {max_new_tokens}; expected 1 or more")
-    for batch in _batches(_group(answerer, questions), max_new_tokens):
+    for batch in _batches(_group(answerer, questions, max_new_tokens), max_new_tokens):
         yield from _decode(answerer, batch, max_new_tokens)
 
 
 def _batches(trees: Sequence[_Prompts], max_new_tokens: int) -> Iterator[list[_Prompts]]:
     """Trees decoded together, of like width and then of like length, since a batch is as wide and long as its largest."""
     batch: list[_Prompts] = []
-    for tree in sorted(trees, key=lambda tree: (len(tree.branches), tree.num_tokens)):
-        if batch and not _fits([*batch, tree], max_new_tokens):
+    for tree in sorted(trees, key=lambda tree: (tree.side, len(tree.branches), tree.num_tokens)):
+        if batch and (batch[0].side != tree.side or not _fits([*batch, tree], max_new_tokens)):
             yield batch
             batch = []
         batch.append(tree)
@@ -116,24 +118,36 @@ def _fits(batch: Sequence[_Prompts], max_new_tokens: int) -> bool:
     return num_keys <= BATCH_TOKENS and sum(tree.num_tiles for tree in batch) <= BATCH_TILES
 
 
-def _group(answerer: "Answerer", questions: Sequence[Question]) -> list[_Prompts]:
-    template = get_template(answerer.model.config.template)
+def _group(answerer: "Answerer", questions: Sequence[Question], max_new_tokens: int) -> list[_Prompts]:
+    config = answerer.model.config
+    template, threshold = get_template(config.template), rope_threshold(config.language)
+    tiles_of = {pictures: _count_tiles(pictures, config) for pictures in dict.fromkeys(each.pictures for each in questions)}
     groups: dict[tuple[Any, ...], list[tuple[str, tuple[int, ...]]]] = {}
     for question in questions:
         encoded = encode_prompt(question.turns, template, answerer.tokenizer)
         prefix, branch = tuple(encoded.input_ids[: encoded.prefix_length]), tuple(encoded.input_ids[encoded.prefix_length :])
+        num_prefix = len(prefix) + tiles_of[question.pictures] * config.tokens_per_tile - len(question.pictures)
+        side = _side(num_prefix + len(branch), max_new_tokens, threshold)
         own = () if question.pictures else (question.key,)
-        groups.setdefault((question.pictures, prefix, own), []).append((question.key, branch))
-    config = answerer.model.config
-    tiles_of = {pictures: _count_tiles(pictures, config) for pictures in {pictures for pictures, _, _ in groups}}
+        groups.setdefault((question.pictures, prefix, num_prefix, side, own), []).append((question.key, branch))
     trees = []
-    for (pictures, prefix, _), members in groups.items():
-        num_tiles = tiles_of[pictures]
-        num_prefix = len(prefix) - len(pictures) + num_tiles * config.tokens_per_tile
+    for (pictures, prefix, num_prefix, side, _), members in groups.items():
         for start in range(0, len(members), MAX_BRANCHES):
             keys, branches = zip(*members[start : start + MAX_BRANCHES], strict=True)
-            trees.append(_Prompts(pictures, prefix, keys, branches, num_tiles, num_prefix + sum(map(len, branches))))
+            num_tokens = num_prefix + sum(map(len, branches))
+            trees.append(_Prompts(pictures, prefix, keys, branches, tiles_of[pictures], num_tokens, side))
     return trees
+
+
+def _side(num_tokens: int, max_new_tokens: int, threshold: int | None) -> int:
+    """Which questions may be computed together: those of one side (see adapt.model.language.rope_threshold).
+
+    0 stays within the threshold to its last token, threshold + 1 starts beyond it; what crosses it goes with questions of
+    its own length, which cross it at the same step.
+    """
+    if threshold is None or num_tokens + max_new_tokens <= threshold:
+        return 0
+    return min(num_tokens, threshold + 1)
 
 
 def _count_tiles(pictures: tuple[Path, ...], config: ModelConfig) -> int:

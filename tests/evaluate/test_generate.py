@@ -32,29 +32,34 @@ QUESTIONS = [
 ]
 
 
+LANGUAGE = {
+    "model_type": "qwen2", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with random weights, large enough in scale that answers differ."""
     place = tmp_path_factory.mktemp("model")
+    save_random(place / "m", LANGUAGE)
+    random = np.random.default_rng(0)
+    for number, size in enumerate([(32, 32), (70, 30), (64, 64), (40, 90)]):
+        Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(place / f"{number}.png")
+    return place
+
+
+def save_random(place: Path, language: dict[str, Any]) -> None:
     tokenizer = train_tokenizer(QUESTIONS * 3, 300)
-    language = {
-        "model_type": "qwen2", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "tie_word_embeddings": False,
-    }  # fmt: skip
-    config = ModelConfig(VisionConfig(32, 8, 32, 2, 2, 64), language, max_tiles=4)
-    config = for_tokenizer(config, tokenizer)
+    config = for_tokenizer(ModelConfig(VisionConfig(32, 8, 32, 2, 2, 64), language, max_tiles=4), tokenizer)
     torch.manual_seed(3)
     model = InternVL(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim >= 2:
                 parameter.mul_(6)
-    save_model(place / "m", config, model.state_dict(), tokenizer, dtype=torch.float32, provenance={})
-    random = np.random.default_rng(0)
-    for number, size in enumerate([(32, 32), (70, 30), (64, 64), (40, 90)]):
-        Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(place / f"{number}.png")
-    return place
+    save_model(place, config, model.state_dict(), tokenizer, dtype=torch.float32, provenance={})
 
 
 def questions_of(folder: Path) -> list[Question]:
@@ -102,6 +107,20 @@ def test_company_does_not_change_answers(folder: Path) -> None:
     together = dict(answer_questions(answerer, asked, max_new_tokens=6))
     for question in asked:
         assert dict(answer_questions(answerer, [question], max_new_tokens=6)) == {question.key: together[question.key]}
+
+
+def test_company_does_not_change_answers_where_rope_follows_the_length(folder: Path, tmp_path: Path) -> None:
+    """The same for longrope: questions within the trained length, beyond it, and those whose answer crosses it."""
+    rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [30.0] * 4}
+    rope |= {"original_max_position_embeddings": 45, "factor": 13.0}
+    save_random(tmp_path / "m", LANGUAGE | {"rope_parameters": rope})
+    answerer = adapt.load(tmp_path / "m")
+    asked = questions_of(folder)
+    together = dict(answer_questions(answerer, asked, max_new_tokens=12))
+    alone = {each.key: dict(answer_questions(answerer, [each], max_new_tokens=12))[each.key] for each in asked}
+    assert together == alone
+    sides = {tree.side for tree in generate._group(answerer, asked, 12)}
+    assert {0, 46} < sides, "the questions must lie on all sides, or this proves nothing"
 
 
 def test_python_form_answers(folder: Path) -> None:
