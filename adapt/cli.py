@@ -51,11 +51,11 @@ def tasks() -> None:
 
 @command.verb(
     adapt,
-    paste={"domain": "driving", "output": "data/{domain}"},
-    example="adapt sample --domain driving --output data/driving",
+    paste={"domain": "remote_sensing", "output": "data/{domain}"},
+    example="adapt sample --domain remote_sensing --output data/remote_sensing",
     short_help="write a small generated dataset in native layouts",
 )
-@click.option("--domain", required=True, metavar="NAME", help="The field, e.g. driving; 'adapt tasks' lists all.")
+@click.option("--domain", required=True, metavar="NAME", help="The field, e.g. remote_sensing or general.")
 @click.option("--output", required=True, type=PATH, metavar="DIR", help="Folder to write.")
 @seed_option
 @click.option("--size", type=int, help="Number of pictures (default: the field's own, a few hundred at most).")
@@ -189,12 +189,8 @@ def evaluate(**given: Any) -> None:
     short_help="score answers that were made anywhere",
 )
 @click.option("--benchmark", required=True, metavar="NAME", help="The protocol; 'adapt tasks' lists all.")
-@click.option(
-    "--predictions", required=True, type=PATH, metavar="P", help='JSONL of {"id": ..., "answer": ...}, or the official file.'
-)
-@click.option(
-    "--references", required=True, type=PATH, metavar="R", help="Chat JSONL with the ground truth, or the official file."
-)
+@click.option("--predictions", required=True, type=PATH, metavar="P.jsonl", help='JSONL of {"id": ..., "answer": ...}.')
+@click.option("--references", required=True, type=PATH, metavar="R.jsonl", help="Chat JSONL with the ground truth.")
 @option_option
 @json_option
 def score(as_json: bool, **given: Any) -> None:

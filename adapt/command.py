@@ -77,7 +77,7 @@ class Verb(click.Command):
 
     def _line_to_paste(self, given: Mapping[str, Any]) -> str:
         words = ["adapt", self.name or ""]
-        fill = {"domain": given.get("domain") or "my-field"}
+        fill = {"domain": given.get("domain") or self.paste.get("domain", "my-field")}
         for param in self.params:
             value = given.get(param.name or "")
             if not value and self._needs(param, given):

@@ -58,6 +58,16 @@ def test_help_of_each_verb_shows_an_example_that_parses(verb: str) -> None:
     command.make_context(verb, words[2:], resilient_parsing=False)
 
 
+def test_the_example_and_the_line_to_paste_of_sample_run(tmp_path: Path) -> None:
+    """`adapt sample` can be pasted from its help and from its error as it stands: the field has a generated sample."""
+    example = run("sample", "--help").stdout.partition("Example:\n")[2].strip()
+    pasted = last_line(run("sample")).partition("for example: ")[2]
+    assert example == pasted
+    answer = run(*shlex.split(example)[1:], "--size", "16", cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert any((tmp_path / "data" / "remote_sensing").iterdir())
+
+
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if adapt.commands[verb].paste])
 def test_a_missing_option_is_answered_with_a_line_to_paste(verb: str) -> None:
     """A verb without its options exits 2, names all that is missing, and prints a whole line that parses."""
