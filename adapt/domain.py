@@ -193,6 +193,25 @@ def find_benchmark(name: str) -> Benchmark:
     return _only("benchmark", name, ((each.name, each) for domain in all_domains() for each in domain.benchmarks))
 
 
+def parse_options(given: str | Iterable[str] | Mapping[str, Any]) -> dict[str, str]:
+    """``["convention=internvl"]`` (one text will do, and so will a mapping) -> {"convention": "internvl"}.
+
+    Raises UsageError for what is not name=value and for an option given twice.
+    """
+    if isinstance(given, Mapping):
+        return {name: str(value) for name, value in given.items()}
+    options: dict[str, str] = {}
+    for item in [given] if isinstance(given, str) else given:
+        name, equals, value = item.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise UsageError(f"option '{item}': expected name=value")
+        if name in options:
+            raise UsageError(f"option '{name}' is given twice; keep one")
+        options[name] = value
+    return options
+
+
 def read_options(options: Sequence[Option], given: Mapping[str, str], owner: str) -> dict[str, str]:
     """Defaults with the given values over them. Raises UsageError for an unknown name or a value outside the choices."""
     known = {option.name: option for option in options}

@@ -16,7 +16,7 @@ from typing import Any
 
 import adapt
 from adapt import atomic, made, randomness, records, safe
-from adapt.domain import Reading, Rejected, Source, Task, find_task, read_options
+from adapt.domain import Reading, Rejected, Source, Task, find_task, parse_options, read_options
 from adapt.errors import DataError, UsageError
 from adapt.progress import say, track
 from adapt.workers import map_ordered
@@ -64,7 +64,7 @@ def convert(
     limit: int | None = None,
     workers: int | None = None,
     max_bad: int = 0,
-    option: Iterable[str] | Mapping[str, str] = (),
+    option: str | Iterable[str] | Mapping[str, str] = (),
 ) -> dict[str, Any]:
     """Turn the native dataset at ``input`` into chat JSONL at ``output`` and return its manifest.
 
@@ -74,7 +74,7 @@ def convert(
     """
     chosen = find_task(task)
     output = _check_call(Path(output), limit, max_bad, workers)
-    options = read_options(chosen.options, _parse_options(option), f"task '{task}'")
+    options = read_options(chosen.options, parse_options(option), f"task '{task}'")
     source = Source(_check_input(input, chosen), _check_images(images), options, seed, made.made_folder(output))
     made_before = _made_names(source)
     atomic.remove_leftovers(output)
@@ -115,18 +115,6 @@ def _check_images(images: Path | str | None) -> Path | None:
     if images is not None and not Path(images).is_dir():
         raise UsageError(f"images '{images}': no such folder")
     return None if images is None else Path(images)
-
-
-def _parse_options(option: Iterable[str] | Mapping[str, str]) -> dict[str, str]:
-    if isinstance(option, Mapping):
-        return {name: str(value) for name, value in option.items()}
-    pairs = {}
-    for text in option:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"option '{text}': expected name=value")
-        pairs[name] = value
-    return pairs
 
 
 def _choose(samples: list[Any], source: Source, split: str | None, limit: int | None) -> list[Any]:

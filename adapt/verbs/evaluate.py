@@ -3,16 +3,15 @@
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adapt import __version__, atomic, progress
-from adapt.domain import Benchmark, find_benchmark, read_options
+from adapt.domain import Benchmark, find_benchmark, parse_options, read_options
 from adapt.errors import DataError, UsageError, no_file, unknown
 from adapt.evaluate.score import pair, score_answers, to_document
 from adapt.records import ChatRecord, image_root, read_records, write_rows
-from adapt.verbs.score import parse_options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,7 @@ def evaluate(
     images: str | Path | None = None,
     split: str | None = None,
     set: Sequence[str] = (),  # noqa: A002 (the command line's own word)
-    option: Sequence[str] = (),
+    option: str | Iterable[str] | Mapping[str, str] = (),
 ) -> dict[str, Any]:
     """Write ``predictions.jsonl``, ``marks.jsonl`` (each row's mark, 0..1) and ``scores.json`` into ``output``.
 
@@ -39,7 +38,7 @@ def evaluate(
     scored apart, each under ``output/SPLIT``, and the answer is {split: scores}. Raises UsageError and DataError.
     """
     chosen = find_benchmark(benchmark)
-    options = parse_options([option] if isinstance(option, str) else option)
+    options = parse_options(option)
     read_options(chosen.options, options, f"benchmark {chosen.name}")
     settings = _settings(set)
     path, folder = Path(data), Path(output)

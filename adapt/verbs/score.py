@@ -1,30 +1,23 @@
 """adapt score: score answers that were made anywhere, without a model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapt.domain import find_benchmark
-from adapt.errors import UsageError, no_file
+from adapt.domain import find_benchmark, parse_options
+from adapt.errors import no_file
 from adapt.evaluate.score import pair, read_predictions, score_answers, to_document
 from adapt.progress import say
 from adapt.records import read_records
 
 
-def parse_options(items: Sequence[str]) -> dict[str, str]:
-    """``["convention=internvl"]`` -> {"convention": "internvl"}. Raises UsageError for what is not name=value."""
-    options: dict[str, str] = {}
-    for item in items:
-        name, equals, value = item.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"option '{item}': expected name=value, such as convention=internvl")
-        if name.strip() in options:
-            raise UsageError(f"option '{name.strip()}' is given twice; keep one")
-        options[name.strip()] = value.strip()
-    return options
-
-
-def score(*, benchmark: str, predictions: Path | str, references: Path | str, option: Sequence[str] = ()) -> dict[str, Any]:
+def score(
+    *,
+    benchmark: str,
+    predictions: Path | str,
+    references: Path | str,
+    option: str | Iterable[str] | Mapping[str, str] = (),
+) -> dict[str, Any]:
     """Score predictions JSONL against the ground truth of chat JSONL.
 
     Returns what scores.json holds: {benchmark, metrics: {name: {value, count, low, high}}, convention, headline, floor,
@@ -32,7 +25,7 @@ def score(*, benchmark: str, predictions: Path | str, references: Path | str, op
     option, DataError with file:line for files that cannot be read as such.
     """
     chosen = find_benchmark(benchmark)
-    options = parse_options([option] if isinstance(option, str) else option)
+    options = parse_options(option)
     for path in (Path(references), Path(predictions)):
         if not path.is_file():
             raise no_file(path)
