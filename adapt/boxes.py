@@ -16,7 +16,7 @@ from adapt.errors import DataError
 
 Box = tuple[float, float, float, float]
 FULL_SCALE = 1000
-TAGS = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>")
+TAGS = ("<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>")  # in the order of InternVL's token ids
 # Few boxes may all lie in a corner; from this many on, none beyond 100 means that 100 is the edge.
 ENOUGH_BOXES = 20
 UNIT, PERCENT, THOUSAND, PIXEL = "unit", "percent", "thousand", "pixel"

@@ -15,12 +15,12 @@ from typing import Any
 
 import tokenizers
 
+from adapt.boxes import TAGS
 from adapt.errors import DataError, unknown
 from adapt.records import IMAGE_PLACEHOLDER, Turn
 
 IGNORED = -100
 IMAGE_START, IMAGE_END, IMAGE_CONTEXT = "<img>", "</img>", "<IMG_CONTEXT>"
-TAGS = ("<quad>", "</quad>", "<ref>", "</ref>", "<box>", "</box>")
 _TAG_PAIR = re.compile(r"<(quad|ref|box)>((?:(?!</?(?:quad|ref|box)>).)*)</\1>", re.DOTALL)
 
 

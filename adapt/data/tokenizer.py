@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from adapt.data.template import IMAGE_CONTEXT, IMAGE_END, IMAGE_START, TAGS, Template, get_template
+from adapt.boxes import TAGS
+from adapt.data.template import IMAGE_CONTEXT, IMAGE_END, IMAGE_START, Template, get_template
 from adapt.errors import UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
 

@@ -1,10 +1,12 @@
+"""Conversations as tokens: the official form, answers alone supervised, and no text that forges a turn or a picture."""
+
 import random
 
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from adapt.boxes import TAGS
 from adapt.data.template import (
-    TAGS,
     TEMPLATES,
     decode_answer,
     encode,
