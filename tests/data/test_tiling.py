@@ -1,3 +1,5 @@
+"""Tiles: the official grids on stored sizes, the pixels of transformers' processor."""
+
 import json
 import random
 import time

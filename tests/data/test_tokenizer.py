@@ -1,3 +1,5 @@
+"""The small tokenizer of a preset: its control tokens, its size, the same one from the same text."""
+
 import os
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""The connector against transformers' own, and its pixel shuffle by hand."""
+
 import torch
 from transformers import InternVLConfig, InternVLModel
 

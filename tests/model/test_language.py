@@ -1,3 +1,5 @@
+"""The language model: transformers' logits under torch's norms, and configurations that are refused."""
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM

@@ -1,3 +1,5 @@
+"""The vision tower against timm's own, and drop-path as a function of given factors."""
+
 import timm
 import torch
 
