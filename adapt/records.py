@@ -10,9 +10,8 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import jsonlines
 
@@ -206,35 +205,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, Any]]:
 
     Raises DataError(``path:line``: ...) for what is not strict JSON and for a line above 16 MiB.
     """
-    try:
-        handle: BinaryIO = open(path, "rb")  # noqa: SIM115 (closed below; only opening may fail here)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    with handle:
-        for number, line in enumerate(_bounded_lines(handle, path), start=1):
-            if line.strip():
-                where = f"{path}:{number}"
-                with jsonlines.Reader([line], loads=partial(safe.load_json, where=where)) as reader:
-                    yield number, _read_one(reader, where)
-
-
-def _bounded_lines(handle: BinaryIO, path: Path) -> Iterator[bytes]:
-    number = 0
-    while line := handle.readline(safe.MAX_LINE_BYTES + 1):
-        number += 1
-        if len(line) > safe.MAX_LINE_BYTES:
-            raise DataError(f"{path}:{number}: a line of more than {safe.MAX_LINE_BYTES:,} bytes is not a row")
-        yield line
-
-
-def _read_one(reader: jsonlines.Reader, where: str) -> Any:
-    try:
-        return reader.read()
-    except jsonlines.InvalidLineError as error:
-        cause = error.__cause__
-        if isinstance(cause, DataError):
-            raise cause from error
-        raise DataError(f"{where}: {error}") from error
+    for number, line in safe.read_lines(path):
+        yield number, safe.load_line(line, f"{path}:{number}")
 
 
 def iterate_records(path: Path | str) -> Iterator[tuple[str, ChatRecord]]:

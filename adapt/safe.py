@@ -12,6 +12,7 @@ import json
 import math
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -96,6 +97,30 @@ def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:
 def read_json(path: Path) -> Any:
     """Parse a JSON file strictly; see load_json."""
     return load_json(read_bytes(Path(path)), str(path))
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(number from 1, bytes) of each line that is not blank; of a line too long for ``load_line`` only the start is kept."""
+    try:
+        handle = open(path, "rb")  # noqa: SIM115 (closed below; only opening may fail here)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    with handle:
+        number = 0
+        while line := handle.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            rest = line
+            while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
+                rest = handle.readline(MAX_LINE_BYTES + 1)
+            if line.strip():
+                yield number, line
+
+
+def load_line(line: bytes, where: str) -> Any:
+    """Parse one line of ``read_lines`` strictly; see load_json. Raises DataError for a line above 16 MiB, too."""
+    if len(line) > MAX_LINE_BYTES:
+        raise DataError(f"{where}: a line of more than {MAX_LINE_BYTES:,} bytes is not a row")
+    return load_json(line, where)
 
 
 def file_sha256(path: Path) -> str:

@@ -1,9 +1,7 @@
 """Every line of chat JSONL, bad ones too: reading goes on after a bad row, which is what tells a check from a run."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from adapt import records, safe
 from adapt.check.faults import Fault
@@ -31,9 +29,10 @@ def read_rows(path: Path, images: Path | None) -> tuple[list[Row], list[Fault]]:
     rows: list[Row] = []
     faults: list[Fault] = []
     places: dict[str, str] = {}
-    for where, line in _lines(path):
+    for number, line in safe.read_lines(path):
+        where = f"{path}:{number}"
         try:
-            record = _parse(line, where)
+            record = parse_record(safe.load_line(line, where), where)
         except DataError as error:
             faults.append(Fault(where, "row", str(error).removeprefix(f"{where}: ")))
             continue
@@ -43,26 +42,3 @@ def read_rows(path: Path, images: Path | None) -> tuple[list[Row], list[Fault]]:
         places.setdefault(record.id, where)
         rows.append(Row(where, root, record))
     return rows, faults
-
-
-def _parse(line: bytes, where: str) -> ChatRecord:
-    if len(line) > safe.MAX_LINE_BYTES:
-        raise DataError(f"{where}: a line of more than {safe.MAX_LINE_BYTES:,} bytes is not a row")
-    return parse_record(safe.load_json(line, where), where)
-
-
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(``file:line``, bytes) of each line that is not blank; of a line too long only the start is kept in memory."""
-    try:
-        handle: BinaryIO = open(path, "rb")  # noqa: SIM115  closed below; only the opening is guarded
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; 'adapt convert' writes such files") from error
-    with handle:
-        number = 0
-        while line := handle.readline(safe.MAX_LINE_BYTES + 1):
-            number += 1
-            rest = line
-            while len(rest) > safe.MAX_LINE_BYTES and not rest.endswith(b"\n"):
-                rest = handle.readline(safe.MAX_LINE_BYTES + 1)
-            if line.strip():
-                yield f"{path}:{number}", line

@@ -206,19 +206,12 @@ def read_json_list(path: Path) -> Iterator[Place]:
 
 def read_jsonl(path: Path) -> Iterator[Place]:
     """One object a line; a line that is none is a DataError in its place."""
-    with open(path, "rb") as handle:
-        number = 0
-        while line := handle.readline(safe.MAX_LINE_BYTES + 1):
-            number += 1
-            where = f"{path.name}:{number}"
-            if len(line) > safe.MAX_LINE_BYTES:
-                raise DataError(f"{where}: a line of more than {safe.MAX_LINE_BYTES:,} bytes is not a row")
-            if not line.strip():
-                continue
-            try:
-                yield _object(safe.load_json(line, where), where)
-            except DataError as error:
-                yield where, error
+    for number, line in safe.read_lines(path):
+        where = f"{path.name}:{number}"
+        try:
+            yield _object(safe.load_line(line, where), where)
+        except DataError as error:
+            yield where, error
 
 
 def _object(row: Any, where: str) -> Place:

@@ -173,3 +173,13 @@ def test_zero_is_an_id(pictures: Path) -> None:
     assert [record.id for record in adapt.read_records(pictures / "out.jsonl")] == ["0", "1"]
     reasons = [json.loads(line)["reason"] for line in (pictures / "out.rejected.jsonl").read_text().splitlines()]
     assert reasons == ["column 'key' is empty, expected an id"] * 2
+
+
+def test_a_line_too_long_rejects_itself_alone(pictures: Path) -> None:
+    """A line above 16 MiB is one rejected row; the rows after it are read."""
+    rows = [json.dumps(row) for row in ROWS]
+    (pictures / "t.jsonl").write_text(f'{rows[0]}\n{{"a": "{"x" * (17 * 2**20)}"}}\n{rows[1]}\n')
+    convert(task="vqa", input=pictures / "t.jsonl", output=pictures / "out.jsonl", max_bad=1)
+    assert [record.id for record in adapt.read_records(pictures / "out.jsonl")] == ["t-1", "t-3"]
+    rejected = json.loads((pictures / "out.rejected.jsonl").read_text())
+    assert rejected["where"] == "t.jsonl:2" and "more than 16,777,216 bytes" in rejected["reason"]
