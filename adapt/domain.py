@@ -17,7 +17,7 @@ ENTRY_POINT_GROUP = "adapt.domains"
 
 
 class Sample(Protocol):
-    """What a reader yields: a typed, frozen dataclass with at least these fields. ``pictures`` start at the pictures' root."""
+    """What a reader yields: a typed, frozen dataclass with at least these fields. ``pictures`` start at the image root."""
 
     @property
     def id(self) -> str: ...
@@ -65,8 +65,8 @@ class Reading:
 
     ``context`` is whatever the task's ``convert`` needs to know of the whole set (class names, say). ``facts`` are written
     into the manifest: what a reader of the JSONL needs to find the way back (class names, the split rule).
-    A task whose records show made pictures answers ``image_root=source.made``, and in ``pictures_root`` where its samples'
-    own pictures lie (by default the image root). One root serves all rows: what is not made is then copied there.
+    A task whose records show made pictures answers ``image_root=source.made``. One root serves all rows: what is not made is
+    then copied there.
     """
 
     image_root: Path
@@ -74,7 +74,6 @@ class Reading:
     context: Any = None
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    pictures_root: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Made pictures: what stitching, drawing or embedded bytes produce lies in ``FILE.images/`` beside ``FILE.jsonl``.
+"""Made pictures: what embedded bytes give lies in ``FILE.images/`` beside ``FILE.jsonl``.
 
 Files are named by their content, so writing twice is writing once and no name from outside is ever an output path. Metadata
 (place, patient, editor) is left behind: JPEG and PNG keep their pixels bit for bit, other formats become PNG.
@@ -29,11 +29,6 @@ def made_folder(output: Path) -> Path:
 def names(folder: Path) -> set[str]:
     """The made pictures in ``folder``, those an interrupted run left half written included; no other file."""
     return {path.name for path in folder.iterdir() if _MADE_NAME.fullmatch(path.name)} if folder.is_dir() else set()
-
-
-def write_picture(folder: Path, picture: Image.Image) -> str:
-    """Store a picture losslessly; returns its file name in ``folder``."""
-    return _write(folder, _encode_png(picture), ".png")
 
 
 def write_encoded(folder: Path, content: bytes, where: str) -> str:

@@ -54,9 +54,10 @@ def test_other_formats_become_png(tmp_path: Path, picture: Image.Image) -> None:
 
 def test_names_follow_content(tmp_path: Path, picture: Image.Image) -> None:
     """Equal content is one file, and no half-written file stays."""
-    names = {made.write_picture(tmp_path, picture), made.write_picture(tmp_path, picture.copy())}
+    content = encode(picture, "TIFF")
+    names = {made.write_encoded(tmp_path, content, "here"), made.write_encoded(tmp_path, content, "there")}
     assert names == {path.name for path in tmp_path.iterdir()} == made.names(tmp_path)
-    assert made.write_picture(tmp_path, picture.rotate(180)) not in names
+    assert made.write_encoded(tmp_path, encode(picture.rotate(180), "TIFF"), "here") not in names
 
 
 def test_damaged_bytes_are_refused(tmp_path: Path, picture: Image.Image) -> None:
