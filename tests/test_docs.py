@@ -15,6 +15,12 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES = [
+    *DOCUMENTS,
+    CHECKOUT / "CONTRIBUTING.md",
+    CHECKOUT / "benchmarks" / "RESULTS.md",
+    *sorted((CHECKOUT / "domains").glob("*/README.md")),
+]
 # What a guide calls the user's own copy of a dataset, and where the reference data has one.
 DATASETS = {"data/EuroSAT": "data/eurosat_rgb", "data/easy-VQA": "data/easy_vqa/data"}
 STEPS = int(os.environ.get("ADAPT_DOCS_STEPS", "4"))
@@ -88,9 +94,7 @@ def test_the_commands_of_a_document_run(path: Path, tmp_path: Path, request: pyt
         assert answer.returncode == 0, f"{path.name}:{block.line}\n{block.text}\n{answer.stdout}\n{answer.stderr}"
 
 
-@pytest.mark.parametrize(
-    "path", [*DOCUMENTS, CHECKOUT / "CONTRIBUTING.md", CHECKOUT / "benchmarks" / "RESULTS.md"], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(CHECKOUT)))
 def test_links_of_a_document_lead_somewhere(path: Path) -> None:
     """Every link to a file of the checkout is there."""
     text = _FENCE.sub("", path.read_text(encoding="utf-8"))
@@ -102,6 +106,19 @@ def test_every_document_can_be_found_from_the_readme() -> None:
     """README.md links every guide."""
     text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in DOCUMENTS[1:] if f"](docs/{path.name})" not in text] == []
+
+
+def test_the_page_of_a_field_names_what_the_field_has() -> None:
+    """domains/FIELD/README.md has a row for each task and benchmark of the field, and no other."""
+    import domains
+    from adapt.domain import all_domains
+
+    fields = {each.name: each for each in all_domains()}
+    folders = [path.parent for path in Path(domains.__file__).parent.glob("*/__init__.py")]
+    for folder in folders:
+        named = re.findall(r"^\| `(\w+)` \|", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+        field = fields[folder.name]
+        assert sorted(named) == sorted(each.name for each in (*field.tasks, *field.benchmarks)), folder.name
 
 
 def test_every_verb_is_in_the_readme() -> None:
