@@ -103,6 +103,7 @@ NANO_LANGUAGE = {
     "intermediate_size": 512,
     "max_position_embeddings": 8192,
     "rms_norm_eps": 1e-6,
+    "initializer_range": 0.07,  # about width ** -0.5, as in the vision tower
     "rope_parameters": _rope(1e4),
     "tie_word_embeddings": False,
 }

@@ -34,6 +34,9 @@ class Connector(nn.Module):
         self.norm = nn.LayerNorm(shuffled_size, eps=1e-5)
         self.linear_1 = nn.Linear(shuffled_size, language_size)
         self.linear_2 = nn.Linear(language_size, language_size)
+        for linear in (self.linear_1, self.linear_2):
+            nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, features_NPC: Tensor) -> Tensor:
         shuffled_NKC = pixel_shuffle(features_NPC, self.shuffle_size)

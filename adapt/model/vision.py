@@ -40,6 +40,10 @@ class Vision(nn.Module):
             final_norm=False,
             num_classes=0,
         )
+        # timm draws with 0.02, made for widths near 1,000; in a narrow tower shapes then take thousands of steps to be seen.
+        for linear in self.vit.modules():
+            if isinstance(linear, nn.Linear):
+                nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
 
     def forward(self, pixels_NCHW: Tensor, keep_LN: Tensor | None = None) -> Tensor:
         """features: [N, P, C] of normalised tiles.
