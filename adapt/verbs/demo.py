@@ -41,7 +41,7 @@ class _Part:
 
 
 def demo(*, output: str | Path, domain: str = "remote_sensing", scale: float = 1.0) -> dict[str, Any]:
-    """Walk the whole way in ``output`` and return what summary.json holds; six minutes with one CPU thread, less with two.
+    """Walk the whole way in ``output`` and return what summary.json holds; about four minutes on two CPU cores.
 
     {"base": {"domain": x, "general": y}, "without_general": {...}, "with_general": {...}}: the headline share (0..1) of the
     field's benchmark and of the general one on their test splits. Leaves report.html, summary.json and the three runs.
