@@ -191,11 +191,19 @@ def _same(item: Any) -> Any:
     return item
 
 
+_GRACE_S = 60
+
+
 def _start_worker(number: int) -> None:
-    """A worker leaves Ctrl-C to its parent, which ends the step first, and dies of SIGTERM as anyone."""
+    """A worker leaves Ctrl-C and SIGTERM to its parent, which ends the step first and then its workers.
+
+    Schedulers and ``timeout`` send SIGTERM to the whole process group: a worker that died of it at once would turn the
+    clean stop into a fault. One whose parent asks in vain is gone after ``_GRACE_S`` seconds.
+    """
     del number
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_S))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def load_packs(reader: PackReader, requests: Sequence[PackRequest], *, workers: int, prefetch: int) -> Iterator[Batch]:

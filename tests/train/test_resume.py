@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,13 +65,17 @@ def test_workers_and_packs_do_not_change_the_steps(data: dict[str, Path], tmp_pa
     assert packed == pytest.approx([float.fromhex(loss) for loss in found[0]], rel=1e-5)
 
 
-def test_sigterm_is_a_clean_stop(data: dict[str, Path], tmp_path: Path) -> None:
-    """SIGTERM ends the run after a whole step with exit code 143 and a checkpoint; the resumed run is bit for bit."""
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
+def test_sigterm_is_a_clean_stop(data: dict[str, Path], tmp_path: Path, send: Callable[[int, int], None]) -> None:
+    """SIGTERM, to the run or to all its processes, ends it after a whole step with exit code 143 and a checkpoint.
+
+    The resumed run is bit for bit.
+    """
     settings = ("train.max_steps=16", "train.save_every=1000")
     finish(start_run(data, tmp_path / "whole", *settings))
     process = start_run(data, tmp_path / "stopped", *settings)
     wait_for_step(tmp_path / "stopped", 3)
-    process.send_signal(signal.SIGTERM)
+    send(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 143, errors
     assert "Traceback" not in errors

@@ -68,7 +68,7 @@ def start_run(data: dict[str, Path], output: Path, *settings: str, resume: bool 
     ]
     for setting in (*fixed, *settings):
         command += ["--set", setting]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
