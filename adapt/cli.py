@@ -206,6 +206,29 @@ def score(as_json: bool, **given: Any) -> None:
 
 @command.verb(
     adapt,
+    paste={"model": "runs/my-field", "output": "exported"},
+    example="adapt export --model OpenGVLab/InternVL2-1B --format transformers --output internvl2-1b --verify",
+    short_help="any model in any layout: transformers or official internvl_chat",
+)
+@model_option
+@click.option(
+    "--format", default="transformers", show_default=True, metavar="LAYOUT", help="transformers, or internvl (internvl_chat)."
+)
+@click.option("--output", required=True, type=PATH, metavar="DIR", help="Folder to write; must not hold anything yet.")
+@click.option("--image-token-id", type=int, metavar="N", help="Id of <IMG_CONTEXT> for a folder without tokenizer files.")
+@click.option("--verify", is_flag=True, help="Load what was written and compare logits, text and pixels with the source.")
+def export(**given: Any) -> None:
+    """Write any model in any layout: a run or an official checkpoint for transformers, or back into the official layout.
+
+    Weights keep their stored type, bit for bit. No code of a model folder is ever run.
+    """
+    from adapt import show, verbs
+
+    show.show_values(verbs.export(**given), str(given["output"]))
+
+
+@command.verb(
+    adapt,
     paste={"model": "runs/my-field"},
     example="adapt chat --model runs/driving --image front.jpg",
     short_help="ask a model from the terminal",

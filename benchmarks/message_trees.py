@@ -19,7 +19,8 @@ from transformers import InternVLForConditionalGeneration
 from adapt.data.packing import EncodedTree, collate
 from adapt.model.config import ModelConfig, VisionConfig
 from adapt.model.internvl import InternVL
-from adapt.model.layouts import to_disk, transformers_config
+from adapt.model.layouts import to_disk
+from adapt.model.saving import transformers_config
 
 IMAGE, VOCABULARY = 5, 4096
 CONFIG = ModelConfig(

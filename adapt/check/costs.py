@@ -26,8 +26,8 @@ def predict(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture], m
     from adapt.data.template import encode_turns, get_template
     from adapt.data.tiling import count_tiles, tile_budget
     from adapt.data.tokenizer import tokenizer_for_run
-    from adapt.model.layouts import load_tokenizer
     from adapt.model.loading import find_model
+    from adapt.model.tokenizer_files import load_tokenizer
     from adapt.train.recipe import PRESET_RECIPES, make_recipe
 
     found = find_model(model)

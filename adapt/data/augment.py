@@ -5,12 +5,16 @@ picture taken from above has no opinion on; pictures that are not square get the
 """
 
 import functools
+import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
+from adapt import safe
 
 _PLACE_WORDS = re.compile(
     r"<box>|<quad>|\b(left|right|top|bottom|upper|lower|above|below|beneath|under|over|north|south|east|west|clockwise|front|behind"
@@ -47,3 +51,17 @@ def augment(picture_HWC: np.ndarray, kind: str, *, turn: bool, draw: int) -> np.
     pipeline = _pipeline(kind, picture_HWC.shape[0] == picture_HWC.shape[1], turn)
     pipeline.set_random_seed(draw)
     return pipeline(image=picture_HWC)["image"]
+
+
+def degrade(tiles_NSS3: np.ndarray, qualities: Sequence[int]) -> np.ndarray:
+    """uint8[N, S, S, 3] -> the same shape: each tile through JPEG at its own quality, 1 to 100.
+
+    What ``build_transform`` with data_augment does in internvl_chat/internvl/train/dataset.py of github.com/OpenGVLab/InternVL,
+    where the quality is drawn from 75 to 100 for each tile on its own.
+    """
+    degraded = []
+    for tile_SS3, quality in zip(tiles_NSS3, qualities, strict=True):
+        stored = io.BytesIO()
+        Image.fromarray(tile_SS3).save(stored, format="JPEG", quality=quality)
+        degraded.append(np.asarray(safe.decode_picture(stored.getvalue(), "a tile through JPEG")))
+    return np.stack(degraded)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from adapt import randomness, safe
-from adapt.data.augment import augment
+from adapt.data.augment import augment, degrade
 from adapt.data.packing import Batch, EncodedTree, Piece, RowSizes, collate
 from adapt.data.tiling import count_tiles, tile, tile_budget
 from adapt.errors import DataError
@@ -112,6 +112,7 @@ class PackReader:
     reduction: str
     seed: int
     augment: str
+    jpeg_quality: int
     drop_path: float
     residual_branches: int
     source_numbers: dict[str, int]
@@ -153,7 +154,11 @@ class PackReader:
             change = None
             if step is not None and self.augment != "none":
                 change = Change(self.augment, turn, randomness.choice(2**31, self.seed, "augment", step, piece.number, place))
-            out.append(read_tiles(self.index.pictures[number], budget, self.rule, change))
+            tiles = read_tiles(self.index.pictures[number], budget, self.rule, change)
+            if step is not None and self.jpeg_quality:
+                drawn = randomness.uniforms(len(tiles), self.seed, "jpeg", step, piece.number, place)
+                tiles = degrade(tiles, [self.jpeg_quality + int(draw * (101 - self.jpeg_quality)) for draw in drawn])
+            out.append(tiles)
         return out
 
     def _expand(self, ids: list[int], tiles: list[np.ndarray]) -> np.ndarray:

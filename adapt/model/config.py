@@ -10,12 +10,19 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from adapt.data.template import IMAGE_CONTEXT, PICTURE_TOKENS
 from adapt.errors import DataError
+
+NO_TOKEN = -1  # the picture token of a folder whose tokenizer is not there
 
 
 @dataclasses.dataclass(frozen=True)
 class VisionConfig:
-    """A vision transformer with a class token, layer scale and no final norm, on square tiles of one size."""
+    """A vision transformer with a class token, layer scale and no final norm, on square tiles of one size.
+
+    ``feature_layer`` says whose output the connector gets, counted as in a list of the embeddings and then each block's
+    output: -1 is the last block's, -2 that of the one before it.
+    """
 
     image_size_px: int
     patch_size_px: int
@@ -26,12 +33,20 @@ class VisionConfig:
     qkv_bias: bool = True
     layer_norm_eps: float = 1e-6
     layer_scale_init: float = 0.1
+    feature_layer: int = -1
 
     def __post_init__(self) -> None:
+        if not -self.num_layers - 1 <= self.feature_layer <= self.num_layers:
+            raise DataError(f"feature layer {self.feature_layer} of a vision encoder with {self.num_layers} layers")
         if self.image_size_px % self.patch_size_px:
             raise DataError(f"image size {self.image_size_px} px is not a multiple of the patch size {self.patch_size_px} px")
         if self.hidden_size % self.num_heads:
             raise DataError(f"vision width {self.hidden_size} is not a multiple of its {self.num_heads} heads")
+
+    @property
+    def num_blocks_run(self) -> int:
+        """Blocks in front of the feature layer: those behind it are kept and stored, and never run."""
+        return self.feature_layer if self.feature_layer >= 0 else self.num_layers + 1 + self.feature_layer
 
     @property
     def grid_size(self) -> int:
@@ -41,17 +56,25 @@ class VisionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The whole model. ``language`` is a transformers text configuration as a dict, ``model_type`` included."""
+    """The whole model. ``language`` is a transformers text configuration as a dict, ``model_type`` included.
+
+    ``ps_version`` is the order of a tile's tokens: "v2" row by row, "v1" column by column (InternVL 1.2). ``internlm2`` says
+    that the Llama is an InternLM2, which the official layout stores under its own names.
+    """
 
     vision: VisionConfig
     language: Mapping[str, Any]
     downsample_ratio: float = 0.5
+    ps_version: str = "v2"
+    internlm2: bool = False
     image_token_id: int = 0
     template: str = "internvl2_5"
     max_tiles: int = 12
     preset: str | None = None
 
     def __post_init__(self) -> None:
+        if self.ps_version not in ("v1", "v2"):
+            raise DataError(f"ps_version {self.ps_version!r}; expected 'v1' or 'v2'")
         if self.shuffle_size != 1 / self.downsample_ratio or self.vision.grid_size % self.shuffle_size:
             raise DataError(
                 f"downsample_ratio {self.downsample_ratio} with {self.vision.grid_size} patches a side; "
@@ -72,17 +95,28 @@ class ModelConfig:
         return self.vision.image_size_px
 
 
-def for_tokenizer(config: ModelConfig, tokenizer: Any) -> ModelConfig:
-    """``config`` with the picture token of ``tokenizer``. Raises DataError where the vocabulary has too few rows."""
-    image_token_id = tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+def for_tokenizer(config: ModelConfig, tokenizer: Any, *, grows: bool = False) -> ModelConfig:
+    """``config`` with the picture token of ``tokenizer``; with ``grows`` also with rows for the picture tokens it lacks.
+
+    Raises DataError where the vocabulary has too few rows, and where config and tokenizer name different picture tokens.
+    """
+    image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_CONTEXT)
     if image_token_id is None or image_token_id == tokenizer.unk_token_id:
         raise DataError("the tokenizer has no '<IMG_CONTEXT>' token; expected an InternVL tokenizer")
-    if len(tokenizer) > config.language["vocab_size"]:
+    num_rows = config.language["vocab_size"]
+    new = [tokenizer.convert_ids_to_tokens(number) for number in range(num_rows, len(tokenizer))]
+    if new and not (grows and set(new) <= set(PICTURE_TOKENS)):
         raise DataError(
-            f"the tokenizer has {len(tokenizer):,} tokens, the language model {config.language['vocab_size']:,} rows; "
+            f"the tokenizer has {len(tokenizer):,} tokens, the language model {num_rows:,} rows; "
             "train a smaller tokenizer or choose the model that the tokenizer belongs to"
         )
-    return dataclasses.replace(config, image_token_id=image_token_id)
+    if grows and config.image_token_id not in (NO_TOKEN, image_token_id):
+        raise DataError(
+            f"config.json says that <IMG_CONTEXT> is {config.image_token_id}, the tokenizer {image_token_id}; "
+            "the files do not belong together"
+        )
+    language = {**config.language, "vocab_size": max(num_rows, len(tokenizer))}
+    return dataclasses.replace(config, image_token_id=image_token_id, language=language)
 
 
 def _rope(theta: float) -> dict[str, Any]:
@@ -157,6 +191,6 @@ PHI_3_MINI = {
 PRESETS: dict[str, ModelConfig] = {
     "nano": ModelConfig(NANO_VISION, NANO_LANGUAGE, image_token_id=5, preset="nano"),
     "1b": ModelConfig(INTERNVIT_300M, QWEN2_0_5B, image_token_id=151648, preset="1b"),
-    "2b": ModelConfig(INTERNVIT_300M, INTERNLM2_1_8B, image_token_id=92546, preset="2b"),
+    "2b": ModelConfig(INTERNVIT_300M, INTERNLM2_1_8B, internlm2=True, image_token_id=92546, preset="2b"),
     "4b": ModelConfig(INTERNVIT_300M, PHI_3_MINI, image_token_id=32013, preset="4b"),
 }

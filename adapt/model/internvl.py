@@ -29,8 +29,14 @@ class InternVL(nn.Module):
         self.vision = Vision(config.vision)
         self.language = build_language(config.language)
         self.connector = Connector(config)
+        self.restore_buffers()
+
+    def restore_buffers(self) -> None:
+        """Compute what no file holds: the picture statistics and the frequencies of the position encoding."""
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None] * 255, persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None] * 255, persistent=False)
+        rotary = self.language.model.rotary_emb
+        self.language.model.rotary_emb = type(rotary)(config=self.language.config)
 
     def picture_features(self, tiles_NCHW: Tensor, keep_MN: Tensor | None = None) -> Tensor:
         """uint8[N, 3, S, S] -> float[K, D], the tokens of all tiles in order; K = N * tokens_per_tile."""

@@ -2,19 +2,21 @@
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adapt import safe
+from adapt import progress, randomness, safe
 from adapt.errors import DataError, UsageError, unknown
-from adapt.model.config import PRESETS, ModelConfig
+from adapt.model.config import PRESETS, ModelConfig, for_tokenizer
+from adapt.model.folder import load_config, stream_state
 from adapt.model.internvl import InternVL
-from adapt.model.layouts import load_config, load_state, load_tokenizer
+from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import ChatRecord
 
+_INPUT_ROWS, _OUTPUT_ROWS = "language.model.embed_tokens.weight", "language.lm_head.weight"
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
 
 
@@ -85,13 +87,42 @@ def _on_hub(text: str) -> Found:
     return _in_folder(folder, {"hub": repository, "commit": folder.name})
 
 
-def load_internvl(found: Found) -> InternVL:
-    """The model in float32, its weights from the folder. Raises DataError where they do not fit."""
+def load_internvl(found: Found, config: ModelConfig | None = None) -> InternVL:
+    """The model in float32, its weights from the folder, read a tensor at a time. Raises DataError where they do not fit.
+
+    ``config`` is the folder's own, or one with more rows for new tokens (``stream_weights``).
+    """
+    config = config or found.config
     if found.folder is None:
-        return InternVL(found.config)
-    model = InternVL(found.config)
-    model.load_state_dict(load_state(found.folder))  # copies into float32, tensor by tensor
+        return InternVL(config)
+    with torch.device("meta"):
+        model = InternVL(config)
+    model.to_empty(device="cpu")
+    model.restore_buffers()
+    state = model.state_dict()
+    for name, tensor in stream_weights(found.folder, config):
+        state[name].copy_(tensor)
     return model
+
+
+def stream_weights(folder: Path, config: ModelConfig) -> Iterator[tuple[str, torch.Tensor]]:
+    """(our name, tensor) of every weight in the stored type, with rows for the tokens that ``config`` has more.
+
+    New input rows are drawn at the scale of the old ones, new output rows are the mean of the old, as in the official
+    trainer (internvl_chat/internvl/train/internvl_chat_finetune.py of github.com/OpenGVLab/InternVL).
+    """
+    num_rows = config.language["vocab_size"]
+    for name, tensor in stream_state(folder):
+        new = num_rows - len(tensor) if name in (_INPUT_ROWS, _OUTPUT_ROWS) else 0
+        if new and name == _INPUT_ROWS:
+            progress.say(f"{new} new tokens: input rows drawn at the scale of the others, output rows are their mean")
+            generator = torch.Generator().manual_seed(randomness.key(0, "rows of new tokens") % 2**63)
+            drawn_ND = torch.randn(new, tensor.shape[1], generator=generator) * tensor.float().std()
+            tensor = torch.cat([tensor, drawn_ND.to(tensor.dtype)])
+        elif new:
+            mean_1D = tensor.float().mean(dim=0, keepdim=True).to(tensor.dtype)
+            tensor = torch.cat([tensor, mean_1D.expand(new, -1)])
+        yield name, tensor
 
 
 def load(name: str | Path, *, device: str | None = None) -> "Answerer":
@@ -105,8 +136,9 @@ def load(name: str | Path, *, device: str | None = None) -> "Answerer":
             f"model '{name}' is a preset with random weights; train it first with 'adapt finetune --model {name} ...'"
         )
     tokenizer = load_tokenizer(found.folder)
+    config = for_tokenizer(found.config, tokenizer, grows=True)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Answerer(load_internvl(found).to(place).eval(), tokenizer, found)
+    return Answerer(load_internvl(found, config).to(place).eval(), tokenizer, found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Vision(nn.Module):
         patches_NPC = self.vit.patch_embed(pixels_NCHW)
         class_N1C = self.vit.cls_token.expand(len(patches_NPC), -1, -1)
         x_NPC = torch.cat([class_N1C, patches_NPC], dim=1) + self.vit.pos_embed
-        for layer, block in enumerate(self.vit.blocks):
+        for layer, block in enumerate(self.vit.blocks[: self.config.num_blocks_run]):
             keep_2N = None if keep_LN is None else keep_LN[2 * layer : 2 * layer + 2].to(x_NPC.dtype)
             if self.checkpointing and torch.is_grad_enabled():
                 x_NPC = checkpoint(_run_block, block, x_NPC, keep_2N, use_reentrant=False, preserve_rng_state=False)

@@ -128,7 +128,7 @@ def update(run: Run, batches: Iterator[Batch], trees: tuple[Tree, ...]) -> dict[
     if not math.isfinite(loss_value) or (not math.isfinite(norm) and not run.scaler.is_enabled()):
         raise DataError(_not_finite(run, trees, loss_value, norm))
     for group in run.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
     run.scaler.step(run.optimizer)
     run.scaler.update()
     by_source = {

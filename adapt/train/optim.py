@@ -20,14 +20,22 @@ def learning_rate(recipe: TrainRecipe, step: int, num_steps: int) -> float:
 
 
 def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.AdamW:
-    """AdamW over the parameters that train; weights of two and more axes are decayed; norms, biases and layer scales not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim < 2], "weight_decay": 0.0},
+    """AdamW over the parameters that train; weights of two and more axes are decayed; norms, biases and layer scales not.
+
+    Each group's ``factor`` is its part's rate over ``recipe.learning_rate``.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            own_rate = getattr(recipe, f"{name.split('.')[0]}_learning_rate", 0.0)
+            factor = own_rate / recipe.learning_rate if own_rate else 1.0
+            decay = recipe.weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    described = [
+        {"params": parameters, "weight_decay": decay, "factor": factor} for (factor, decay), parameters in groups.items()
     ]
     return torch.optim.AdamW(
-        groups, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
+        described, lr=recipe.learning_rate, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True
     )
 
 

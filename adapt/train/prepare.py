@@ -22,8 +22,8 @@ from adapt.data.tokenizer import tokenizer_for_run
 from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig, for_tokenizer
 from adapt.model.language import rope_threshold
-from adapt.model.layouts import load_tokenizer
 from adapt.model.loading import Found, find_model
+from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import iterate_records
 from adapt.train.recipe import Recipe, recipe_settings
 
@@ -76,7 +76,9 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
     if len({file.resolve() for file in files}) != len(files):
         raise UsageError("one file is given twice among --data and --general")
     tokenizer = _tokenizer(found, files, request.accept_test, tokenizer_folder)
-    config = dataclasses.replace(for_tokenizer(found.config, tokenizer), max_tiles=recipe.data.max_tiles)
+    config = dataclasses.replace(
+        for_tokenizer(found.config, tokenizer, grows=found.folder is not None), max_tiles=recipe.data.max_tiles
+    )
     index = build_index(files, tokenizer, get_template(config.template), request.images)
     rule = TileRule(config.tile_px, config.tokens_per_tile, recipe.data.max_tiles)
     sizes = row_sizes(index, rule)
@@ -195,6 +197,7 @@ def reader_of(prepared: Prepared) -> PackReader:
         reduction=recipe.train.loss_reduction,
         seed=recipe.train.seed,
         augment=recipe.data.augment,
+        jpeg_quality=recipe.data.jpeg_quality,
         drop_path=recipe.train.drop_path,
         residual_branches=2 * prepared.config.vision.num_layers,
         source_numbers={name: number for number, name in enumerate(prepared.sources)},

@@ -25,6 +25,9 @@ class TrainRecipe:
     """How the weights move. ``samples_per_step`` counts questions; the loss is normalised over all of a step's."""
 
     learning_rate: float = 1e-5
+    vision_learning_rate: float = 0.0  # 0: learning_rate; so are the next two
+    connector_learning_rate: float = 0.0
+    language_learning_rate: float = 0.0
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
@@ -58,6 +61,7 @@ class DataRecipe:
     max_tokens: int = 8192
     overlong: str = "stop"
     augment: str = "none"
+    jpeg_quality: int = 0  # 0 keeps the pixels; the official data_augment is 75: each tile through JPEG at 75 to 100
     validation_share: float = 0.02
     validation_rows: int = 500
     workers: int = 2
@@ -168,6 +172,11 @@ def make_recipe(*layers: Mapping[str, Any]) -> Recipe:
             raise UsageError(f"{name}={merged[name]}: expected at least 1")
     if merged.get("train.epochs", 1) == 0:
         raise UsageError("train.epochs=0: expected more than 0; train.max_steps sets a length in steps")
+    own_rates = [name for name in merged if name.endswith("_learning_rate") and merged[name]]
+    if own_rates and merged.get("train.learning_rate", 1) == 0:
+        raise UsageError(f"{own_rates[0]} with train.learning_rate=0; set that one above 0, it gives the schedule")
+    if merged.get("data.jpeg_quality", 0) > 100:
+        raise UsageError(f"data.jpeg_quality={merged['data.jpeg_quality']}: expected 0 (off) to 100")
     for name in BELOW_ONE:
         if merged.get(name, 0) >= 1:
             raise UsageError(f"{name}={merged[name]}: expected less than 1")

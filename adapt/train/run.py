@@ -12,8 +12,9 @@ from adapt import progress, safe
 from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig
 from adapt.model.internvl import InternVL
-from adapt.model.layouts import from_disk, save_model, to_disk
+from adapt.model.layouts import from_disk, to_disk
 from adapt.model.loading import load_internvl
+from adapt.model.saving import save_model
 from adapt.train import checkpoint
 from adapt.train.lock import locked
 from adapt.train.log import RunLog, read_log
@@ -161,8 +162,7 @@ def _write_report(folder: Path) -> None:
 def _model(prepared: Prepared) -> InternVL:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(initial_seed(prepared.request.recipe))
-        model = load_internvl(prepared.found)
-    model.config = prepared.config
+        model = load_internvl(prepared.found, prepared.config)
     recipe = prepared.request.recipe.train
     trained = PARTS_OF_STAGE[recipe.stage]
     for name in PARTS_OF_STAGE["all"]:

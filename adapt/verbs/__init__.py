@@ -5,10 +5,11 @@ from adapt.verbs.check import check
 from adapt.verbs.convert import convert
 from adapt.verbs.demo import demo
 from adapt.verbs.evaluate import evaluate
+from adapt.verbs.export import export
 from adapt.verbs.finetune import finetune
 from adapt.verbs.report import report
 from adapt.verbs.sample import sample
 from adapt.verbs.score import score
 from adapt.verbs.tasks import tasks
 
-__all__ = ["chat", "check", "convert", "demo", "evaluate", "finetune", "report", "sample", "score", "tasks"]
+__all__ = ["chat", "check", "convert", "demo", "evaluate", "export", "finetune", "report", "sample", "score", "tasks"]

@@ -63,7 +63,7 @@ def tokenizer():
 def reader_of(index, tokenizer, **changes: object) -> PackReader:
     settings = {
         "rule": RULE, "image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"), "reduction": "square", "seed": 0,
-        "augment": "none", "drop_path": 0.0, "residual_branches": 4, "source_numbers": {"rows": 0},
+        "augment": "none", "jpeg_quality": 0, "drop_path": 0.0, "residual_branches": 4, "source_numbers": {"rows": 0},
     }  # fmt: skip
     return PackReader(index=index, **(settings | changes))
 

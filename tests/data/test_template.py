@@ -168,11 +168,11 @@ def test_chat_template_equals_training(tokenizer) -> None:
     roles = {"system": "system", "human": "user", "gpt": "assistant"}
     for turns, _ in chats(100, blank_free=True):
         messages = [{"role": roles[turn.role], "content": turn.value} for turn in turns]
-        shown = tokenizer.apply_chat_template(messages, chat_template=chat_template(TEMPLATE), tokenize=False)
+        shown = tokenizer.apply_chat_template(messages, chat_template=chat_template(TEMPLATE, bos=False), tokenize=False)
         shown = shown.replace("<IMG_CONTEXT>", "<img><IMG_CONTEXT></img>")  # as the processor does
         assert tokenizer(shown)["input_ids"] == encode_turns(turns, TEMPLATE, tokenizer).input_ids
         asked = tokenizer.apply_chat_template(
-            messages[:-1], chat_template=chat_template(TEMPLATE), tokenize=False, add_generation_prompt=True
+            messages[:-1], chat_template=chat_template(TEMPLATE, bos=False), tokenize=False, add_generation_prompt=True
         )
         assert shown.startswith(asked.replace("<IMG_CONTEXT>", "<img><IMG_CONTEXT></img>"))
 
@@ -209,3 +209,73 @@ def test_unknown_names(tokenizer) -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
     with pytest.raises(DataError, match=r"no '<\|im_start\|>' token"):
         encode_turns([Turn("human", "a"), Turn("gpt", "b")], TEMPLATE, bare)
+
+
+def with_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The same tokenizer with Phi-3's turn tokens and an <s>."""
+    from tokenizers import AddedToken, Tokenizer
+
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    names = ("<s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+    backend.add_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="<|im_end|>", pad_token="<|endoftext|>")
+
+
+OLD_SYSTEM = "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。"
+OLD_STYLES = {
+    "Hermes-2": (
+        "<|im_start|>system\n{system}<|im_end|><|im_start|>user\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\nIs it?<|im_end|>"
+        "<|im_start|>assistant\nYes.<|im_end|><|im_start|>user\nSure?<|im_end|><|im_start|>assistant\nNo<|im_end|>",
+        "Yes.<|im_end|>No<|im_end|>",
+    ),
+    "internlm2-chat": (
+        "<s><|im_start|>system\n{system}<|im_end|><|im_start|>user\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\nIs it?<|im_end|>"
+        "<|im_start|>assistant\nYes.<|im_end|><|im_start|>user\nSure?<|im_end|><|im_start|>assistant\nNo<|im_end|>",
+        "Yes.<|im_end|>No<|im_end|>",
+    ),
+    "phi3-chat": (
+        "<s><|system|>\n{system}<|end|><|user|>\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\nIs it?<|end|>"
+        "<|assistant|>\nYes.<|end|><|user|>\nSure?<|end|><|assistant|>\nNo<|end|>",
+        "Yes.<|end|>No<|end|>",
+    ),
+}
+
+
+@pytest.mark.parametrize("style", sorted(OLD_STYLES))
+def test_the_2_0_styles_in_full(tokenizer, style: str) -> None:
+    """Two exchanges in each 2.0 style are the official text, token for token; answers and end tokens alone are supervised."""
+    tokenizer = with_tokens(tokenizer)
+    chat = [
+        {"from": "human", "value": "<image>\nIs it?"},
+        {"from": "gpt", "value": "Yes."},
+        {"from": "human", "value": "Sure?"},
+        {"from": "gpt", "value": " No " if style == "internlm2-chat" else "No"},
+    ]
+    ids, labels = encode(chat, style, tokenizer, [2])
+    text, learnt = OLD_STYLES[style]
+    assert ids == tokenizer(text.format(system=OLD_SYSTEM))["input_ids"]
+    assert [label for label in labels if label != -100] == tokenizer(learnt)["input_ids"]
+    assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
+
+
+@pytest.mark.parametrize("style", sorted(TEMPLATES))
+def test_every_chat_template_equals_training(tokenizer, style: str) -> None:
+    """transformers' apply_chat_template gives the training tokens of generated chats in every style."""
+    from adapt.data.template import chat_template, opens_with_bos
+
+    tokenizer, template = with_tokens(tokenizer), TEMPLATES[style]
+    jinja = chat_template(template, bos=opens_with_bos(template, tokenizer))
+    for turns, _ in chats(60, blank_free=True):
+        roles = {"system": "system", "human": "user", "gpt": "assistant"}
+        messages = [{"role": roles[turn.role], "content": turn.value} for turn in turns]
+        shown = tokenizer.apply_chat_template(messages, chat_template=jinja, tokenize=False)
+        shown = shown.replace("<IMG_CONTEXT>", "<img><IMG_CONTEXT></img>")
+        assert tokenizer(shown)["input_ids"] == encode_turns(turns, template, tokenizer).input_ids
+
+
+def test_a_tokenizer_of_another_family_is_refused(tokenizer) -> None:
+    """A template whose tokens or <s> the tokenizer lacks is an error that names them, not a masked row."""
+    with pytest.raises(DataError, match=r"no '<\|system\|>' token, which the template 'phi3-chat' needs"):
+        encode([{"from": "gpt", "value": "a"}], "phi3-chat", tokenizer)
+    with pytest.raises(DataError, match="bos_token"):
+        encode([{"from": "gpt", "value": "a"}], "internlm2-chat", tokenizer)

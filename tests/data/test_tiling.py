@@ -1,5 +1,6 @@
 """Tiles: the official grids on stored sizes, the pixels of transformers' processor."""
 
+import io
 import json
 import random
 import time
@@ -7,9 +8,12 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil, get_optimal_tiled_canvas
 
+from adapt import safe
+from adapt.data.augment import degrade
 from adapt.data.tiling import choose_grid, count_tiles, tile, tile_budget
+from adapt.errors import DataError
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -57,6 +61,69 @@ def test_pixels_are_transformers(tile_px: int, max_tiles: int) -> None:
         assert tiles.dtype == np.uint8 and len(tiles) == count_tiles(*picture.size, max_tiles, tile_px)
         theirs = np.stack(processor(picture)["pixel_values"])
         assert np.array_equal(tiles.transpose(0, 3, 1, 2), theirs)
+
+
+@pytest.mark.parametrize("max_tiles", [1, 6, 12, 24, 40])
+def test_grids_are_transformers_on_60_000_sizes(max_tiles: int) -> None:
+    """Grids equal transformers' on 12,000 sizes for each limit, small pictures and exact ratios among them."""
+    draw = random.Random(max_tiles)
+    sizes = [(draw.randint(1, 3000), draw.randint(1, 3000)) for _ in range(6_000)]
+    sizes += [(columns * step, rows * step) for columns in range(1, 9) for rows in range(1, 9) for step in range(16, 960, 10)]
+    for width, height in sizes[:12_000]:
+        theirs = get_optimal_tiled_canvas((height, width), (448, 448), 1, max_tiles)
+        assert choose_grid(width, height, max_tiles) == theirs, (width, height)
+
+
+def stored_picture(kind: str, draw: random.Random) -> bytes:
+    """A picture file of odd size in one of the ways that files store them."""
+    picture = noise(draw.randint(3, 700), draw.randint(3, 700))
+    modes = {"grey": "L", "grey+alpha": "LA", "palette": "P", "alpha": "RGBA", "CMYK": "CMYK", "bit": "1"}
+    exif = Image.Exif()
+    if kind == "turned":
+        exif[0x0112] = draw.randint(2, 8)
+    if kind in modes:
+        picture = picture.convert(modes[kind])
+    made = io.BytesIO()
+    file_format = "JPEG" if kind in ("CMYK", "turned", "JPEG") else "PNG"
+    picture.save(made, format=file_format, exif=exif)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "kind", ["RGB", "grey", "grey+alpha", "palette", "alpha", "CMYK", "bit", "turned", "JPEG", "RGB again"]
+)
+def test_stored_pictures_of_every_mode(kind: str) -> None:
+    """20 files of each mode: our tiles are those of transformers' processor on Pillow's RGB, in stored orientation."""
+    draw = random.Random(kind)
+    for _ in range(20):
+        content, max_tiles, tile_px = stored_picture(kind, draw), draw.choice([1, 6, 12, 24, 40]), draw.choice([32, 56, 64])
+        processor = GotOcr2ImageProcessorPil(
+            size={"height": tile_px, "width": tile_px}, crop_to_patches=True, min_patches=1, max_patches=max_tiles,
+            do_rescale=False, do_normalize=False,
+        )  # fmt: skip
+        theirs = np.stack(processor(Image.open(io.BytesIO(content)).convert("RGB"))["pixel_values"])
+        ours = tile(safe.decode_picture(content, "picture"), max_tiles, tile_px)
+        assert np.array_equal(ours.transpose(0, 3, 1, 2), theirs)
+
+
+def test_deep_pictures_need_a_choice() -> None:
+    """A 16-bit picture is refused: which stretch to 8 bits is meant cannot be known."""
+    made = io.BytesIO()
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(made, format="PNG")
+    with pytest.raises(DataError, match="more than 8 bits"):
+        safe.decode_picture(made.getvalue(), "deep.png")
+
+
+def test_degraded_tiles() -> None:
+    """Each tile goes through JPEG at its own quality: equal to Pillow's own at that quality, and near the original."""
+    tiles = np.stack([np.asarray(noise(40, 40).resize((64, 64), Image.Resampling.BICUBIC))] * 3)
+    changed = degrade(tiles, [75, 88, 100])
+    for tile_SS3, quality, found in zip(tiles, (75, 88, 100), changed, strict=True):
+        made = io.BytesIO()
+        Image.fromarray(tile_SS3).save(made, format="JPEG", quality=quality)
+        assert np.array_equal(found, np.asarray(Image.open(made)))
+    errors = np.abs(changed.astype(int) - tiles).mean(axis=(1, 2, 3))
+    assert errors[0] > errors[1] > errors[2]
 
 
 def test_other_modes() -> None:

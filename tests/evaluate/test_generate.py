@@ -19,7 +19,7 @@ from adapt.evaluate import generate
 from adapt.evaluate.generate import Question, answer_questions
 from adapt.model.config import ModelConfig, VisionConfig, for_tokenizer
 from adapt.model.internvl import InternVL
-from adapt.model.layouts import save_model
+from adapt.model.saving import save_model
 from adapt.records import ChatRecord, Turn
 from adapt.verbs import chat
 

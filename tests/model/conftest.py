@@ -1,4 +1,4 @@
-"""A small tokenizer and small models of the three language families."""
+"""A small tokenizer and small models of each language family."""
 
 import pytest
 from transformers import PreTrainedTokenizerFast
@@ -24,6 +24,8 @@ FAMILIES = {
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
     },
     "llama": {**LANGUAGE, "model_type": "llama", "num_key_value_heads": 2, "rms_norm_eps": 1e-5},
+    "internlm2": {**LANGUAGE, "model_type": "llama", "num_key_value_heads": 2, "attention_bias": False, "mlp_bias": False},
+    "qwen3": {**LANGUAGE, "model_type": "qwen3", "num_key_value_heads": 2, "head_dim": 24},
     "phi3": {**LANGUAGE, "model_type": "phi3", "num_key_value_heads": 4, "rms_norm_eps": 1e-5},
 }
 VISION = VisionConfig(
@@ -46,4 +48,4 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(params=sorted(FAMILIES))
 def tiny_config(request) -> ModelConfig:
     """A model of each family; ``parametrize("tiny_config", ["qwen2"], indirect=True)`` takes one."""
-    return ModelConfig(VISION, FAMILIES[request.param], image_token_id=5, max_tiles=6)
+    return ModelConfig(VISION, FAMILIES[request.param], internlm2=request.param == "internlm2", image_token_id=5, max_tiles=6)

@@ -15,17 +15,12 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoPr
 from adapt.data import template as templates
 from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD, count_tiles, tile
 from adapt.errors import DataError
+from adapt.model.folder import load_config, load_state
 from adapt.model.internvl import InternVL
 from adapt.model.language import language_config
-from adapt.model.layouts import (
-    from_disk,
-    load_config,
-    load_state,
-    load_tokenizer,
-    official_layout,
-    save_model,
-    to_disk,
-)
+from adapt.model.layouts import from_disk, official_layout, to_disk
+from adapt.model.saving import save_model
+from adapt.model.tokenizer_files import load_tokenizer
 
 TEMPLATE = templates.TEMPLATES["internvl2_5"]
 
@@ -202,7 +197,7 @@ def test_official_checkpoints(shared, family: str) -> None:
     torch.testing.assert_close(features, torch.from_numpy(golden["connector_features"]), rtol=0, atol=1e-4)
     torch.testing.assert_close(logits, torch.from_numpy(golden["logits"]), rtol=0, atol=1e-4)
     stored = load_file(folder / "model.safetensors")
-    back = to_disk(state, official_layout(config, internlm2=family == "internlm2"))
+    back = to_disk(state, official_layout(config))
     assert back.keys() == stored.keys() and all(torch.equal(back[name], stored[name]) for name in stored)
 
 
@@ -269,8 +264,8 @@ def test_wrong_weights_are_one_error(saved) -> None:
     with pytest.raises(DataError) as caught:
         load_state(folder)
     for part in (
-        "missing (1): connector.linear_2.bias",
-        "extra (1): language.model.layers.7",
+        "missing (1): multi_modal_projector.linear_2.bias",
+        "extra (1): language_model.model.layers.7",
         "lm_head.weight [5, 64] instead of [512, 64]",
     ):
         assert part in str(caught.value)

@@ -15,7 +15,8 @@ from adapt.data.plan import Tree
 from adapt.model.config import ModelConfig, VisionConfig
 from adapt.model.internvl import InternVL
 from adapt.model.language import rope_threshold
-from adapt.model.layouts import to_disk, transformers_config
+from adapt.model.layouts import to_disk
+from adapt.model.saving import transformers_config
 
 IMAGE = 5
 CONFIG = ModelConfig(

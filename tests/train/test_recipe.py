@@ -111,6 +111,21 @@ def test_only_matrices_are_decayed() -> None:
     assert sum(p.numel() for group in (decayed, free) for p in group["params"]) == sum(p.numel() for p in model.parameters())
 
 
+def test_parts_have_rates_of_their_own() -> None:
+    """A part's own rate is a factor on the schedule; the parts without one follow train.learning_rate."""
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(3, 4) for name in ("vision", "connector", "language")})
+    recipe = make_recipe({"train.learning_rate": 4e-5, "train.vision_learning_rate": 2e-6})
+    factors = {
+        name: group["factor"]
+        for group in make_optimizer(model, recipe.train).param_groups
+        for name, parameter in model.named_parameters()
+        if any(parameter is each for each in group["params"])
+    }
+    assert factors == pytest.approx({name: 0.05 if name.startswith("vision") else 1.0 for name, _ in model.named_parameters()})
+    with pytest.raises(UsageError, match="train.vision_learning_rate with train.learning_rate=0"):
+        make_recipe({"train.learning_rate": 0.0, "train.vision_learning_rate": 2e-6})
+
+
 def test_moments_survive_updates_that_loss_scaling_skipped() -> None:
     """After an overflow AdamW has made fewer updates than the run has steps; restored, its next update is the same."""
 

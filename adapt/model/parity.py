@@ -1,0 +1,126 @@
+"""Whether an exported folder is the model it was made from: judged by the library that will load it.
+
+Axes: R rows, L row length, N tiles.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoProcessor, InternVLForConditionalGeneration
+
+from adapt import randomness
+from adapt.data.template import encode, get_template
+from adapt.data.tiling import tile
+from adapt.errors import DataError
+from adapt.model.config import ModelConfig
+from adapt.model.folder import load_config, load_state
+from adapt.model.internvl import InternVL
+from adapt.model.language import language_config
+from adapt.model.loading import Found, load_internvl, stream_weights
+from adapt.model.tokenizer_files import has_tokenizer, load_tokenizer
+
+TOLERANCE = 1e-4
+_NUM_NEW_TOKENS = 16
+_SIZES = ((96, 96), (333, 200), (640, 480))  # (width, height) of the pictures that are asked about
+_QUESTION = "<image>\nWhat is in the picture?"
+
+
+def compare(found: Found, config: ModelConfig, output: Path, layout: str) -> dict[str, Any]:
+    """How far the exported folder is from the source, in numbers. Raises DataError where it is another model.
+
+    The official layout is read back and compared bit for bit: its own code runs on no current transformers. The
+    transformers layout is loaded by transformers' InternVL, both in float32 on the CPU: logits, greedy text, and the pixels
+    of transformers' own picture processor (which may resize through torchvision) against the exact ones.
+    """
+    if layout == "internvl":
+        return _compare_weights(found, config, output)
+    ours = load_internvl(found, config).eval()
+    theirs = InternVLForConditionalGeneration.from_pretrained(output, dtype=torch.float32, attn_implementation="eager").eval()
+    largest, same_text, asked = 0.0, 0, 0
+    with torch.no_grad():
+        for input_ids_1L, tiles_NCHW in _prompts(config, output):
+            pixels_NCHW = (tiles_NCHW - ours.get_buffer("mean")) / ours.get_buffer("std")
+            expected = _logits(ours, input_ids_1L, tiles_NCHW)
+            given = {"input_ids": input_ids_1L, "pixel_values": pixels_NCHW, "attention_mask": torch.ones_like(input_ids_1L)}
+            logits = theirs(**given).logits
+            largest = max(largest, (logits - expected).abs().max().item())
+            answer = theirs.generate(**given, max_new_tokens=_NUM_NEW_TOKENS, do_sample=False)[0, input_ids_1L.shape[1] :]
+            asked += 1
+            same_text += answer.tolist() == _greedy(ours, input_ids_1L, tiles_NCHW, theirs.generation_config.eos_token_id)
+    result: dict[str, Any] = {"largest_logit_difference": largest, "same_greedy_text": f"{same_text} of {asked}"}
+    if has_tokenizer(output):
+        result["processor_grey_levels"] = _processor_drift(config, output)
+    if largest > TOLERANCE or same_text < asked:
+        raise DataError(f"{output}: is not the model it was made from: {result}; please report it")
+    return result
+
+
+def _compare_weights(found: Found, config: ModelConfig, output: Path) -> dict[str, Any]:
+    assert found.folder is not None
+    written = load_state(output)
+    different = [name for name, tensor in stream_weights(found.folder, config) if not torch.equal(tensor, written.pop(name))]
+    languages = [language_config(each.language).to_dict() for each in (config, load_config(output))]
+    different += [f"config.json's {name}" for name in languages[0] if languages[0][name] != languages[1].get(name)]
+    if different or written:
+        found_different = ", ".join([*different, *written])
+        raise DataError(f"{output}: is not the model it was made from: {found_different} differ; please report it")
+    return {"tensors": "bit-identical"}
+
+
+def _prompts(config: ModelConfig, output: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(int64[1, L], uint8[N, 3, S, S]) of a few prompts about made pictures; ids drawn where there is no tokenizer."""
+    tokenizer = load_tokenizer(output) if has_tokenizer(output) else None
+    prompts = []
+    for number, size in enumerate(_SIZES):
+        tiles = torch.from_numpy(tile(_picture(size, number), config.max_tiles, config.tile_px)).permute(0, 3, 1, 2)
+        count = config.tokens_per_tile * len(tiles)
+        if tokenizer is None:
+            drawn = randomness.words(8, 0, "parity", number) % config.language["vocab_size"]
+            ids = [int(word) for word in drawn if word != config.image_token_id]
+            ids[2:2] = [config.image_token_id] * count
+        else:
+            turns = [{"from": "human", "value": _QUESTION}]
+            ids, _ = encode(turns, get_template(config.template), tokenizer, [count])
+        prompts.append((torch.tensor([ids]), tiles.contiguous()))
+    return prompts
+
+
+def _picture(size: tuple[int, int], number: int) -> Image.Image:
+    """Noise at several scales: what a wrong resize or a wrong order of tiles shows in."""
+    small = (randomness.words(16 * 12 * 3, 0, "parity picture", number) % 256).astype(np.uint8).reshape(12, 16, 3)
+    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+
+
+def _logits(model: InternVL, input_ids_RL: torch.Tensor, tiles_NCHW: torch.Tensor) -> torch.Tensor:
+    embedded_RLD = model.language.get_input_embeddings()(input_ids_RL)
+    embedded_RLD[input_ids_RL == model.config.image_token_id] = model.picture_features(tiles_NCHW)
+    return model.language(inputs_embeds=embedded_RLD).logits
+
+
+def _greedy(model: InternVL, input_ids_1L: torch.Tensor, tiles_NCHW: torch.Tensor, ends: Any) -> list[int]:
+    ends = {ends} if isinstance(ends, int) else set(ends or ())
+    made: list[int] = []
+    ids_1L = input_ids_1L
+    while len(made) < _NUM_NEW_TOKENS and not (made and made[-1] in ends):
+        made.append(int(_logits(model, ids_1L, tiles_NCHW)[0, -1].argmax()))
+        ids_1L = torch.cat([ids_1L, torch.tensor([[made[-1]]])], dim=1)
+    return made
+
+
+def _processor_drift(config: ModelConfig, output: Path) -> float:
+    """The largest difference, in grey levels, between the pixels of transformers' own processor and the exact ones."""
+    processor = AutoProcessor.from_pretrained(output)
+    std = torch.tensor(processor.image_processor.image_std)[:, None, None] * 255
+    mean = torch.tensor(processor.image_processor.image_mean)[:, None, None] * 255
+    largest = 0.0
+    for number, size in enumerate(_SIZES):
+        picture = _picture(size, number)
+        exact = torch.from_numpy(tile(picture, config.max_tiles, config.tile_px)).permute(0, 3, 1, 2)
+        theirs = processor.image_processor(images=[picture], return_tensors="pt")["pixel_values"] * std + mean
+        if theirs.shape != exact.shape:
+            raise DataError(f"{output}: transformers' processor makes {len(theirs)} tiles of {size}, expected {len(exact)}")
+        largest = max(largest, (theirs - exact).abs().max().item())
+    return round(largest, 2)

@@ -1,0 +1,76 @@
+"""``adapt export``: any model in any layout."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+from adapt import progress
+from adapt.errors import UsageError, unknown
+
+
+def export(
+    *,
+    model: str | Path,
+    output: str | Path,
+    format: str = "transformers",
+    image_token_id: int | None = None,
+    verify: bool = False,
+) -> dict[str, Any]:
+    """Write ``model`` (a run, a folder or a hub id, in either layout) into ``output`` as ``transformers`` or ``internvl``.
+
+    Weights keep their stored type, bit for bit. ``image_token_id`` is the id of <IMG_CONTEXT> for a folder without
+    tokenizer files. ``verify`` loads what was written and compares it with the source; what it found is under "verified".
+    Raises UsageError and DataError.
+    """
+    output = Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"{output}: is there already and not an empty folder; choose another --output")
+    from adapt.data.template import check_template, get_template
+    from adapt.model.config import NO_TOKEN, for_tokenizer
+    from adapt.model.loading import find_model, stream_weights
+    from adapt.model.saving import FORMATS, save_model
+    from adapt.model.tokenizer_files import has_tokenizer, load_tokenizer
+
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    found = find_model(model)
+    if found.folder is None:
+        raise UsageError(
+            f"model '{model}' is a preset with random weights, which nobody needs elsewhere; name a run or a folder"
+        )
+    tokenizer = load_tokenizer(found.folder) if has_tokenizer(found.folder) else None
+    if tokenizer is not None:
+        check_template(get_template(found.config.template), tokenizer)
+        config = for_tokenizer(found.config, tokenizer, grows=True)
+        if image_token_id not in (None, config.image_token_id):
+            raise UsageError(
+                f"--image-token-id {image_token_id}: the tokenizer says {config.image_token_id}; leave the option out"
+            )
+    else:
+        token = found.config.image_token_id if image_token_id is None else image_token_id
+        if token == NO_TOKEN:
+            raise UsageError(
+                f"{found.folder}: has no tokenizer files, so the id of <IMG_CONTEXT> is not known; "
+                "put them there, or give --image-token-id N"
+            )
+        if not 0 <= token < found.config.language["vocab_size"]:
+            raise UsageError(f"--image-token-id {token}: the vocabulary has {found.config.language['vocab_size']:,} rows")
+        progress.say(f"warning: {found.folder} has no tokenizer files; the model is written without tokenizer and processor")
+        config = dataclasses.replace(found.config, image_token_id=token)
+    state = dict(stream_weights(found.folder, config))
+    save_model(output, config, state, tokenizer, dtype=None, provenance=found.provenance, layout=format)
+    if format == "internvl" and tokenizer is not None and (found.folder / "tokenizer.model").is_file():
+        shutil.copyfile(found.folder / "tokenizer.model", output / "tokenizer.model")  # the official code reads this one
+    written: dict[str, Any] = {
+        "output": str(output),
+        "format": format,
+        "parameters": sum(tensor.numel() for tensor in state.values()),
+        "dtype": str(next(iter(state.values())).dtype).removeprefix("torch."),
+        "image_token_id": config.image_token_id,
+    }
+    if verify:
+        from adapt.model.parity import compare
+
+        written["verified"] = compare(found, config, output, format)
+    return written
