@@ -191,6 +191,7 @@ def evaluate(**given: Any) -> None:
 @click.option("--benchmark", required=True, metavar="NAME", help="The protocol; 'adapt tasks' lists all.")
 @click.option("--predictions", required=True, type=PATH, metavar="P.jsonl", help='JSONL of {"id": ..., "answer": ...}.')
 @click.option("--references", required=True, type=PATH, metavar="R.jsonl", help="Chat JSONL with the ground truth.")
+@click.option("--split", metavar="SPLIT", help="Which split of the references (default: as evaluate chooses).")
 @option_option
 @json_option
 def score(as_json: bool, **given: Any) -> None:
@@ -242,7 +243,7 @@ def chat(**given: Any) -> None:
 
     answer = verbs.chat(**given)
     if isinstance(answer, str):
-        show.show_lines(answer)
+        show.show_lines(answer or "(nothing)")
 
 
 @command.verb(

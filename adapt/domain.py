@@ -178,8 +178,8 @@ def _only(kind: str, name: str, found: Iterable[tuple[str, Any]]) -> Any:
 
 
 def find_domain(name: str) -> Domain:
-    """The domain of that name. Raises UsageError with the nearest match."""
-    return _only("domain", name, ((domain.name, domain) for domain in all_domains() if domain.recipe or domain.sample))
+    """The domain of that name; one without a recipe has the general one. Raises UsageError with the nearest match."""
+    return _only("domain", name, ((domain.name, domain) for domain in all_domains()))
 
 
 def find_task(name: str) -> Task:

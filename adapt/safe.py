@@ -75,7 +75,7 @@ def load_json(content: bytes | str, where: str) -> Any:
         raise DataError(f"{where}: nested too deeply to be data") from error
     except json.JSONDecodeError as error:
         raise DataError(
-            f"{where}: not JSON: {error.msg} at column {error.colno}, line {error.lineno} of the document"
+            f"{where}: not JSON: {error.msg.removesuffix(' at')} at column {error.colno}, line {error.lineno} of the document"
         ) from error
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error

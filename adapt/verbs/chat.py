@@ -35,6 +35,6 @@ def chat(
             return None
         if line.strip():
             try:
-                print(answerer.answer(paths, line.strip(), max_new_tokens=max_new_tokens), flush=True)
+                print(answerer.answer(paths, line.strip(), max_new_tokens=max_new_tokens) or "(nothing)", flush=True)
             except (DataError, UsageError) as error:
                 progress.say(f"error: {error}")

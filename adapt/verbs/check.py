@@ -47,7 +47,7 @@ def check(
     for path in paths:
         good, bad = read_rows(path, root)
         rows += good
-        faults += bad
+        faults += bad or ([] if good else [Fault(f"{path}:1", "row", "no rows; expected one chat record a line")])
     tests, bad = read_rows(Path(against), root) if against is not None else ([], [])
     faults += bad
     pictures = look([*rows, *tests], decode=decode)

@@ -88,6 +88,8 @@ def convert(
         raise
     counts = manifest["counts"]
     say(f"{output}: {counts['records']:,} records from {counts['read']:,} samples, {counts['rejected']:,} rejected")
+    if leaked := manifest["pictures"].get("in_several_splits"):
+        say(f"warning: {leaked:,} pictures are in several splits; 'adapt check' names them")
     return manifest
 
 
@@ -209,6 +211,8 @@ def _write(
                 digest.update(line.content)
                 handle.write(line.content)
         _report_rejected(output, rejected, len(samples), max_bad)
+        if not ids:
+            raise DataError(f"none of the {len(samples):,} samples could be converted; see {_rejected_path(output)}")
     _remove_made(shared.source, _made_names(shared.source) - used)
     manifest = {
         "version": adapt.__version__,
@@ -225,7 +229,7 @@ def _write(
             "rejected": len(rejected),
             "records": len(ids),
             "ignored": dict(sorted(shared.reading.ignored.items())),
-            "splits": {name or "": count for name, count in splits.items()},
+            "splits": {name or "(none)": count for name, count in splits.items()},
             "reasons": _count_reasons(rejected),
         },
         "pictures": _count_pictures(shared.pictures, samples),

@@ -4,14 +4,16 @@ A tiny model learns general questions first, then a field, once from the field's
 in. What each of the three knows of both is measured: that is what adaptation gains and what it forgets.
 """
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from adapt import atomic
 from adapt.domain import Demo, Domain, all_domains, find_benchmark, find_domain
-from adapt.errors import DataError, UsageError
+from adapt.errors import DataError, Stopped, UsageError
 from adapt.progress import say
 from adapt.verbs.check import check
 from adapt.verbs.convert import convert
@@ -66,11 +68,12 @@ def demo(*, output: str | Path, domain: str = "remote_sensing", scale: float = 1
     _check(general, field)
     stage(f"training the base: preset nano, from random weights, on {general.data.name}", 90)
     say(f"(general_loss below is that of {field.data.name}, which the base never learns)")
-    _train_base(folder, general, field, scale)
-    stage(f"tuning the base to {field.data.name}, without general data", 60)
-    _tune(folder, WITHOUT, field, general, 0, scale)
-    stage(f"tuning the base to {field.data.name}, one general sample for each of the field", 75)
-    _tune(folder, WITH, field, general, 1, scale)
+    with _never_resumed(folder):
+        _train_base(folder, general, field, scale)
+        stage(f"tuning the base to {field.data.name}, without general data", 60)
+        _tune(folder, WITHOUT, field, general, 0, scale)
+        stage(f"tuning the base to {field.data.name}, one general sample for each of the field", 75)
+        _tune(folder, WITH, field, general, 1, scale)
     summary: dict[str, dict[str, float]] = {}
     for name in (BASE, WITHOUT, WITH):
         stage(f"asking {name} the test questions of both", 8)
@@ -80,6 +83,15 @@ def demo(*, output: str | Path, domain: str = "remote_sensing", scale: float = 1
     report([folder / name for name in (BASE, WITHOUT, WITH)], output=folder / "report.html")
     _explain(field, general)
     return summary
+
+
+@contextlib.contextmanager
+def _never_resumed(folder: Path) -> Iterator[None]:
+    """A run that is stopped says that it can be resumed; a demo cannot."""
+    try:
+        yield
+    except Stopped as stop:
+        raise Stopped(stop.number, f"a demo is not resumed: remove {folder} and start it again") from stop
 
 
 class _Stages:

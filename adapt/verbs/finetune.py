@@ -1,7 +1,7 @@
 """``adapt finetune``: tune every weight of a model on domain data, mixed with general data so that it forgets less."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +40,14 @@ def finetune(
     if (world := os.environ.get("WORLD_SIZE", "1")) != "1":
         raise UsageError(f"WORLD_SIZE={world}: a run uses one device for now; start 'adapt finetune' without torchrun")
     stored = _stored_config(folder, config, resume)
+    if resume and not stored and (model is None or not data):
+        raise UsageError(
+            f"{folder}: holds no run to resume; start one with 'adapt finetune --model 1b --data train.jsonl --output {folder}'"
+        )
     request = _request(stored, model, data, general, general_ratio, images, domain, accept_test, set)
     _check_folder(folder, resume=resume, dry_run=dry_run)
     if resume and (folder / "model" / "config.json").is_file():
+        _refuse_changes(request, stored, folder)
         progress.say(f"{folder}: the run is finished; nothing to resume")
         return {"output": str(folder), "finished": True} | safe.read_json(folder / "plan.json")
     from adapt.train.run import run_plan, show_plan
@@ -52,6 +57,18 @@ def finetune(
     if dry_run:
         return summary
     return run_plan(prepared, folder, device, summary, resume=resume, accept_new_data=accept_new_data)
+
+
+def _refuse_changes(request: "Request", stored: Mapping[str, Any], folder: Path) -> None:
+    """Raise DataError where a finished run is resumed with settings that it did not have."""
+    from adapt.train.recipe import recipe_settings
+    from adapt.train.run import FREE_SETTINGS
+
+    now, was = recipe_settings(request.recipe), stored["recipe"]
+    different = [f"{name} was {was.get(name)}, is {now[name]}" for name in now if now[name] != was.get(name, now[name])]
+    different = [each for each in different if each.split(" ")[0] not in FREE_SETTINGS]
+    if different:
+        raise DataError(f"{folder}: the run is finished and its recipe was another: {', '.join(different)}; start a new run")
 
 
 def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool) -> "tuple[Prepared, torch.device, dict[str, Any]]":

@@ -18,7 +18,7 @@ def sample(*, domain: str, output: Path | str, seed: int = 0, size: int | None =
     """
     output = Path(output)
     writers = {each.name: each.sample for each in all_domains() if each.sample is not None}
-    names = {each.name for each in all_domains() if each.sample is not None or each.recipe}
+    names = {each.name for each in all_domains()}
     if domain not in names:
         raise unknown("domain", domain, names)
     if domain not in writers:

@@ -6,6 +6,7 @@ Pictures that lie inside the table go to ``FILE.images/``, named by their conten
 
 import csv
 import dataclasses
+import difflib
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 from adapt import made, safe
 from adapt.domain import Rejected, Source
-from adapt.errors import DataError, UsageError, unknown
+from adapt.errors import DataError, UsageError
 from converters.formats.imagefolder import SPLIT_FOLDERS
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -59,11 +60,21 @@ def read_tables(source: Source, *, picture_column: str) -> Tables:
     if known is not None:
         for column in [picture_column, *(source.options[key] for key in COLUMN_OPTIONS if key in source.options)]:
             if column not in known:
-                raise unknown(f"column of {source.input}", column, [str(key) for key in known])
+                raise _no_column(source.input, column, [str(key) for key in known])
     joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
     embedded = known is not None and _is_embedded(known.get(picture_column))
     root = source.made if embedded and source.made else source.images or _folder_of(source.input)
     return Tables(name, root, _rows(joined, source, picture_column, embedded, name))
+
+
+def _no_column(path: Path, column: str, known: list[str]) -> UsageError:
+    """Names the columns that there are, and what to do about another name or another separator."""
+    separator = next((each for each in ";|" if each in known[0]), None) if len(known) == 1 else None
+    if separator:
+        return UsageError(f"{path}: its cells are separated by '{separator}'; save it with commas or tabs between them")
+    near = difflib.get_close_matches(column, known, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else f"its columns are {', '.join(known)}"
+    return UsageError(f"{path}: no column '{column}': {hint} (--option NAME=COLUMN names it; see 'adapt tasks')")
 
 
 def _folder_of(path: Path) -> Path:

@@ -56,6 +56,23 @@ def test_answers_to_nothing_are_listed_and_change_nothing(references, tmp_path):
         score(benchmark="vqa", predictions=write(tmp_path / "q.jsonl", [{"id": "x", "answer": "no"}]), references=references)
 
 
+def test_references_of_several_splits(tmp_path):
+    """Training rows are no references; answers to two test splits need a choice; a file without answers is a fault."""
+    splits = ["train", "train", "test", "test_phili"]
+    rows = [reference(number, "yes") | {"meta": {"split": split}} for number, split in enumerate(splits)]
+    everything = write(tmp_path / "all.jsonl", rows)
+    answers = [{"id": f"r{number}", "answer": "yes"} for number in range(4)]
+    one = write(tmp_path / "one.jsonl", [answers[2]])
+    assert score(benchmark="vqa", predictions=one, references=everything)["metrics"]["exact"]["count"] == 1
+    two = write(tmp_path / "two.jsonl", answers)
+    with pytest.raises(UsageError, match="test, test_phili, scored apart; choose one with --split"):
+        score(benchmark="vqa", predictions=two, references=everything)
+    chosen = score(benchmark="vqa", predictions=two, references=everything, split="train")
+    assert chosen["metrics"]["exact"]["count"] == 2
+    with pytest.raises(DataError, match="no answer in it"):
+        score(benchmark="vqa", predictions=write(tmp_path / "empty.jsonl", []), references=everything)
+
+
 def test_a_second_answer_is_refused(references, tmp_path):
     """Two answers to one id: both places are named."""
     predictions = write(tmp_path / "p.jsonl", [{"id": "r0", "answer": "yes"}, "", {"id": "r0", "answer": "no"}])
