@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.domain import find_benchmark, parse_options
-from adapt.errors import DataError, UsageError, no_file
+from adapt.errors import UsageError, no_file
 from adapt.evaluate.score import pair, read_predictions, score_answers, to_document
 from adapt.progress import say
 from adapt.records import ChatRecord, read_records
@@ -34,8 +34,6 @@ def score(
         if not path.is_file():
             raise no_file(path)
     given = read_predictions(predictions)
-    if not given.answers:
-        raise DataError(f'{predictions}: no answer in it; expected lines of {{"id": ..., "answer": ...}}')
     records = _answered_split(choose_rows(read_records(references), split, Path(references)), given.answers, Path(references))
     pairing = pair(records, given.answers)
     document = to_document(chosen, score_answers(chosen, pairing.answered, options), pairing, given.malformed)
