@@ -3,10 +3,13 @@
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapt import progress
 from adapt.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from adapt.model.loading import Found
 
 
 def export(
@@ -27,7 +30,7 @@ def export(
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output}: is there already and not an empty folder; choose another --output")
     from adapt.data.template import check_template, get_template
-    from adapt.model.config import NO_TOKEN, for_tokenizer
+    from adapt.model.config import for_tokenizer
     from adapt.model.loading import find_model, stream_weights
     from adapt.model.saving import FORMATS, save_model
     from adapt.model.tokenizer_files import has_tokenizer, load_tokenizer
@@ -48,16 +51,8 @@ def export(
                 f"--image-token-id {image_token_id}: the tokenizer says {config.image_token_id}; leave the option out"
             )
     else:
-        token = found.config.image_token_id if image_token_id is None else image_token_id
-        if token == NO_TOKEN:
-            raise UsageError(
-                f"{found.folder}: has no tokenizer files, so the id of <IMG_CONTEXT> is not known; "
-                "put them there, or give --image-token-id N"
-            )
-        if not 0 <= token < found.config.language["vocab_size"]:
-            raise UsageError(f"--image-token-id {token}: the vocabulary has {found.config.language['vocab_size']:,} rows")
+        config = dataclasses.replace(found.config, image_token_id=_picture_token(found, image_token_id))
         progress.say(f"warning: {found.folder} has no tokenizer files; the model is written without tokenizer and processor")
-        config = dataclasses.replace(found.config, image_token_id=token)
     state = dict(stream_weights(found.folder, config))
     save_model(output, config, state, tokenizer, dtype=None, provenance=found.provenance, layout=format)
     if format == "internvl" and tokenizer is not None and (found.folder / "tokenizer.model").is_file():
@@ -74,3 +69,18 @@ def export(
 
         written["verified"] = compare(found, config, output, format)
     return written
+
+
+def _picture_token(found: "Found", given: int | None) -> int:
+    """The id of <IMG_CONTEXT> where no tokenizer tells it. Raises UsageError where nothing does, or where it has no row."""
+    from adapt.model.config import NO_TOKEN
+
+    token = found.config.image_token_id if given is None else given
+    if token == NO_TOKEN:
+        raise UsageError(
+            f"{found.folder}: has no tokenizer files, so the id of <IMG_CONTEXT> is not known; "
+            "put them there, or give --image-token-id N"
+        )
+    if not 0 <= token < found.config.language["vocab_size"]:
+        raise UsageError(f"--image-token-id {token}: the vocabulary has {found.config.language['vocab_size']:,} rows")
+    return token
