@@ -99,6 +99,19 @@ def read_json(path: Path) -> Any:
     return load_json(read_bytes(Path(path)), str(path))
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Parse the JSON object in ``path``. Raises DataError for any other document."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: expected a JSON object")
+    return value
+
+
+def read_object_if_there(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``, {} where there is no such file."""
+    return read_object(path) if path.is_file() else {}
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """(number from 1, bytes) of each line that is not blank; of a line too long for ``load_line`` only the start is kept."""
     try:

@@ -33,7 +33,7 @@ def load_config(folder: Path | str) -> ModelConfig:
     Raises DataError for what is not supported.
     """
     place = Path(folder) / "config.json"
-    stored = _object(place)
+    stored = safe.read_object(place)
     model_type = stored.get("model_type")
     try:
         if model_type == "internvl":
@@ -46,9 +46,9 @@ def load_config(folder: Path | str) -> ModelConfig:
 
 
 def _transformers_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
-    own = _object_if_there(place.with_name("adapt.json"))
+    own = safe.read_object_if_there(place.with_name("adapt.json"))
     tiling = own.get("tiling", {})
-    pictures = _object_if_there(place.with_name("preprocessor_config.json"))
+    pictures = safe.read_object_if_there(place.with_name("preprocessor_config.json"))
     vision = stored["vision_config"]
     _refuse_variants(place, stored, _ONLY_PROJECTOR)
     _refuse_variants(place, vision, _ONLY_VISION)
@@ -109,17 +109,6 @@ def _official_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
     )
 
 
-def _object_if_there(place: Path) -> dict[str, Any]:
-    return _object(place) if place.exists() else {}
-
-
-def _object(place: Path) -> dict[str, Any]:
-    value = safe.read_json(place)
-    if not isinstance(value, dict):
-        raise DataError(f"{place}: expected a JSON object")
-    return value
-
-
 def _side(value: Any) -> int:
     sides = value if isinstance(value, list) else [value, value]
     if len(sides) != 2 or sides[0] != sides[1]:
@@ -172,7 +161,7 @@ def stream_state(folder: Path | str) -> Iterator[tuple[str, Tensor]]:
     """
     folder = Path(folder)
     config = load_config(folder)
-    found = _object(folder / "config.json")
+    found = safe.read_object(folder / "config.json")
     layout = layout_of(found, config)
     stored = _stored_tensors(folder, stored_name if layout is TRANSFORMERS else str)
     if layout is TRANSFORMERS and found.get("tie_word_embeddings", True) and _HEAD not in stored and _EMBEDDINGS in stored:
@@ -251,7 +240,7 @@ def _weight_map(folder: Path) -> dict[Path, list[str]]:
     """{safetensors file: names of tensors that the index promises in it}; one file has no index and no promises."""
     index = folder / INDEX
     if index.exists():
-        names = _object(index).get("weight_map")
+        names = safe.read_object(index).get("weight_map")
         if not isinstance(names, dict):
             raise DataError(f"{index}: has no 'weight_map'")
         strange = sorted({str(file) for file in names.values() if Path(str(file)).suffix != ".safetensors"})

@@ -32,9 +32,9 @@ def has_tokenizer(folder: Path | str) -> bool:
 def picture_token_id(folder: Path | str) -> int:
     """The id of <IMG_CONTEXT> by the tokenizer's files, NO_TOKEN where there are none or it is not among them yet."""
     folder = Path(folder)
-    added = _added_tokens(folder, _json_if_there(folder / "tokenizer_config.json"), {})
+    added = _added_tokens(folder, safe.read_object_if_there(folder / "tokenizer_config.json"), {})
     ids = {token.content: number for number, token in added.items()}
-    for token in _json_if_there(folder / "tokenizer.json").get("added_tokens", []):
+    for token in safe.read_object_if_there(folder / "tokenizer.json").get("added_tokens", []):
         ids.setdefault(token["content"], token["id"])
     return ids.get(IMAGE_CONTEXT, NO_TOKEN)
 
@@ -45,7 +45,7 @@ def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerFast:
     Raises DataError where there is none, where a file is damaged, and where the files give one id to two tokens.
     """
     folder = Path(folder)
-    config = _json_if_there(folder / "tokenizer_config.json")
+    config = safe.read_object_if_there(folder / "tokenizer_config.json")
     _refuse_tricks(folder, config)
     special = {name: text for name in _SPECIAL if (text := _special_token(folder, config, name)) is not None}
     added = _added_tokens(folder, config, special)
@@ -102,7 +102,7 @@ def _backend(folder: Path, config: Mapping[str, Any], added: Mapping[int, AddedT
 
 
 def _special_token(folder: Path, config: Mapping[str, Any], name: str) -> str | None:
-    for stored in (config, _json_if_there(folder / "special_tokens_map.json")):
+    for stored in (config, safe.read_object_if_there(folder / "special_tokens_map.json")):
         if (token := stored.get(name)) is not None:
             return token["content"] if isinstance(token, dict) else token
     return None
@@ -115,7 +115,7 @@ def _added_tokens(folder: Path, config: Mapping[str, Any], special: Mapping[str,
         flags = {name: bool(stored.get(name, False)) for name in ("lstrip", "rstrip", "single_word", "normalized", "special")}
         tokens[int(number)] = AddedToken(stored["content"], **flags)
     known = {*special.values(), *PICTURE_TOKENS}
-    for content, number in _json_if_there(folder / "added_tokens.json").items():
+    for content, number in safe.read_object_if_there(folder / "added_tokens.json").items():
         if number not in tokens:
             tokens[number] = AddedToken(content, normalized=False, special=content in known)
         elif tokens[number].content != content:
@@ -131,7 +131,7 @@ def _refuse_tricks(folder: Path, config: Mapping[str, Any]) -> None:
     files = [folder / "chat_template.jinja", *sorted(folder.glob("additional_chat_templates/*.jinja"))]
     texts = {path: safe.read_bytes(path).decode("utf-8", "replace") for path in files if path.is_file()}
     stored = {folder / "tokenizer_config.json": config} | {
-        path: _json_if_there(path) for path in (folder / "chat_template.json", folder / "processor_config.json")
+        path: safe.read_object_if_there(path) for path in (folder / "chat_template.json", folder / "processor_config.json")
     }
     texts |= {path: str(content["chat_template"]) for path, content in stored.items() if "chat_template" in content}
     for path, text in texts.items():
@@ -139,12 +139,3 @@ def _refuse_tricks(folder: Path, config: Mapping[str, Any]) -> None:
             raise DataError(
                 f"{path}: the chat template holds {trick[0]!r}, which no chat needs and which may run code; refused"
             )
-
-
-def _json_if_there(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    value = safe.read_json(path)
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a JSON object")
-    return value
