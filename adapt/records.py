@@ -23,7 +23,7 @@ ROLES = ("system", "human", "gpt")
 # A split becomes a folder's name (adapt evaluate writes OUTPUT/SPLIT), so it may not hold a path.
 _SPLIT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _KNOWN_FIELDS = frozenset(
-    {"id", "image", "width", "height", "width_list", "height_list", "conversations", "task", "source", "meta"}
+    {"id", "image", "width", "height", "width_list", "height_list", "max_tiles", "conversations", "task", "source", "meta"}
 )
 
 
@@ -40,13 +40,15 @@ class ChatRecord:
     """One line of chat JSONL.
 
     ``images`` are paths relative to the image root, ``sizes`` their (width, height) in pixels where known (empty
-    otherwise), ``meta`` holds the split and what a scorer needs, ``extra`` any other field of the line, kept as it was.
+    otherwise), ``max_tiles`` the largest grid of any of them (0: the run's own bound; frames of a video have 1), ``meta``
+    holds the split and what a scorer needs, ``extra`` any other field of the line, kept as it was.
     """
 
     id: str
     turns: tuple[Turn, ...]
     images: tuple[str, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
+    max_tiles: int = 0
     task: str | None = None
     source: str | None = None
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -130,6 +132,13 @@ def _parse_sizes(row: Mapping[str, Any], count: int, where: str) -> tuple[tuple[
     return tuple(zip(widths, heights, strict=True))
 
 
+def _parse_max_tiles(row: Mapping[str, Any], where: str) -> int:
+    value = row.get("max_tiles")
+    if value is not None and not _is_size(value):
+        raise DataError(f"{where}: 'max_tiles' is {_shown(value)}, expected a positive integer: the most tiles of a picture")
+    return value or 0
+
+
 def _check_split(split: Any, where: str) -> None:
     if split is None:
         return
@@ -145,7 +154,7 @@ def parse_record(row: Any, where: str) -> ChatRecord:
     if not isinstance(row, dict):
         raise DataError(f"{where}: {_shown(row)}, expected a JSON object with 'id' and 'conversations'")
     if "video" in row:
-        raise DataError(f"{where}: 'video' rows are not supported; write the frames as pictures ('image': [...])")
+        raise DataError(f"{where}: a 'video' row; 'adapt convert --task chat' writes its frames as pictures")
     identifier = row.get("id")
     if not isinstance(identifier, str | int) or isinstance(identifier, bool) or identifier == "":
         raise DataError(f"{where}: 'id' is {_shown(identifier)}, expected a string")
@@ -166,6 +175,7 @@ def parse_record(row: Any, where: str) -> ChatRecord:
         turns=turns,
         images=images,
         sizes=_parse_sizes(row, len(images), where),
+        max_tiles=_parse_max_tiles(row, where),
         task=None if row.get("task") is None else _text(row["task"], "task", where),
         source=None if row.get("source") is None else _text(row["source"], "source", where),
         meta=meta or {},
@@ -185,6 +195,8 @@ def record_to_row(record: ChatRecord) -> dict[str, Any]:
         if record.sizes:
             row["width_list"] = [width for width, _ in record.sizes]
             row["height_list"] = [height for _, height in record.sizes]
+    if record.max_tiles:
+        row["max_tiles"] = record.max_tiles
     row["conversations"] = [{"from": turn.role, "value": turn.value} for turn in record.turns]
     if record.task is not None:
         row["task"] = record.task

@@ -1,4 +1,4 @@
-"""The only door for bytes from outside: pictures, JSON and paths are opened here and nowhere else.
+"""The only door for bytes from outside: pictures, videos, JSON and paths are opened here and nowhere else.
 
 Why each guard stands: Pillow sniffs by content and only warns of bombs; ``json.loads`` takes NaN, doubled keys and lone
 surrogates, and answers deep nesting with RecursionError; ``startswith`` lets a sibling folder through where
@@ -12,16 +12,19 @@ import json
 import math
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from PIL import Image, UnidentifiedImageError
 
-from adapt.errors import DataError
+from adapt.errors import DataError, UsageError
 
 PICTURE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"})
+# ffmpeg sniffs by content, and a playlist by any name would make it open other files and addresses.
+_VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts"
 ORIENTATION_TAG = 0x0112  # EXIF
 MAX_PICTURE_PIXELS = 64_000_000
 MAX_PICTURE_BYTES = 64 * 2**20
@@ -227,3 +230,34 @@ def orientation_of(content: bytes, where: str) -> int:
     except _DAMAGE:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def decode_video(path: Path, where: str, choose: Callable[[Sequence[float]], Sequence[int]]) -> Iterator[Image.Image]:
+    """The frames of a video that ``choose`` picks, as RGB pictures, in order.
+
+    ``choose`` gets the time of every frame in seconds, and answers with rising places among them. Raises DataError for damage,
+    and UsageError where PyAV is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise UsageError(f"{path}: reading a video needs PyAV; run: pip install 'adapt-vlm[video]'") from error
+    try:
+        with _open_video(path) as container:
+            stream = container.streams.video[0]
+            if stream.width * stream.height > MAX_PICTURE_PIXELS:
+                raise DataError(f"{where}: frames of {stream.width}x{stream.height} pixels, too many for a picture")
+            times = [float(frame.time or 0.0) for frame in container.decode(video=0)]
+        chosen = set(choose(times))
+        with _open_video(path) as container:
+            for place, frame in enumerate(container.decode(video=0)):
+                if place in chosen:
+                    yield frame.to_image()
+    except (av.FFmpegError, IndexError) as error:
+        raise DataError(f"{where}: not a video that can be read: {error}") from error
+
+
+def _open_video(path: Path) -> Any:
+    import av
+
+    return av.open(str(path), options={"format_whitelist": _VIDEO_FORMATS, "protocol_whitelist": "file"})

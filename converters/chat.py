@@ -1,7 +1,8 @@
 """Chat data of any topic: LLaVA, InternVL and OpenAI conversation files become checked chat JSONL.
 
 A row with one picture and no ``<image>`` gets it in front of its first question, as InternVL's own reader does; any other
-disagreement between placeholders and pictures rejects the row (the LLaVA mixture is said to hold such rows).
+disagreement between placeholders and pictures rejects the row (the LLaVA mixture is said to hold such rows). ``<video>``
+becomes the frames of the row's video, as ``Frame-1: <image>`` and so on.
 """
 
 import base64
@@ -12,15 +13,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapt import made, safe
+from adapt.data.video import FRAME_TILES, VIDEO_PLACEHOLDER, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, parse_record
-from converters.formats import llava
+from converters.formats import frames, llava
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
 # Fields of the row that this converter writes itself; any other is kept as it was.
-_REWRITTEN = frozenset({"id", "image", "images", "width", "height", "width_list", "height_list", "conversations", "messages"})
+_REWRITTEN = frozenset(
+    {
+        "id", "image", "images", "width", "height", "width_list", "height_list", "video", "clip", "conversations", "messages",
+    }
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +43,11 @@ class ChatSample:
 def read(source: Source) -> Reading:
     """The conversations of a file, in its order."""
     places = list(llava.read_rows(source.input))
-    embedded = any(_holds_data_uri(row) for _, row in places)
+    copies = any(_holds_bytes(row) for _, row in places)
     root = source.images or source.input.parent
-    if embedded and source.made is not None:
-        root = source.made
-    samples = [_sample(row, where, number, embedded, source) for number, (where, row) in enumerate(places, start=1)]
-    return Reading(root, samples)
+    reader = frames.FrameReader(source, root, copies=copies)
+    samples = [_sample(row, where, number, copies, source, reader) for number, (where, row) in enumerate(places, start=1)]
+    return Reading(source.made if copies and source.made is not None else root, samples)
 
 
 def convert(sample: ChatSample, context: None, source: Source) -> list[ChatRecord]:
@@ -50,22 +55,30 @@ def convert(sample: ChatSample, context: None, source: Source) -> list[ChatRecor
     return [sample.record]
 
 
-def _sample(row: Any, where: str, number: int, embedded: bool, source: Source) -> ChatSample | Rejected:
+def _sample(
+    row: Any, where: str, number: int, copies: bool, source: Source, reader: frames.FrameReader
+) -> ChatSample | Rejected:
     try:
         if isinstance(row, DataError):
             raise row
         conversation = llava.parse_conversation(row, where)
-        pictures = tuple(_picture(name, where, embedded, source) for name in conversation.pictures)
+        pictures = tuple(_picture(name, where, copies, source) for name in conversation.pictures)
+        bound = {}
+        if conversation.video:
+            pictures, bound = reader.names(conversation.video, where, conversation.clip), {"max_tiles": FRAME_TILES}
         identifier = row.get("id", "") if source.options["ids"] == "keep" else ""
         record = parse_record(
             {name: value for name, value in row.items() if name not in _REWRITTEN}
             | {
                 "id": f"{source.input.stem}-{number}" if identifier in ("", None) else identifier,
                 "image": list(pictures),
-                "conversations": _with_placeholder(conversation),
+                "conversations": _with_frames(conversation, len(pictures), where)
+                if conversation.video
+                else _with_placeholder(conversation),
                 "task": "chat",
                 "source": row.get("source") if isinstance(row.get("source"), str) else source.input.stem,
-            },
+            }
+            | bound,
             where,
         )
     except DataError as error:
@@ -88,23 +101,39 @@ def _with_placeholder(conversation: llava.Conversation) -> list[dict[str, str]]:
     return turns
 
 
-def _holds_data_uri(row: Any) -> bool:
+def _with_frames(conversation: llava.Conversation, count: int, where: str) -> list[dict[str, str]]:
+    """The frames in the place of <video>, which stands in the first question, or in front of it."""
+    turns = [{"from": role, "value": text} for role, text in conversation.turns]
+    places = [turn for turn in turns for _ in range(turn["value"].count(VIDEO_PLACEHOLDER))]
+    first = next((turn for turn in turns if turn["from"] == "human"), None)
+    if first is None or places not in ([], [first]):
+        raise DataError(
+            f"{where}: {len(places)} {VIDEO_PLACEHOLDER} placeholder(s) for one video; expected one, in the first question"
+        )
+    before, _, after = first["value"].rpartition(VIDEO_PLACEHOLDER)
+    first["value"] = before + frames_text(count) + after.removeprefix("\n")
+    return turns
+
+
+def _holds_bytes(row: Any) -> bool:
+    """Whether pictures of the row must be made: embedded ones, and the frames of a video file."""
     if isinstance(row, DataError):
         return False
     try:
-        return any(_DATA_URI.match(name) for name in llava.parse_conversation(row, "").pictures)
+        found = llava.parse_conversation(row, "")
+        return frames.needs_decoding(found.video) or any(_DATA_URI.match(name) for name in found.pictures)
     except DataError:
         return False
 
 
-def _picture(name: str, where: str, embedded: bool, source: Source) -> str:
+def _picture(name: str, where: str, copies: bool, source: Source) -> str:
     """The picture's path below the root: as it stands, or where its bytes were written."""
     found = _DATA_URI.match(name)
     if found is None and _URL.match(name):
         raise DataError(
             f"{where}: the picture is {name[:60]!r}; nothing is fetched: download it and give its path below --images"
         )
-    if not embedded:
+    if not copies:
         return name
     assert source.made is not None
     if found is None:  # one root serves all rows: beside embedded pictures, those in files are copied
@@ -119,11 +148,14 @@ def _picture(name: str, where: str, embedded: bool, source: Source) -> str:
 
 TASK = Task(
     name="chat",
-    summary="conversations about pictures, or without any, from LLaVA, InternVL or OpenAI files",
+    summary="conversations about pictures or videos, or without any, from LLaVA, InternVL or OpenAI files",
     layout="a .json list or .jsonl file with conversations (from, value) and image, or messages (role, content with image_url)",
     unit="conversation",
     read=read,
     convert=convert,
-    options=(Option("ids", "keep the rows' ids, or number the rows (LLaVA mixtures repeat ids)", "keep", ("keep", "number")),),
+    options=(
+        Option("ids", "keep the rows' ids, or number the rows (LLaVA mixtures repeat ids)", "keep", ("keep", "number")),
+        frames.OPTION,
+    ),
     example="adapt convert --task chat --input llava.json --images pictures --output general.jsonl",
 )

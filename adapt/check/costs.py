@@ -43,7 +43,7 @@ def predict(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture], m
     tiles, tokens, faults = [], [], []
     most_tokens = min(recipe.data.max_tokens, recipe.train.pack_tokens)
     for row in usable:
-        budget = tile_budget(recipe.data.max_tiles, len(row.record.images))
+        budget = tile_budget(recipe.data.max_tiles, len(row.record.images), row.record.max_tiles)
         sizes = [pictures[row.root, name].size for name in row.record.images]
         row_tiles = sum(count_tiles(width, height, budget, found.config.tile_px) for width, height in sizes)
         text_tokens = len(encode_turns(row.record.turns, template, tokenizer).input_ids) - len(sizes)

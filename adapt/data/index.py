@@ -24,16 +24,16 @@ from adapt.records import image_root, iterate_records, read_manifest
 if TYPE_CHECKING:
     import datasets
 
-FORMAT = 6
+FORMAT = 7
 
 
 @dataclasses.dataclass(frozen=True)
 class Index:
     """Rows of several JSONL files.
 
-    Columns of ``table``: file, line, id, source, split, pictures (rows of ``pictures``), input_ids, supervised,
-    prefix_length, tree_key, turnable (the text names no place). ``pictures`` has path, width, height and sha256, one row
-    a distinct picture.
+    Columns of ``table``: file, line, id, source, split, pictures (rows of ``pictures``), max_tiles (0: the run's own),
+    input_ids, supervised, prefix_length, tree_key, turnable (the text names no place). ``pictures`` has path, width, height
+    and sha256, one row a distinct picture.
     """
 
     table: "datasets.Dataset"
@@ -140,6 +140,7 @@ def _write(
         source=datasets.Value("string"),
         split=datasets.Value("string"),
         pictures=int32s,
+        max_tiles=datasets.Value("int32"),
         input_ids=int32s,
         supervised=datasets.List(datasets.Value("bool")),
         prefix_length=datasets.Value("int32"),
@@ -220,6 +221,7 @@ def _encode_rows(
             key = hashlib.blake2b(digest_size=8)
             # A row without pictures shares nothing worth sharing: it is a tree of its own.
             key.update(repr([pictures.rows[n]["sha256"] for n in numbers] or (file, line)).encode())
+            key.update(f"at most {record.max_tiles} tiles".encode() if record.max_tiles else b"")
             key.update(np.asarray(encoded.input_ids[: encoded.prefix_length], dtype=np.int32).tobytes())
             yield {
                 "file": file,
@@ -228,6 +230,7 @@ def _encode_rows(
                 "source": source,
                 "split": record.split or "",
                 "pictures": numbers,
+                "max_tiles": record.max_tiles,
                 "input_ids": encoded.input_ids[:length],
                 "supervised": [label != IGNORED for label in encoded.labels[:length]],
                 "prefix_length": encoded.prefix_length,

@@ -53,7 +53,8 @@ def row_sizes(index: "Index", rule: TileRule) -> RowSizes:
     prefix = columns["prefix_length"].to_numpy().astype(np.int64)
     pictures = columns["pictures"].to_pylist()
     shapes = list(zip(index.pictures["width"][:], index.pictures["height"][:], strict=True))
-    counts = np.asarray([_tiles(numbers, shapes, rule) for numbers in pictures], dtype=np.int64)
+    own = columns["max_tiles"].to_pylist()
+    counts = np.asarray([_tiles(numbers, most, shapes, rule) for numbers, most in zip(pictures, own, strict=True)], np.int64)
     placeholders = np.asarray([len(numbers) for numbers in pictures], dtype=np.int64)
     return RowSizes(
         prefix_tokens=prefix - placeholders + counts * rule.tokens_per_tile,
@@ -63,8 +64,8 @@ def row_sizes(index: "Index", rule: TileRule) -> RowSizes:
     )
 
 
-def _tiles(numbers: Sequence[int], shapes: Sequence[tuple[int, int]], rule: TileRule) -> int:
-    budget = tile_budget(rule.max_tiles, len(numbers)) if numbers else 0
+def _tiles(numbers: Sequence[int], own: int, shapes: Sequence[tuple[int, int]], rule: TileRule) -> int:
+    budget = tile_budget(rule.max_tiles, len(numbers), own)
     return sum(count_tiles(*shapes[number], budget, rule.tile_px) for number in numbers)
 
 
@@ -147,7 +148,7 @@ class PackReader:
 
     def _tiles(self, rows: list[dict[str, Any]], piece: Piece, step: int | None) -> list[np.ndarray]:
         numbers = rows[0]["pictures"]
-        budget = tile_budget(self.rule.max_tiles, len(numbers)) if numbers else 0
+        budget = tile_budget(self.rule.max_tiles, len(numbers), rows[0]["max_tiles"])
         turn = all(row["turnable"] for row in rows)
         out = []
         for place, number in enumerate(numbers):

@@ -50,9 +50,10 @@ def count_tiles(width: int, height: int, max_tiles: int, tile_px: int = TILE_PX)
     return 1 if columns * rows == 1 else columns * rows + 1
 
 
-def tile_budget(max_tiles: int, num_pictures: int) -> int:
-    """The largest grid that each of several pictures of one record may take."""
-    return max(1, max_tiles // max(1, num_pictures))
+def tile_budget(max_tiles: int, num_pictures: int, own: int = 0) -> int:
+    """The largest grid that each of several pictures of one record may take; ``own`` is the record's bound, 0 for none."""
+    share = max(1, max_tiles // max(1, num_pictures))
+    return min(share, own) if own else share
 
 
 def tile(image: Image.Image, max_tiles: int, tile_px: int = TILE_PX) -> np.ndarray:

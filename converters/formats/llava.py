@@ -25,10 +25,15 @@ ROLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Conversation:
-    """The messages as (role, text) with human, gpt or system, and the pictures as the file names them, in order."""
+    """The messages as (role, text) with human, gpt or system, and the pictures as the file names them, in order.
+
+    ``video`` is a video file, a folder of frames (one name) or frames, ``clip`` the part of it in seconds.
+    """
 
     turns: tuple[tuple[str, str], ...]
     pictures: tuple[str, ...]
+    video: tuple[str, ...] = ()
+    clip: tuple[float, float] | None = None
 
 
 def read_rows(path: Path) -> Iterator[table.Place]:
@@ -47,7 +52,21 @@ def parse_conversation(row: Mapping[str, Any], where: str) -> Conversation:
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{where}: neither 'conversations' nor 'messages' holds a list of messages")
     turns = [_turn(message, "from", "value", where) for message in messages]
-    return Conversation(tuple(turns), _names(row.get("image"), where))
+    conversation = Conversation(
+        tuple(turns), _names(row.get("image"), where), _names(row.get("video"), where), _clip(row.get("clip"), where)
+    )
+    if conversation.video and conversation.pictures:
+        raise DataError(f"{where}: both 'image' and 'video'; expected one of them")
+    return conversation
+
+
+def _clip(value: Any, where: str) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    numbers = isinstance(value, list) and len(value) == 2 and all(type(each) in (int, float) for each in value)
+    if not numbers or not 0 <= value[0] < value[1]:
+        raise DataError(f"{where}: 'clip' is {str(value)[:40]}, expected [start, end] in seconds")
+    return float(value[0]), float(value[1])
 
 
 def _parse_messages(row: Mapping[str, Any], where: str) -> Conversation:
