@@ -285,7 +285,6 @@ def _facts(run: RunFacts) -> dict[str, str]:
     steps = max((row["step"] for row in run.log), default=0)
     samples, epochs = plan.get("samples", {}), plan.get("epochs", {})
     ratio = recipe.get("data.general_ratio", 0) if arguments.get("general") else 0
-    trained = "all" if recipe.get("train.stage") == "all" else "the connector"
     return {
         "Model it started from": _model_name(run),
         "Field and recipe": arguments.get("domain") or "general recipe",
@@ -296,7 +295,8 @@ def _facts(run: RunFacts) -> dict[str, str]:
         f"{samples.get('general', 0):,} mixed in",
         "Size": f"{plan.get('trees', 0):,} trees with {plan.get('samples_per_tree', 0)} questions on average; "
         f"{plan.get('tokens', 0):,} tokens, {plan.get('tiles', 0):,} tiles",
-        "Parameters": f"{plan.get('parameters', 0) / 1e6:,.1f} M, {trained} trained",
+        "Parameters": f"{plan.get('parameters', 0) / 1e6:,.1f} M, {plan.get('trained_parameters', 0) / 1e6:,.1f} M of them "
+        f"trained (stage {recipe.get('train.stage')})",
         "Learning rate": f"{recipe['train.learning_rate']:g}, weight decay {recipe['train.weight_decay']:g}, "
         f"seed {recipe['train.seed']}",
         "Time in steps": _duration(sum(row.get("seconds", 0) for row in run.log)) + f" on {run.config.get('device', '?')}",

@@ -25,7 +25,7 @@ from adapt.model.language import rope_threshold
 from adapt.model.loading import Found, find_model
 from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import iterate_records
-from adapt.train.recipe import Recipe, recipe_settings
+from adapt.train.recipe import LORA, Recipe, recipe_settings
 
 RECORDED_PACKAGES = ("torch", "transformers", "timm", "tokenizers", "datasets", "albumentations", "numpy", "pillow")
 
@@ -218,7 +218,7 @@ def initial_seed(recipe: Recipe) -> int:
     return randomness.key(recipe.train.seed, "weights") % 2**63
 
 
-def summary(prepared: Prepared, num_parameters: int, precision: torch.dtype | None = None) -> dict[str, Any]:
+def summary(prepared: Prepared, num_parameters: int, num_trained: int, precision: torch.dtype | None = None) -> dict[str, Any]:
     """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps. ``precision`` None computes in float32."""
     recipe, plan, sizes = prepared.request.recipe, prepared.plan, prepared.sizes
     tokens = tiles = places = packs = activations = 0
@@ -235,6 +235,7 @@ def summary(prepared: Prepared, num_parameters: int, precision: torch.dtype | No
             activations = max(activations, _activation_bytes(prepared, pack_area, pack_tiles, predicted, precision))
     samples = sum(plan.samples)
     supervised = sum(int(sizes.supervised[row]) for step in plan.steps for tree in step for row in tree.rows)
+    stored = num_trained if recipe.train.stage == LORA else num_parameters
     alone = sum(int(sizes.tiles[row]) for step in plan.steps for tree in step for row in tree.rows)
     return {
         "steps": len(plan),
@@ -252,8 +253,12 @@ def summary(prepared: Prepared, num_parameters: int, precision: torch.dtype | No
         "straggler": 0.0,  # the share of a step that devices wait for the slowest; one device waits for none
         "largest_pack": {"places": largest[0], "tiles": largest[1]},
         "parameters": num_parameters,
-        "memory_bytes": {"weights_gradients_moments": 16 * num_parameters, "activations_roughly": activations},
-        "disk_bytes": 12 * num_parameters * (recipe.train.keep + 1) + 8 * num_parameters,
+        "trained_parameters": num_trained,
+        "memory_bytes": {
+            "weights_gradients_moments": 4 * num_parameters + 12 * num_trained,
+            "activations_roughly": activations,
+        },
+        "disk_bytes": (4 * stored + 8 * num_trained) * (recipe.train.keep + 1) + 8 * num_parameters,
         "teraflops": round(_flops(prepared, tokens, tiles) / 1e12, 1),
         "digest": plan.digest,
         "data_fingerprint": prepared.index.fingerprint,

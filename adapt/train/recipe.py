@@ -11,10 +11,14 @@ from typing import Any
 
 from adapt.errors import UsageError, unknown
 
+PARTS = ("vision", "connector", "language")
+LORA = "lora"
+# The two-stage recipe is align, then tune; full tuning is one stage, all. Under lora only the language model's adapters train.
+PARTS_OF_STAGE = {"all": PARTS, "align": ("connector",), "tune": PARTS, LORA: ()}
 CHOICES = {
     "train.loss_reduction": ("token", "sample", "square"),
     "train.precision": ("auto", "float32", "bfloat16", "float16"),
-    "train.stage": ("all", "align"),
+    "train.stage": tuple(PARTS_OF_STAGE),
     "data.augment": ("none", "photometric", "overhead"),
     "data.overlong": ("stop", "drop"),
 }
@@ -42,6 +46,9 @@ class TrainRecipe:
     max_steps: int = 0  # 0: as many as the epochs need
     seed: int = 0
     stage: str = "all"
+    freeze: str = ""  # parts that the stage would train and that stay as they are: vision, or vision,connector
+    lora_rank: int = 16  # of stage=lora; the official second tuning's, and so is alpha
+    lora_alpha: int = 32
     precision: str = "auto"
     pack_tokens: int = 16384
     pack_tiles: int = 48
@@ -155,6 +162,7 @@ POSITIVE = (
     "train.pack_tiles",
     "train.save_every",
     "train.keep",
+    "train.lora_rank",
     "data.max_tiles",
     "data.max_tokens",
     "data.prefetch",
@@ -184,7 +192,24 @@ def make_recipe(*layers: Mapping[str, Any]) -> Recipe:
     for name, value in merged.items():
         section, field = name.split(".")
         sections[section][field] = value
-    return Recipe(TrainRecipe(**sections["train"]), DataRecipe(**sections["data"]))
+    recipe = Recipe(TrainRecipe(**sections["train"]), DataRecipe(**sections["data"]))
+    trained_parts(recipe.train)
+    return recipe
+
+
+def trained_parts(recipe: TrainRecipe) -> tuple[str, ...]:
+    """The parts whose own weights train; none under stage=lora. Raises UsageError where nothing would train."""
+    frozen = [name.strip() for name in recipe.freeze.split(",") if name.strip()]
+    for name in frozen:
+        if name not in PARTS:
+            raise unknown("part", name, PARTS)
+    stage = PARTS_OF_STAGE[recipe.stage]
+    trained = tuple(name for name in stage if name not in frozen)
+    if stage and not trained:
+        raise UsageError(f"train.stage={recipe.stage} with train.freeze={recipe.freeze} trains nothing; freeze fewer parts")
+    if not stage and "language" in frozen:
+        raise UsageError(f"train.stage={recipe.stage} trains the language model's adapters; take language out of train.freeze")
+    return trained
 
 
 def recipe_settings(recipe: Recipe) -> dict[str, Any]:

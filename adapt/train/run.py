@@ -20,10 +20,10 @@ from adapt.train.lock import locked
 from adapt.train.log import RunLog, read_log
 from adapt.train.loop import Run, train
 from adapt.train.optim import make_optimizer, moments, restore_moments, steps_taken
+from adapt.train.parts import adapter_state, from_adapter_state, merged_state, save_adapter, set_trained
 from adapt.train.prepare import Prepared, description, initial_seed, reader_of, write_start
-from adapt.train.recipe import TrainRecipe
+from adapt.train.recipe import LORA, TrainRecipe
 
-PARTS_OF_STAGE = {"all": ("vision", "connector", "language"), "align": ("connector",)}
 # Settings that change a run's cost, not its numbers: a resume may change them.
 FREE_SETTINGS = frozenset(
     {
@@ -33,10 +33,13 @@ FREE_SETTINGS = frozenset(
 )  # fmt: skip
 
 
-def count_parameters(config: ModelConfig) -> int:
-    """Weights of the model, without making them."""
+def count_parameters(config: ModelConfig, recipe: TrainRecipe) -> tuple[int, int]:
+    """(weights of the model, those that train), without making them."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in InternVL(config).parameters())
+        model = InternVL(config)
+        total = sum(parameter.numel() for parameter in model.parameters())
+        set_trained(model, recipe)
+    return total, sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.device) -> None:
@@ -126,7 +129,7 @@ def _run_plan(
     scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
     step, best = 0, float("inf")
     if found:
-        step, best = _restore(found, model, optimizer, scaler)
+        step, best = _restore(found, model, optimizer, scaler, lora=recipe.train.stage == LORA)
     log = RunLog(folder, resume_step=step, tensorboard=recipe.train.tensorboard)
     if accepted:
         log.write(accepted | {"step": step})
@@ -141,6 +144,9 @@ def _run_plan(
     finally:
         log.close()
     keeper.write_model(folder / "model", run.step)
+    if recipe.train.stage == LORA:
+        save_adapter(folder / "adapter", model, recipe.train, prepared.request.model)
+        progress.say(f"its adapters alone are {folder / 'adapter'}; peft loads them onto the base in transformers' layout")
     progress.say(f"the tuned model is {folder / 'model'}; transformers loads it as it is")
     _write_report(folder)
     rows = read_log(folder)
@@ -163,21 +169,24 @@ def _model(prepared: Prepared) -> InternVL:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(initial_seed(prepared.request.recipe))
         model = load_internvl(prepared.found, prepared.config)
+        set_trained(model, prepared.request.recipe.train)
     recipe = prepared.request.recipe.train
-    trained = PARTS_OF_STAGE[recipe.stage]
-    for name in PARTS_OF_STAGE["all"]:
-        getattr(model, name).requires_grad_(name in trained)
     if recipe.checkpoint_activations:
         model.vision.checkpointing = True
         model.language.gradient_checkpointing_enable({"use_reentrant": False})
     return model
 
 
-def _restore(found: Path, model: InternVL, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler) -> tuple[int, float]:
+def _restore(
+    found: Path, model: InternVL, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, *, lora: bool
+) -> tuple[int, float]:
+    """Weights, moments and scale of a checkpoint; with ``lora`` it holds the adapters alone. Returns (step, best loss)."""
     weights, stored, state = checkpoint.load_checkpoint(found)
-    model.load_state_dict(from_disk(weights))
+    own_names = from_adapter_state if lora else from_disk
+    missing = model.load_state_dict(own_names(weights), strict=not lora).missing_keys
+    assert not any(".lora_" in name for name in missing), "a checkpoint holds every adapter"
     restore_moments(
-        model, optimizer, {moment: from_disk(tensors) for moment, tensors in stored.items()}, state["optimizer_steps"]
+        model, optimizer, {moment: own_names(tensors) for moment, tensors in stored.items()}, state["optimizer_steps"]
     )
     if scaler.is_enabled() and state["scaler"]:
         scaler.load_state_dict(state["scaler"])
@@ -254,9 +263,11 @@ class _Keeper:
             "best_loss": self._best if self._best < float("inf") else None,
             "scaler": self._scaler.state_dict(),
         }
-        stored = {moment: to_disk(tensors) for moment, tensors in moments(self._model, self._optimizer).items()}
-        keep = self._prepared.request.recipe.train.keep
-        checkpoint.save_checkpoint(self._folder / "checkpoints", step, to_disk(self._model.state_dict()), stored, state, keep)
+        recipe = self._prepared.request.recipe.train
+        disk_names = adapter_state if recipe.stage == LORA else to_disk
+        stored = {moment: disk_names(tensors) for moment, tensors in moments(self._model, self._optimizer).items()}
+        weights = disk_names(self._model.state_dict())
+        checkpoint.save_checkpoint(self._folder / "checkpoints", step, weights, stored, state, recipe.keep)
 
     def save_best(self, step: int, loss: float) -> None:
         """Write RUN/best when ``loss`` is the lowest so far."""
@@ -275,5 +286,5 @@ class _Keeper:
             "general": [path.name for path in prepared.request.general],
             "data_fingerprint": prepared.index.fingerprint,
         }
-        state = self._model.state_dict()
+        state = merged_state(self._model)
         save_model(folder, prepared.config, state, prepared.tokenizer, dtype=self._dtype, provenance=provenance)

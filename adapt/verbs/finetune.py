@@ -81,7 +81,7 @@ def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool) -> "
     prepared = prepare(request, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = precision_of(request.recipe.train, device)
-    planned = summary(prepared, count_parameters(prepared.config), precision)
+    planned = summary(prepared, *count_parameters(prepared.config, request.recipe.train), precision)
     minutes = minutes_roughly(planned["teraflops"], precision, device)
     return prepared, device, planned | {"minutes_roughly": round(minutes, 2)}
 

@@ -46,7 +46,7 @@ def test_wrong_settings_are_named(item: str, message: str) -> None:
         ("train.learning_rate", None, "expected a number"),
         ("train.learning_rate", [1], "expected a number"),
         ("train.tensorboard", None, "expected yes or no"),
-        ("train.stage", None, "expected one of all, align"),
+        ("train.stage", None, "expected one of all, align, tune, lora"),
     ],
 )
 def test_values_of_a_config_are_checked_too(name: str, value: object, message: str) -> None:
