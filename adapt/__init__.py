@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from adapt.evaluate.sampling import Sampling as Sampling
     from adapt.model.loading import load as load
     from adapt.records import read_records as read_records
     from adapt.records import write_records as write_records
 
-_PLACES = {"load": "adapt.model.loading", "read_records": "adapt.records", "write_records": "adapt.records"}
-__all__ = ["__version__", "load", "read_records", "write_records"]
+_PLACES = {
+    "Sampling": "adapt.evaluate.sampling",
+    "load": "adapt.model.loading",
+    "read_records": "adapt.records",
+    "write_records": "adapt.records",
+}
+__all__ = ["Sampling", "__version__", "load", "read_records", "write_records"]
 
 
 def __getattr__(name: str) -> Any:

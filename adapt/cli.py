@@ -218,6 +218,8 @@ def score(as_json: bool, **given: Any) -> None:
 @click.option("--output", required=True, type=PATH, metavar="DIR", help="Folder to write; must not hold anything yet.")
 @click.option("--image-token-id", type=int, metavar="N", help="Id of <IMG_CONTEXT> for a folder without tokenizer files.")
 @click.option("--verify", is_flag=True, help="Load what was written and compare logits, text and pixels with the source.")
+@click.option("--data", type=PATH, metavar="F.jsonl", help="Records to verify with (default: made pictures).")
+@images_option
 def export(**given: Any) -> None:
     """Write any model in any layout: a run or an official checkpoint for transformers, or back into the official layout.
 
@@ -236,7 +238,14 @@ def export(**given: Any) -> None:
 )
 @model_option
 @click.option("--image", multiple=True, type=PATH, metavar="P...", help="Pictures to ask about.")
+@click.option("--video", type=PATH, metavar="V", help="A video file or a folder of frames to ask about, instead of pictures.")
+@click.option("--frames", type=int, default=16, show_default=True, metavar="N", help="Frames of the video to show, 1 to 40.")
 @click.option("--question", help="Ask this one and stop (default: ask from the terminal, until Ctrl-D).")
+@click.option("--temperature", type=float, default=0.0, metavar="T", help="Draw answers at this temperature (default: greedy).")
+@click.option(
+    "--top-p", type=float, default=1.0, metavar="P", help="Draw from the likeliest tokens that share P (default: all)."
+)
+@click.option("--seed", type=int, default=0, metavar="N", help="Seed of the draws (default: 0).")
 def chat(**given: Any) -> None:
     """Ask a model from the terminal: the quickest look at what a run learnt."""
     from adapt import show, verbs

@@ -1,11 +1,12 @@
-"""Greedy answers: one prefill for each picture, then all its questions decoded together.
+"""Answers: one prefill for each picture, then all its questions decoded together.
 
 The prompt of a picture's questions is a message tree, as in training. The keys and values of the picture are computed and
 kept once, not once for each question; at each step every branch adds one token, which sees the prefix, its own prompt and
 its own answer. transformers' DynamicCache appends by concatenation, so each step copies the cache of its batch; a batch is
 bounded by what the cache holds at the end.
 
-Axes: R rows (trees), L tokens of the longest tree, B branches of the widest tree, K keys so far, P answering branches.
+Axes: R rows (trees), L tokens of the longest tree, B branches of the widest tree, K keys so far, P answering branches,
+V vocabulary, T tokens of an answer.
 """
 
 import dataclasses
@@ -17,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapt import safe
+from adapt import randomness, safe
 from adapt.data.packing import Batch, EncodedTree, collate
 from adapt.data.template import decode_answer, encode_prompt, get_template
 from adapt.data.tiling import count_tiles, tile, tile_budget
+from adapt.data.video import FRAME_TILES, frames_text
 from adapt.errors import DataError, UsageError
+from adapt.evaluate.sampling import GREEDY, Sampling
 from adapt.model.config import ModelConfig
 from adapt.model.language import rope_threshold
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
@@ -39,12 +42,14 @@ MAX_BRANCHES = 64
 class Question:
     """What to answer: a key, pictures (paths) and the turns up to the last human one.
 
-    Raises DataError where the turns have another number of places for pictures than there are pictures.
+    ``max_tiles`` is the largest grid of any picture, 0 for the model's own bound. Raises DataError where the turns have
+    another number of places for pictures than there are pictures.
     """
 
     key: str
     pictures: tuple[Path, ...]
     turns: tuple[Turn, ...]
+    max_tiles: int = 0
 
     def __post_init__(self) -> None:
         places = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in self.turns if turn.role == "human")
@@ -56,7 +61,8 @@ class Question:
     @classmethod
     def of(cls, record: ChatRecord, root: Path) -> "Question":
         """The last question of a record; earlier turns stay as they are."""
-        return cls(record.id, tuple(safe.inside(root, name, record.id) for name in record.images), record.turns[:-1])
+        paths = tuple(safe.inside(root, name, record.id) for name in record.images)
+        return cls(record.id, paths, record.turns[:-1], record.max_tiles)
 
     @classmethod
     def ask(cls, key: str, pictures: tuple[Path, ...], text: str) -> "Question":
@@ -69,15 +75,26 @@ class Question:
             )
         return cls(key, pictures, (Turn("human", f"{IMAGE_PLACEHOLDER}\n" * (len(pictures) - places) + text),))
 
+    @classmethod
+    def watch(cls, key: str, frames: tuple[Path, ...], text: str) -> "Question":
+        """One question about a video: its frames in front, a tile each. Raises UsageError for a place for a picture."""
+        if IMAGE_PLACEHOLDER in text:
+            raise UsageError(
+                f"a question about a video has no {IMAGE_PLACEHOLDER} place: its frames stand in front; leave it out"
+            )
+        return cls(key, frames, (Turn("human", frames_text(len(frames)) + text),), FRAME_TILES)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Prompts:
-    """Questions of one tree: the same pictures and the same ids up to the last picture.
+    """Questions of one tree: the same pictures, cut alike, and the same ids up to the last picture.
 
-    ``num_tiles`` is what the pictures take together, ``num_tokens`` the whole prompt with their tokens; ``side`` see _side.
+    ``own_tiles`` is the questions' bound on a picture's grid (0: none), ``num_tiles`` what the pictures take together,
+    ``num_tokens`` the whole prompt with their tokens; ``side`` see _side.
     """
 
     pictures: tuple[Path, ...]
+    own_tiles: int
     prefix: tuple[int, ...]
     keys: tuple[str, ...]
     branches: tuple[tuple[int, ...], ...]
@@ -86,8 +103,10 @@ class _Prompts:
     side: int
 
 
-def answer_questions(answerer: "Answerer", questions: Sequence[Question], *, max_new_tokens: int) -> Iterator[tuple[str, str]]:
-    """Yield (key, answer) of every question, greedy, picture by picture, in the order that decodes fastest.
+def answer_questions(
+    answerer: "Answerer", questions: Sequence[Question], *, max_new_tokens: int, sampling: Sampling = GREEDY
+) -> Iterator[tuple[str, str]]:
+    """Yield (key, answer) of every question, picture by picture, in the order that decodes fastest.
 
     An answer ends at the template's end token or after ``max_new_tokens``; surrounding blanks are stripped. A Question's
     pictures are opened here: DataError names the file that cannot be. UsageError for ``max_new_tokens`` below 1.
@@ -95,7 +114,7 @@ def answer_questions(answerer: "Answerer", questions: Sequence[Question], *, max
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens is {max_new_tokens}; expected 1 or more")
     for batch in _batches(_group(answerer, questions, max_new_tokens), max_new_tokens):
-        yield from _decode(answerer, batch, max_new_tokens)
+        yield from _decode(answerer, batch, max_new_tokens, sampling)
 
 
 def _batches(trees: Sequence[_Prompts], max_new_tokens: int) -> Iterator[list[_Prompts]]:
@@ -121,21 +140,24 @@ def _fits(batch: Sequence[_Prompts], max_new_tokens: int) -> bool:
 def _group(answerer: "Answerer", questions: Sequence[Question], max_new_tokens: int) -> list[_Prompts]:
     config = answerer.model.config
     template, threshold = get_template(config.template), rope_threshold(config.language)
-    tiles_of = {pictures: _count_tiles(pictures, config) for pictures in dict.fromkeys(each.pictures for each in questions)}
+    cuts = dict.fromkeys((each.pictures, each.max_tiles) for each in questions)
+    tiles_of = {(pictures, own): _count_tiles(pictures, own, config) for pictures, own in cuts}
     groups: dict[tuple[Any, ...], list[tuple[str, tuple[int, ...]]]] = {}
     for question in questions:
         encoded = encode_prompt(question.turns, template, answerer.tokenizer)
         prefix, branch = tuple(encoded.input_ids[: encoded.prefix_length]), tuple(encoded.input_ids[encoded.prefix_length :])
-        num_prefix = len(prefix) + tiles_of[question.pictures] * config.tokens_per_tile - len(question.pictures)
+        cut = (question.pictures, question.max_tiles)
+        num_prefix = len(prefix) + tiles_of[cut] * config.tokens_per_tile - len(question.pictures)
         side = _side(num_prefix + len(branch), max_new_tokens, threshold)
         own = () if question.pictures else (question.key,)
-        groups.setdefault((question.pictures, prefix, num_prefix, side, own), []).append((question.key, branch))
+        groups.setdefault((cut, prefix, num_prefix, side, own), []).append((question.key, branch))
     trees = []
-    for (pictures, prefix, num_prefix, side, _), members in groups.items():
+    for (cut, prefix, num_prefix, side, _), members in groups.items():
         for start in range(0, len(members), MAX_BRANCHES):
             keys, branches = zip(*members[start : start + MAX_BRANCHES], strict=True)
             num_tokens = num_prefix + sum(map(len, branches))
-            trees.append(_Prompts(pictures, prefix, keys, branches, tiles_of[pictures], num_tokens, side))
+            pictures, own_tiles = cut
+            trees.append(_Prompts(pictures, own_tiles, prefix, keys, branches, tiles_of[cut], num_tokens, side))
     return trees
 
 
@@ -150,15 +172,15 @@ def _side(num_tokens: int, max_new_tokens: int, threshold: int | None) -> int:
     return min(num_tokens, threshold + 1)
 
 
-def _count_tiles(pictures: tuple[Path, ...], config: ModelConfig) -> int:
+def _count_tiles(pictures: tuple[Path, ...], own: int, config: ModelConfig) -> int:
     """Tiles of all pictures of one question, from their headers."""
-    budget = tile_budget(config.max_tiles, len(pictures))
+    budget = tile_budget(config.max_tiles, len(pictures), own)
     return sum(count_tiles(*safe.picture_size(path), budget, config.tile_px) for path in pictures)
 
 
 def _encode(answerer: "Answerer", prompts: _Prompts) -> EncodedTree:
     config = answerer.model.config
-    budget = tile_budget(config.max_tiles, len(prompts.pictures))
+    budget = tile_budget(config.max_tiles, len(prompts.pictures), prompts.own_tiles)
     tiles = [tile(safe.read_picture(path), budget, config.tile_px) for path in prompts.pictures]
     prefix = np.asarray(prompts.prefix, np.int64)
     times = np.ones(len(prefix), np.int64)
@@ -176,7 +198,9 @@ def _encode(answerer: "Answerer", prompts: _Prompts) -> EncodedTree:
 
 
 @torch.inference_mode()
-def _decode(answerer: "Answerer", waiting: Sequence[_Prompts], max_new_tokens: int) -> Iterator[tuple[str, str]]:
+def _decode(
+    answerer: "Answerer", waiting: Sequence[_Prompts], max_new_tokens: int, sampling: Sampling
+) -> Iterator[tuple[str, str]]:
     """Prefill the trees, one a row, and decode all their branches to the end."""
     from transformers import DynamicCache
 
@@ -190,18 +214,20 @@ def _decode(answerer: "Answerer", waiting: Sequence[_Prompts], max_new_tokens: i
     widest = max(len(tree.branches) for tree in trees)
     alive_RB, last_RB, position_RB = _starts(trees, widest)
     flat_P = (torch.arange(num_rows)[:, None] * length + last_RB).flatten().to(device)
-    token_RB = model.logits_at(hidden_RLD, flat_P).argmax(-1).view(num_rows, widest)
+    choose = _Chooser(sampling, [prompts.keys for prompts in waiting], widest, max_new_tokens)
+    token_RB = choose(model.logits_at(hidden_RLD, flat_P).view(num_rows, widest, -1))
     prompt_mask_RBK = _sees_prompt(batch.tree_RL, batch.branch_RL, widest)
     own_BB = torch.eye(widest, dtype=torch.bool, device=device).expand(num_rows, widest, widest)
     template = get_template(model.config.template)
     end = tokenizer.convert_tokens_to_ids(template.end)
+    ends_E = torch.tensor(sorted({end, end if tokenizer.eos_token_id is None else tokenizer.eos_token_id}), device=device)
     alive_RB, position_RB = alive_RB.to(device), position_RB.to(device)
     produced: list[Tensor] = []
     mask_RBK = prompt_mask_RBK
     for _ in range(max_new_tokens):
         token_RB = token_RB.masked_fill(~alive_RB, end)
         produced.append(token_RB)
-        alive_RB = alive_RB & (token_RB != end)
+        alive_RB = alive_RB & ~torch.isin(token_RB, ends_E)
         if not alive_RB.any() or len(produced) == max_new_tokens:
             break
         mask_RBK = torch.cat([mask_RBK, own_BB], dim=2)
@@ -212,12 +238,48 @@ def _decode(answerer: "Answerer", waiting: Sequence[_Prompts], max_new_tokens: i
             past_key_values=cache,
             use_cache=True,
         )
-        token_RB = model.language.lm_head(output.last_hidden_state).argmax(-1)
+        token_RB = choose(model.language.lm_head(output.last_hidden_state))
         position_RB = position_RB + 1
     answers_RBT = torch.stack(produced, dim=2).cpu()
     for row, prompts in enumerate(waiting):
         for branch, key in enumerate(prompts.keys):
             yield key, decode_answer(answers_RBT[row, branch].tolist(), template, tokenizer).strip()
+
+
+class _Chooser:
+    """The next token of every branch: the likeliest, or a drawn one."""
+
+    def __init__(self, sampling: Sampling, keys: Sequence[tuple[str, ...]], widest: int, max_new_tokens: int) -> None:
+        from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+        self._step = 0
+        self._warpers: list[Any] = []
+        if sampling.temperature == 0:
+            return
+        self._warpers.append(TemperatureLogitsWarper(sampling.temperature))
+        if sampling.top_k:
+            self._warpers.append(TopKLogitsWarper(sampling.top_k))
+        if sampling.top_p < 1:
+            self._warpers.append(TopPLogitsWarper(sampling.top_p))
+        self._drawn_RBT = torch.zeros(len(keys), widest, max_new_tokens, dtype=torch.float64)
+        for row, each in enumerate(keys):
+            for branch, key in enumerate(each):
+                drawn_T = randomness.uniforms(max_new_tokens, sampling.seed, "answer", key)
+                self._drawn_RBT[row, branch] = torch.from_numpy(drawn_T)
+
+    def __call__(self, logits_RBV: Tensor) -> Tensor:
+        """int64[R, B]."""
+        if not self._warpers:
+            return logits_RBV.argmax(-1)
+        scores_PV = logits_RBV.flatten(0, 1).float()
+        for warper in self._warpers:
+            scores_PV = warper(None, scores_PV)
+        shares_PV = scores_PV.double().softmax(-1).cumsum(-1)
+        drawn_P1 = self._drawn_RBT[:, :, self._step].flatten()[:, None].to(shares_PV.device)
+        self._step += 1
+        # A draw is below 1, so below the sum too: what is found has a share.
+        token_P1 = torch.searchsorted(shares_PV, drawn_P1 * shares_PV[:, -1:], right=True)
+        return token_P1.view(logits_RBV.shape[:2])
 
 
 def _stack(layouts: Sequence[Batch]) -> Batch:

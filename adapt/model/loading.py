@@ -2,19 +2,25 @@
 
 import dataclasses
 import difflib
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from adapt import progress, randomness, safe
+from adapt.data.video import DEFAULT_FRAMES, show_video
 from adapt.errors import DataError, UsageError, unknown
+from adapt.evaluate.sampling import GREEDY, Sampling
 from adapt.model.config import PRESETS, ModelConfig, for_tokenizer
 from adapt.model.folder import load_config, stream_state
 from adapt.model.internvl import InternVL
 from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import ChatRecord
+
+if TYPE_CHECKING:
+    from adapt.evaluate.generate import Question
 
 _INPUT_ROWS, _OUTPUT_ROWS = "language.model.embed_tokens.weight", "language.lm_head.weight"
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
@@ -149,20 +155,59 @@ class Answerer:
     tokenizer: Any
     found: Found
 
-    def answer(self, images: str | Path | Sequence[str | Path], question: str, *, max_new_tokens: int = 128) -> str:
-        """Greedy answer to one question about pictures (paths), in the order of its ``<image>`` places or in front of it."""
-        from adapt.evaluate.generate import Question, answer_questions
+    def answer(
+        self,
+        images: str | Path | Sequence[str | Path],
+        question: str,
+        *,
+        max_new_tokens: int = 128,
+        sampling: Sampling = GREEDY,
+    ) -> str:
+        """The answer to one question about pictures (paths), in the order of its ``<image>`` places or in front of it.
+
+        Greedy, or drawn by ``sampling``. Raises UsageError and DataError.
+        """
+        from adapt.evaluate.generate import Question
 
         paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
-        asked = Question.ask("question", tuple(paths), question)
-        return dict(answer_questions(self, [asked], max_new_tokens=max_new_tokens))["question"]
+        return self._answer(Question.ask("question", tuple(paths), question), max_new_tokens, sampling)
+
+    def answer_video(
+        self,
+        video: str | Path | Sequence[str | Path],
+        question: str,
+        *,
+        frames: int = DEFAULT_FRAMES,
+        max_new_tokens: int = 128,
+        sampling: Sampling = GREEDY,
+    ) -> str:
+        """The answer to one question about a video: a file, a folder of frames or a list of frames.
+
+        At most ``frames`` (1 to 40) are shown, spread evenly, one tile each. Raises UsageError and DataError.
+        """
+        from adapt.evaluate.generate import Question
+
+        with tempfile.TemporaryDirectory() as made:
+            shown = show_video(video, frames, Path(made))
+            return self._answer(Question.watch("question", shown, question), max_new_tokens, sampling)
+
+    def _answer(self, question: "Question", max_new_tokens: int, sampling: Sampling) -> str:
+        from adapt.evaluate.generate import answer_questions
+
+        found = answer_questions(self, [question], max_new_tokens=max_new_tokens, sampling=sampling)
+        return dict(found)[question.key]
 
     def answer_records(
-        self, records: Sequence[ChatRecord], *, images: str | Path = ".", max_new_tokens: int = 128
+        self,
+        records: Sequence[ChatRecord],
+        *,
+        images: str | Path = ".",
+        max_new_tokens: int = 128,
+        sampling: Sampling = GREEDY,
     ) -> dict[str, str]:
-        """Greedy answers to the last question of each record, by record id, in order; ``images`` is the picture root."""
+        """Answers to the last question of each record, by record id, in order; ``images`` is the picture root."""
         from adapt.evaluate.generate import Question, answer_questions
 
         questions = [Question.of(record, Path(images)) for record in records]
-        found = dict(answer_questions(self, questions, max_new_tokens=max_new_tokens))
+        found = dict(answer_questions(self, questions, max_new_tokens=max_new_tokens, sampling=sampling))
         return {record.id: found[record.id] for record in records}

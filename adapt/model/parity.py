@@ -3,6 +3,8 @@
 Axes: R rows, L row length, N tiles.
 """
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, InternVLForConditionalGeneration
 
-from adapt import randomness
-from adapt.data.template import encode, get_template
-from adapt.data.tiling import tile
+from adapt import randomness, safe
+from adapt.data.template import encode_prompt, get_template
+from adapt.data.tiling import count_tiles, tile, tile_budget
 from adapt.errors import DataError
 from adapt.model.config import ModelConfig
 from adapt.model.folder import load_config, load_state
@@ -21,19 +23,70 @@ from adapt.model.internvl import InternVL
 from adapt.model.language import language_config
 from adapt.model.loading import Found, load_internvl, stream_weights
 from adapt.model.tokenizer_files import has_tokenizer, load_tokenizer
+from adapt.records import ChatRecord, Turn
 
 TOLERANCE = 1e-4
 _NUM_NEW_TOKENS = 16
-_SIZES = ((96, 96), (333, 200), (640, 480))  # (width, height) of the pictures that are asked about
-_QUESTION = "<image>\nWhat is in the picture?"
+_NUM_RECORDS = 8  # asked of the user's own
+_NUM_NAMED = 20
+# (width, height) of the made pictures that are asked about, prompt by prompt
+_SIZES = (((96, 96),), ((333, 200),), ((640, 480),), ((500, 250), (200, 400)))
 
 
-def compare(found: Found, config: ModelConfig, output: Path, layout: str) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """One prompt: the turns up to a question, and its pictures, each of at most ``budget`` tiles and a thumbnail."""
+
+    turns: tuple[Turn, ...]
+    pictures: tuple[Image.Image, ...]
+    budget: int
+
+
+def made_prompts(config: ModelConfig) -> list[Asked]:
+    """Prompts about made pictures, for who gives none."""
+    prompts = []
+    for number, sizes in enumerate(_SIZES):
+        pictures = tuple(_picture(size, 8 * number + place) for place, size in enumerate(sizes))
+        turn = Turn("human", "<image>\n" * len(sizes) + "What is in the picture?")
+        prompts.append(Asked((turn,), pictures, tile_budget(config.max_tiles, len(sizes))))
+    return prompts
+
+
+def record_prompts(config: ModelConfig, records: Sequence[ChatRecord], root: Path) -> list[Asked]:
+    """The first few records with pictures, as prompts. Raises DataError where no record has any."""
+    prompts = []
+    for record in [record for record in records if record.images][:_NUM_RECORDS]:
+        pictures = tuple(safe.read_picture(safe.inside(root, name, record.id)) for name in record.images)
+        budget = tile_budget(config.max_tiles, len(pictures), record.max_tiles)
+        prompts.append(Asked(record.turns[:-1], pictures, budget))
+    if not prompts:
+        raise DataError("no record has a picture; --verify compares answers about pictures")
+    return prompts
+
+
+def cut_otherwise(config: ModelConfig, records: Sequence[ChatRecord], root: Path) -> dict[str, Any]:
+    """How many records transformers' processor cuts into other tiles unless ``max_patches`` tells it their budget; some ids.
+
+    It gives every picture the whole budget, where several share it here and frames of a video have one tile.
+    """
+    ids = []
+    for record in records:
+        budget = tile_budget(config.max_tiles, len(record.images), record.max_tiles)
+        if budget == config.max_tiles:
+            continue
+        sizes = [safe.picture_size(safe.inside(root, name, record.id)) for name in record.images]
+        ours, theirs = ([count_tiles(*size, most, config.tile_px) for size in sizes] for most in (budget, config.max_tiles))
+        if ours != theirs:
+            ids.append(record.id)
+    return {"records": len(ids), "ids": ids[:_NUM_NAMED]}
+
+
+def compare(found: Found, config: ModelConfig, output: Path, layout: str, prompts: Sequence[Asked]) -> dict[str, Any]:
     """How far the exported folder is from the source, in numbers. Raises DataError where it is another model.
 
     The official layout is read back and compared bit for bit: its own code runs on no current transformers. The
-    transformers layout is loaded by transformers' InternVL, both in float32 on the CPU: logits, greedy text, and the pixels
-    of transformers' own picture processor (which may resize through torchvision) against the exact ones.
+    transformers layout is loaded by transformers' InternVL, both in float32 on the CPU: logits and greedy text on ``prompts``,
+    and the pixels of transformers' own picture processor (which may resize through torchvision) against the exact ones.
     """
     if layout == "internvl":
         return _compare_weights(found, config, output)
@@ -41,7 +94,7 @@ def compare(found: Found, config: ModelConfig, output: Path, layout: str) -> dic
     theirs = InternVLForConditionalGeneration.from_pretrained(output, dtype=torch.float32, attn_implementation="eager").eval()
     largest, same_text, asked = 0.0, 0, 0
     with torch.no_grad():
-        for input_ids_1L, tiles_NCHW in _prompts(config, output):
+        for input_ids_1L, tiles_NCHW in _encoded(config, output, prompts):
             pixels_NCHW = (tiles_NCHW - ours.get_buffer("mean")) / ours.get_buffer("std")
             expected = _logits(ours, input_ids_1L, tiles_NCHW)
             given = {"input_ids": input_ids_1L, "pixel_values": pixels_NCHW, "attention_mask": torch.ones_like(input_ids_1L)}
@@ -52,7 +105,7 @@ def compare(found: Found, config: ModelConfig, output: Path, layout: str) -> dic
             same_text += answer.tolist() == _greedy(ours, input_ids_1L, tiles_NCHW, theirs.generation_config.eos_token_id)
     result: dict[str, Any] = {"largest_logit_difference": largest, "same_greedy_text": f"{same_text} of {asked}"}
     if has_tokenizer(output):
-        result["processor_grey_levels"] = _processor_drift(config, output)
+        result["processor_grey_levels"] = _processor_drift(config, output, prompts)
     if largest > TOLERANCE or same_text < asked:
         raise DataError(f"{output}: is not the model it was made from: {result}; please report it")
     return result
@@ -70,22 +123,24 @@ def _compare_weights(found: Found, config: ModelConfig, output: Path) -> dict[st
     return {"tensors": "bit-identical"}
 
 
-def _prompts(config: ModelConfig, output: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """(int64[1, L], uint8[N, 3, S, S]) of a few prompts about made pictures; ids drawn where there is no tokenizer."""
+def _encoded(config: ModelConfig, output: Path, prompts: Sequence[Asked]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(int64[1, L], uint8[N, 3, S, S]) of each prompt; its ids are drawn where there is no tokenizer."""
     tokenizer = load_tokenizer(output) if has_tokenizer(output) else None
-    prompts = []
-    for number, size in enumerate(_SIZES):
-        tiles = torch.from_numpy(tile(_picture(size, number), config.max_tiles, config.tile_px)).permute(0, 3, 1, 2)
-        count = config.tokens_per_tile * len(tiles)
+    encoded = []
+    for number, prompt in enumerate(prompts):
+        tiles = [tile(picture, prompt.budget, config.tile_px) for picture in prompt.pictures]
         if tokenizer is None:
             drawn = randomness.words(8, 0, "parity", number) % config.language["vocab_size"]
             ids = [int(word) for word in drawn if word != config.image_token_id]
-            ids[2:2] = [config.image_token_id] * count
+            ids[2:2] = [config.image_token_id] * len(tiles)
         else:
-            turns = [{"from": "human", "value": _QUESTION}]
-            ids, _ = encode(turns, get_template(config.template), tokenizer, [count])
-        prompts.append((torch.tensor([ids]), tiles.contiguous()))
-    return prompts
+            ids = encode_prompt(prompt.turns, get_template(config.template), tokenizer).input_ids
+        flat = np.asarray(ids)
+        times = np.ones(len(ids), int)
+        times[flat == config.image_token_id] = [config.tokens_per_tile * len(each) for each in tiles]
+        tiles_NCHW = torch.from_numpy(np.concatenate(tiles)).permute(0, 3, 1, 2).contiguous()
+        encoded.append((torch.from_numpy(np.repeat(flat, times))[None], tiles_NCHW))
+    return encoded
 
 
 def _picture(size: tuple[int, int], number: int) -> Image.Image:
@@ -110,17 +165,18 @@ def _greedy(model: InternVL, input_ids_1L: torch.Tensor, tiles_NCHW: torch.Tenso
     return made
 
 
-def _processor_drift(config: ModelConfig, output: Path) -> float:
+def _processor_drift(config: ModelConfig, output: Path, prompts: Sequence[Asked]) -> float:
     """The largest difference, in grey levels, between the pixels of transformers' own processor and the exact ones."""
-    processor = AutoProcessor.from_pretrained(output)
-    std = torch.tensor(processor.image_processor.image_std)[:, None, None] * 255
-    mean = torch.tensor(processor.image_processor.image_mean)[:, None, None] * 255
+    processor = AutoProcessor.from_pretrained(output).image_processor
+    std, mean = (torch.tensor(each)[:, None, None] * 255 for each in (processor.image_std, processor.image_mean))
     largest = 0.0
-    for number, size in enumerate(_SIZES):
-        picture = _picture(size, number)
-        exact = torch.from_numpy(tile(picture, config.max_tiles, config.tile_px)).permute(0, 3, 1, 2)
-        theirs = processor.image_processor(images=[picture], return_tensors="pt")["pixel_values"] * std + mean
-        if theirs.shape != exact.shape:
-            raise DataError(f"{output}: transformers' processor makes {len(theirs)} tiles of {size}, expected {len(exact)}")
-        largest = max(largest, (theirs - exact).abs().max().item())
+    for prompt in prompts:
+        for picture in prompt.pictures:
+            exact = torch.tensor(tile(picture, prompt.budget, config.tile_px)).permute(0, 3, 1, 2)
+            theirs = processor(images=[picture], max_patches=prompt.budget, return_tensors="pt")["pixel_values"] * std + mean
+            if theirs.shape != exact.shape:
+                raise DataError(
+                    f"{output}: transformers' processor cuts {picture.size} into {len(theirs)} tiles, expected {len(exact)}"
+                )
+            largest = max(largest, (theirs - exact).abs().max().item())
     return round(largest, 2)

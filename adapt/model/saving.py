@@ -28,6 +28,7 @@ from adapt import atomic
 from adapt.data.template import IMAGE_CONTEXT, Template, chat_template, get_template, opens_with_bos
 from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD
 from adapt.errors import DataError
+from adapt.model.card import model_card
 from adapt.model.config import ModelConfig
 from adapt.model.folder import ONLY_TILING, compare_shapes, expected_shapes
 from adapt.model.language import language_config
@@ -69,6 +70,7 @@ def save_model(
             template = get_template(config.template)
             if layout == "transformers":
                 _save_processor(staged, config, tokenizer, template)
+                (staged / "README.md").write_text(model_card(config, provenance), encoding="utf-8")
             else:
                 tokenizer.chat_template = None
                 tokenizer.save_pretrained(staged)

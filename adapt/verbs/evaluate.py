@@ -10,15 +10,32 @@ from typing import Any
 from adapt import __version__, atomic, progress
 from adapt.domain import Benchmark, find_benchmark, parse_options, read_options
 from adapt.errors import DataError, UsageError, no_file, unknown
+from adapt.evaluate.sampling import Sampling
 from adapt.evaluate.score import pair, score_answers, to_document
 from adapt.records import ChatRecord, image_root, read_records, write_rows
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateSettings:
-    """``--set evaluate.max_new_tokens=N``: the longest answer in tokens; 0 is the benchmark's own."""
+    """``--set evaluate.max_new_tokens=N``: the longest answer in tokens; 0 is the benchmark's own.
+
+    ``temperature`` 0 is greedy; above it answers are drawn, by ``top_k``, ``top_p`` and ``seed`` (adapt.Sampling).
+    """
 
     max_new_tokens: int = 0
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 0:
+            raise UsageError(f"evaluate.max_new_tokens={self.max_new_tokens}: expected 1 or more, or 0 for the benchmark's own")
+        self.sampling()
+
+    def sampling(self) -> Sampling:
+        """How answers are drawn. Raises UsageError for values that are none."""
+        return Sampling(self.temperature, self.top_k, self.top_p, self.seed)
 
 
 def evaluate(
@@ -86,15 +103,20 @@ def choose_rows(records: Sequence[ChatRecord], split: str | None, path: Path) ->
 
 
 def _settings(items: Sequence[str]) -> EvaluateSettings:
-    known = {f"evaluate.{field.name}": field.name for field in dataclasses.fields(EvaluateSettings)}
-    values = {}
+    known = {f"evaluate.{field.name}": field for field in dataclasses.fields(EvaluateSettings)}
+    values: dict[str, Any] = {}
     for item in items:
-        name, sign, text = item.partition("=")
+        name, _, text = item.partition("=")
         if name not in known:
             raise unknown("setting", name, known)
-        if not sign or not text.isdigit():
-            raise UsageError(f"--set {item}: expected a whole number, such as {name}=32")
-        values[known[name]] = int(text)
+        kind = int if isinstance(known[name].default, int) else float
+        try:
+            values[known[name].name] = kind(text)
+        except ValueError as error:
+            example = f"{name}={32 if kind is int else 0.7}"
+            raise UsageError(
+                f"--set {item}: expected {'a whole number' if kind is int else 'a number'}, such as {example}"
+            ) from error
     return EvaluateSettings(**values)
 
 
@@ -112,7 +134,7 @@ def _answer_and_score(
     longest = settings.max_new_tokens or benchmark.max_new_tokens
     start = time.perf_counter()
     questions = [Question.of(record, root) for record in records]
-    found = answer_questions(answerer, questions, max_new_tokens=longest)
+    found = answer_questions(answerer, questions, max_new_tokens=longest, sampling=settings.sampling())
     answers = dict(progress.track(found, len(records), "answering"))
     seconds = time.perf_counter() - start
     write_rows(folder / "predictions.jsonl", ({"id": record.id, "answer": answers[record.id]} for record in records))
@@ -123,5 +145,6 @@ def _answer_and_score(
         "model": answerer.found.provenance,
         "adapt_version": __version__,
         "max_new_tokens": longest,
+        "sampling": dataclasses.asdict(settings.sampling()) if settings.temperature else None,
         "questions_per_second": round(len(records) / seconds, 2),
     }

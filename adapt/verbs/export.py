@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapt import progress
-from adapt.errors import UsageError, unknown
+from adapt.errors import UsageError, no_file, unknown
+from adapt.records import image_root, read_records
 
 if TYPE_CHECKING:
     from adapt.model.loading import Found
@@ -19,19 +20,28 @@ def export(
     format: str = "transformers",
     image_token_id: int | None = None,
     verify: bool = False,
+    data: str | Path | None = None,
+    images: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write ``model`` (a run, a folder or a hub id, in either layout) into ``output`` as ``transformers`` or ``internvl``.
 
     Weights keep their stored type, bit for bit. ``image_token_id`` is the id of <IMG_CONTEXT> for a folder without
-    tokenizer files. ``verify`` loads what was written and compares it with the source; what it found is under "verified".
+    tokenizer files. ``verify`` loads what was written and compares it with the source, on made pictures, or on the first
+    records of ``data`` (chat JSONL; ``images`` is its picture root); what it found is under "verified". With ``data`` the
+    records whose pictures transformers' processor cuts into other tiles, unless told their budget, are counted and named.
     Raises UsageError and DataError.
     """
     output = Path(output)
+    if (data is not None or images is not None) and not verify:
+        raise UsageError("--data and --images name what to verify with; add --verify, or leave them out")
+    if data is not None and not Path(data).is_file():
+        raise no_file(Path(data))
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output}: is there already and not an empty folder; choose another --output")
     from adapt.data.template import check_template, get_template
     from adapt.model.config import for_tokenizer
     from adapt.model.loading import find_model, stream_weights
+    from adapt.model.parity import compare, cut_otherwise, made_prompts, record_prompts
     from adapt.model.saving import FORMATS, save_model
     from adapt.model.tokenizer_files import has_tokenizer, load_tokenizer
 
@@ -53,6 +63,13 @@ def export(
     else:
         config = dataclasses.replace(found.config, image_token_id=_picture_token(found, image_token_id))
         progress.say(f"warning: {found.folder} has no tokenizer files; the model is written without tokenizer and processor")
+    cut: dict[str, Any] = {}
+    if verify and data is None:
+        prompts = made_prompts(config)
+    elif verify:  # before anything is written: the data may be at fault
+        rows, root = read_records(str(data)), image_root(Path(str(data)), None if images is None else Path(images))
+        prompts = record_prompts(config, rows, root)
+        cut = {"cut_otherwise_by_transformers": cut_otherwise(config, rows, root)}
     state = dict(stream_weights(found.folder, config))
     save_model(output, config, state, tokenizer, dtype=None, provenance=found.provenance, layout=format)
     if format == "internvl" and tokenizer is not None and (found.folder / "tokenizer.model").is_file():
@@ -65,9 +82,7 @@ def export(
         "image_token_id": config.image_token_id,
     }
     if verify:
-        from adapt.model.parity import compare
-
-        written["verified"] = compare(found, config, output, format)
+        written["verified"] = compare(found, config, output, format, prompts) | cut
     return written
 
 

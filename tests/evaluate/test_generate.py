@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForImageTextToText
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, GenerationConfig, GenerationMixin
 
 import adapt
 from adapt.data.template import decode_answer, encode, get_template
@@ -21,7 +21,7 @@ from adapt.model.config import ModelConfig, VisionConfig, for_tokenizer
 from adapt.model.internvl import InternVL
 from adapt.model.saving import save_model
 from adapt.records import ChatRecord, Turn
-from adapt.verbs import chat
+from adapt.verbs import chat, export
 
 QUESTIONS = [
     "What is it?",
@@ -98,6 +98,95 @@ def test_answers_equal_generate_of_transformers(folder: Path) -> None:
         made = theirs.generate(**inputs, max_new_tokens=12, do_sample=False, eos_token_id=end, pad_token_id=end)[0, last:]
         assert found[question.key] == decode_answer(made.tolist(), template, tokenizer).strip(), question.key
     assert len(set(found.values())) > 3, "the answers must differ, or this proves nothing"
+
+
+def test_fifty_prompts_equal_generate_on_the_exported_model(folder: Path, tmp_path: Path) -> None:
+    """50 prompts with none to three pictures, through the official layout into transformers and asked there with its own
+    processor on Pillow pixels: the greedy text is the same, and so are a video's frames."""
+    export(model=folder / "m", format="internvl", output=tmp_path / "official")
+    export(model=tmp_path / "official", format="transformers", output=tmp_path / "exported")
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "exported", dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(tmp_path / "exported")
+    processor.image_processor = AutoImageProcessor.from_pretrained(tmp_path / "exported", backend="pil")
+    random = np.random.default_rng(1)
+    asked = []
+    for number in range(49):
+        paths = tuple(folder / f"{picture}.png" for picture in random.integers(0, 4, number % 4))
+        asked.append(Question.ask(str(number), paths, f"{QUESTIONS[number % 5]} {number}"))
+    asked.append(Question.watch("video", tuple(folder / f"{picture}.png" for picture in range(4)), "What is it?"))
+    answerer, template = adapt.load(tmp_path / "exported"), get_template("internvl2_5")
+    found = dict(answer_questions(answerer, asked, max_new_tokens=12))
+    for question in asked:
+        budget = 1 if question.key == "video" else max(1, 4 // max(1, len(question.pictures)))
+        messages = [{"role": "user", "content": question.turns[0].value}]
+        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        shown = {"images": [Image.open(path) for path in question.pictures], "max_patches": budget} if question.pictures else {}
+        inputs = processor(text=text, return_tensors="pt", **shown)
+        made = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        assert found[question.key] == decode_answer(made.tolist(), template, answerer.tokenizer).strip(), question.key
+    assert len(set(found.values())) > 20, "the answers must differ, or this proves nothing"
+
+
+def test_a_drawn_answer_depends_on_its_question_and_seed_alone(folder: Path) -> None:
+    """The same in any company, another for another seed; top_k=1 and a temperature near 0 are greedy."""
+    answerer, asked = adapt.load(folder / "m"), questions_of(folder)
+
+    def answers(questions: list[Question], **sampling: Any) -> dict[str, str]:
+        return dict(answer_questions(answerer, questions, max_new_tokens=6, sampling=adapt.Sampling(**sampling)))
+
+    drawn = answers(asked, temperature=1.0, seed=1)
+    for question in asked[:6]:
+        assert answers([question], temperature=1.0, seed=1) == {question.key: drawn[question.key]}
+    assert drawn != answers(asked, temperature=1.0, seed=2)
+    greedy = dict(answer_questions(answerer, asked, max_new_tokens=6))
+    assert greedy == answers(asked, temperature=1.0, top_k=1) == answers(asked, temperature=1e-4) != drawn
+
+
+def test_draws_follow_the_shares_of_transformers() -> None:
+    """4,000 draws at temperature, top_k and top_p fall as transformers' own warpers share them out, within 4 deviations."""
+    logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -3.0])
+    sampling = adapt.Sampling(temperature=0.7, top_k=5, top_p=0.985, seed=3)
+    keys = tuple(str(number) for number in range(4000))
+    choose = generate._Chooser(sampling, [keys], len(keys), 1)
+    counts = torch.bincount(choose(logits.expand(1, len(keys), -1))[0], minlength=6)
+    processors = GenerationMixin()._get_logits_processor  # noqa: SLF001 (the list that generate itself makes)
+    settings = GenerationConfig(do_sample=True, temperature=0.7, top_k=5, top_p=0.985)
+    warped = logits[None]
+    for processor in processors(settings, input_ids_seq_length=1, device="cpu"):
+        warped = processor(None, warped)
+    shares = warped[0].softmax(-1)
+    spread = (len(keys) * shares * (1 - shares)).sqrt()
+    assert (counts[shares == 0] == 0).all() and (shares == 0).sum() == 2
+    assert ((counts - len(keys) * shares).abs() <= 4 * spread).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temperature": -1.0}, "temperature -1.0"),
+        ({"top_k": -2}, "top_k -2"),
+        ({"top_p": 0.0}, "top_p 0.0"),
+        ({"top_p": 1.1}, "top_p 1.1"),
+    ],
+)
+def test_impossible_draws_are_wrong_usage(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        adapt.Sampling(**values)
+
+
+def test_a_video_is_asked_about(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """answer_video and ``adapt chat --video`` show the frames as ``Frame-1: <image>`` lines, one tile each."""
+    answerer = adapt.load(folder / "m")
+    frames = [folder / f"{number}.png" for number in range(4)]
+    answer = answerer.answer_video(frames, "What is it?", max_new_tokens=8)
+    asked = Question(
+        "q", tuple(frames), (Turn("human", "".join(f"Frame-{n}: <image>\n" for n in range(1, 5)) + "What is it?"),), 1
+    )
+    assert answer == dict(answer_questions(answerer, [asked], max_new_tokens=8))["q"]
+    with pytest.raises(UsageError, match="has no <image> place"):
+        answerer.answer_video(frames, "<image> What is it?")
+    with pytest.raises(UsageError, match="give --image or --video"):
+        chat(model=folder / "m", video=folder, image=[frames[0]], question="What?")
 
 
 def test_company_does_not_change_answers(folder: Path) -> None:

@@ -6,13 +6,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import InternVLForConditionalGeneration
 
+import adapt
 from adapt.data.tokenizer import train_tokenizer
 from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig, VisionConfig
@@ -22,6 +25,7 @@ from adapt.model.internvl import InternVL
 from adapt.model.loading import find_model, load_internvl
 from adapt.model.saving import save_model
 from adapt.model.tokenizer_files import load_tokenizer
+from adapt.records import ChatRecord, Turn, write_records
 from adapt.verbs import export
 
 LANGUAGE = {
@@ -110,12 +114,60 @@ def test_every_family_through_every_layout(tmp_path: Path, tokenizer, family: st
     found = export(model=tmp_path / "a", output=tmp_path / "b", format="internvl", verify=True)
     assert found["verified"] == {"tensors": "bit-identical"}
     found = export(model=tmp_path / "b", output=tmp_path / "c", format="transformers", verify=True)
-    assert found["verified"]["largest_logit_difference"] < 1e-4 and found["verified"]["same_greedy_text"] == "3 of 3"
+    assert found["verified"]["largest_logit_difference"] < 1e-4 and found["verified"]["same_greedy_text"] == "4 of 4"
     again = load_state(tmp_path / "c")
     assert again.keys() == state.keys() and all(torch.equal(again[name], state[name]) for name in state)
     one, other = (json.loads((tmp_path / name / "config.json").read_text())["text_config"] for name in "ac")
     assert one == other
     assert load_tokenizer(tmp_path / "c")("Which river?")["input_ids"] == tokenizer("Which river?")["input_ids"]
+
+
+def made_pictures(folder: Path) -> list[Path]:
+    random = np.random.default_rng(0)
+    paths = []
+    for number, (width, height) in enumerate([(70, 30), (64, 64), (40, 90)]):
+        paths.append(folder / f"{number}.png")
+        Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(paths[-1])
+    return paths
+
+
+def test_the_card_asks_with_exact_pixels(tmp_path: Path, tokenizer) -> None:
+    """The code of RUN/model's README.md, run as it stands, answers as ``adapt`` does, with one picture and with three."""
+    write(tmp_path / "m", config_of("qwen2"), tokenizer)
+    paths = made_pictures(tmp_path)
+    code = (tmp_path / "m" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    space: dict[str, Any] = {}
+    exec(code.replace('folder = "."', f"folder = {str(tmp_path / 'm')!r}").rpartition("print(")[0], space)  # noqa: S102
+    answerer = adapt.load(tmp_path / "m")
+    for shown in (paths[:1], paths):
+        theirs = space["ask"]([str(path) for path in shown], "Which class is it?", max_new_tokens=8)
+        assert theirs == answerer.answer(shown, "Which class is it?", max_new_tokens=8)
+
+
+def test_verify_with_records(tmp_path: Path, tokenizer) -> None:
+    """--data asks about the user's own pictures, and names the records whose pictures transformers cuts otherwise."""
+    write(tmp_path / "m", config_of("qwen2"), tokenizer)
+    names = [path.name for path in made_pictures(tmp_path)]
+    Image.new("RGB", (40, 40)).save(tmp_path / "small.png")
+    answer = Turn("gpt", "a river")
+    rows = [
+        ChatRecord("one", (Turn("human", "<image>\nWhich?"), answer), (names[0],)),
+        ChatRecord("small", (Turn("human", "<image>\n<image>\nWhich?"), answer), ("small.png", "small.png")),
+        ChatRecord("three", (Turn("human", "<image>\n<image>\n<image>\nWhich?"), answer), tuple(names)),
+        ChatRecord("frames", (Turn("human", "Frame-1: <image>\nWhich?"), answer), (names[0],), max_tiles=1),
+        ChatRecord("text", (Turn("human", "Which?"), answer)),
+    ]
+    write_records(tmp_path / "rows.jsonl", rows)
+    done = export(model=tmp_path / "m", output=tmp_path / "out", verify=True, data=tmp_path / "rows.jsonl")["verified"]
+    assert done["same_greedy_text"] == "4 of 4" and done["largest_logit_difference"] < 1e-4
+    assert done["cut_otherwise_by_transformers"] == {"records": 2, "ids": ["three", "frames"]}
+    assert 0 < done["processor_grey_levels"] <= 16, "torchvision's filter is not Pillow's; noise shows it most"
+    with pytest.raises(UsageError, match="add --verify"):
+        export(model=tmp_path / "m", output=tmp_path / "other", data=tmp_path / "rows.jsonl")
+    write_records(tmp_path / "text.jsonl", rows[-1:])
+    with pytest.raises(DataError, match="no record has a picture"):
+        export(model=tmp_path / "m", output=tmp_path / "other", verify=True, data=tmp_path / "text.jsonl")
+    assert not (tmp_path / "other").exists()
 
 
 def test_in_memory_names(tmp_path: Path, tokenizer) -> None:
@@ -173,7 +225,7 @@ def test_another_feature_layer(tmp_path: Path, tokenizer) -> None:
     assert json.loads((tmp_path / "a" / "config.json").read_text())["vision_feature_layer"] == -2
     export(model=tmp_path / "a", output=tmp_path / "b", format="internvl")
     assert json.loads((tmp_path / "b" / "config.json").read_text())["select_layer"] == -2
-    assert export(model=tmp_path / "b", output=tmp_path / "c", verify=True)["verified"]["same_greedy_text"] == "3 of 3"
+    assert export(model=tmp_path / "b", output=tmp_path / "c", verify=True)["verified"]["same_greedy_text"] == "4 of 4"
 
 
 def test_v1_pixel_shuffle_is_v2_with_the_grid_transposed(tmp_path: Path, tokenizer) -> None:
