@@ -11,6 +11,8 @@ import click
 from adapt import __version__, command
 
 PATH = click.Path(path_type=Path)
+# What verbs.finetune answers besides numbers for people: plan.json and log.jsonl keep them.
+_FOR_MACHINES = {"digest", "data_fingerprint", "notes"}
 GIVEN = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 images_option = click.option(
@@ -158,7 +160,8 @@ def finetune(**given: Any) -> None:
     """
     from adapt import show, verbs
 
-    show.show_values(verbs.finetune(**given), str(given["output"]))
+    done = verbs.finetune(**given)
+    show.show_values({name: value for name, value in done.items() if name not in _FOR_MACHINES}, str(given["output"]))
 
 
 @command.verb(

@@ -151,7 +151,10 @@ def inside(root: Path, name: str, where: str) -> Path:
     The file itself may be a link (data folders are often farms of links); the name may not climb.
     """
     if "\x00" in name or len(name) > 1024 or "\\" in name or name.startswith(("/", "~")) or name[1:2] == ":":
-        raise DataError(f"{where}: the picture path {name[:80]!r} is not a plain relative path")
+        raise DataError(
+            f"{where}: the picture path {name[:80]!r} is not a plain relative path; write it from the picture root (--images) "
+            "on, with '/' between folders"
+        )
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or ".." in parts:
         raise DataError(f"{where}: the picture path {name[:80]!r} leaves the picture root")

@@ -63,7 +63,9 @@ def _no_model(text: str, folder: Path) -> UsageError:
         return UsageError(f"model '{text}': no such folder: did you mean '{shown[near[0]]}'?")
     if "/" not in text:
         return unknown("model", text, PRESETS)
-    return UsageError(f"model '{text}': no such folder" + (f"; the hub's is '{text}@main'" if text.count("/") == 1 else ""))
+    return UsageError(
+        f"model '{text}': no such folder" + (f" (to ask the hub for it, write '{text}@main')" if text.count("/") == 1 else "")
+    )
 
 
 def _in_folder(folder: Path, provenance: dict[str, Any]) -> Found:

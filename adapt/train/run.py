@@ -151,7 +151,9 @@ def _run_plan(
     _write_report(folder)
     rows = read_log(folder)
     losses = [row["loss"] for row in rows if "loss" in row]
-    validation = [row for row in rows if row.get("event") == "validation"]
+    validation = [
+        {name: value for name, value in row.items() if name != "event"} for row in rows if row.get("event") == "validation"
+    ]
     return dict(summary) | {"output": str(folder), "loss": losses[-1], "validation": validation[-1] if validation else None}
 
 

@@ -25,7 +25,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("run", "model 'run': no such folder: did you mean 'runs'?"),
         ("nanno", "unknown model 'nanno': did you mean 'nano'?"),
         ("runs/nano", "model 'runs/nano': no such folder: did you mean 'nano'?"),
-        ("runs/xyz", "model 'runs/xyz': no such folder; the hub's is 'runs/xyz@main'"),
+        ("runs/xyz", "model 'runs/xyz': no such folder (to ask the hub for it, write 'runs/xyz@main')"),
         ("runs/xyz/model", "model 'runs/xyz/model': no such folder"),
         ("7b-chat", "unknown model '7b-chat': known: 1b, 2b, 4b, nano"),
     ],
