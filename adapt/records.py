@@ -19,6 +19,7 @@ from adapt import atomic, safe
 from adapt.errors import DataError
 
 IMAGE_PLACEHOLDER = "<image>"
+MAX_TILES = 10_000
 ROLES = ("system", "human", "gpt")
 # A split becomes a folder's name (adapt evaluate writes OUTPUT/SPLIT), so it may not hold a path.
 _SPLIT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -134,8 +135,8 @@ def _parse_sizes(row: Mapping[str, Any], count: int, where: str) -> tuple[tuple[
 
 def _parse_max_tiles(row: Mapping[str, Any], where: str) -> int:
     value = row.get("max_tiles")
-    if value is not None and not _is_size(value):
-        raise DataError(f"{where}: 'max_tiles' is {_shown(value)}, expected a positive integer: the most tiles of a picture")
+    if value is not None and not (_is_size(value) and value <= MAX_TILES):
+        raise DataError(f"{where}: 'max_tiles' is {_shown(value)}, expected 1 to {MAX_TILES:,}: the most tiles of a picture")
     return value or 0
 
 
@@ -270,10 +271,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     place = manifest_path(path)
     if not place.exists():
         return {}
-    manifest = safe.read_json(place)
-    if not isinstance(manifest, dict):
-        raise DataError(f"{place}: expected a JSON object; convert again")
-    return manifest
+    return safe.read_object(place)
 
 
 def image_root(path: Path, override: Path | None = None) -> Path:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from PIL import Image, UnidentifiedImageError
 
 from adapt.errors import DataError, UsageError
+from adapt.progress import say
 
 PICTURE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
@@ -106,7 +107,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """Parse the JSON object in ``path``. Raises DataError for any other document."""
     value = read_json(path)
     if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a JSON object")
+        raise DataError(f"{path}: holds {str(value)[:40]!r}, expected a JSON object; fetch or write it again")
     return value
 
 
@@ -236,10 +237,11 @@ def orientation_of(content: bytes, where: str) -> int:
 
 
 def decode_video(path: Path, where: str, choose: Callable[[Sequence[float]], Sequence[int]]) -> Iterator[Image.Image]:
-    """The frames of a video that ``choose`` picks, as RGB pictures, in order.
+    """The frames of a video file that ``choose`` picks, as RGB pictures in stored orientation, in order.
 
-    ``choose`` gets the time of every frame in seconds, and answers with rising places among them. Raises DataError for damage,
-    and UsageError where PyAV is not installed.
+    ``choose`` gets the time of every frame in seconds after the first (NaN where the file has none), and answers with rising
+    places among them. Raises DataError for damage, for frames too large, and for more than 8 bits a channel; UsageError where
+    PyAV is not installed.
     """
     try:
         import av
@@ -247,20 +249,69 @@ def decode_video(path: Path, where: str, choose: Callable[[Sequence[float]], Seq
         raise UsageError(f"{path}: reading a video needs PyAV; run: pip install 'adapt-vlm[video]'") from error
     try:
         with _open_video(path) as container:
-            stream = container.streams.video[0]
-            if stream.width * stream.height > MAX_PICTURE_PIXELS:
-                raise DataError(f"{where}: frames of {stream.width}x{stream.height} pixels, too many for a picture")
-            times = [float(frame.time or 0.0) for frame in container.decode(video=0)]
-        chosen = set(choose(times))
+            stream = _video_stream(container, where)
+            times = []
+            for frame in _video_frames(container, stream, where):
+                times.append(math.nan if frame.time is None else float(frame.time))
+                if frame.rotation and len(times) == 1:
+                    say(f"note: {where} asks players to turn it by {frame.rotation} degrees; its frames are used as stored")
+            _check_whole(container, stream, times, where)
+        chosen = choose([time - times[0] for time in times])
         with _open_video(path) as container:
-            for place, frame in enumerate(container.decode(video=0)):
+            stream = _video_stream(container, where)
+            for place, frame in enumerate(_video_frames(container, stream, where)):
                 if place in chosen:
                     yield frame.to_image()
-    except (av.FFmpegError, IndexError) as error:
-        raise DataError(f"{where}: not a video that can be read: {error}") from error
+                if place == chosen[-1]:
+                    return
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        raise DataError(f"{where}: not a video that can be read whole: {error}") from error
 
 
 def _open_video(path: Path) -> Any:
+    """The container, opened so that damage raises and no other file or address is."""
     import av
 
-    return av.open(str(path), options={"format_whitelist": _VIDEO_FORMATS, "protocol_whitelist": "file"})
+    guards = {"format_whitelist": _VIDEO_FORMATS, "protocol_whitelist": "file", "err_detect": "explode"}
+    return av.open(f"file:{path}", options=guards, metadata_errors="replace")
+
+
+def _video_stream(container: Any, where: str) -> Any:
+    stream = next(iter(container.streams.video), None)
+    if stream is None:
+        raise DataError(f"{where}: holds no video stream")
+    if stream.codec_context is None:
+        raise DataError(f"{where}: its codec is unknown to this ffmpeg; store it as H.264")
+    return stream
+
+
+def _video_frames(container: Any, stream: Any, where: str) -> Iterator[Any]:
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise DataError(f"{where}: a damaged packet at byte {packet.pos}")
+        for frame in packet.decode():
+            if frame.width * frame.height > MAX_PICTURE_PIXELS:
+                raise DataError(f"{where}: frames of {frame.width}x{frame.height} pixels; {MAX_PICTURE_PIXELS:,} are allowed")
+            if any(part.bits > 8 for part in frame.format.components):
+                raise DataError(f"{where}: more than 8 bits a channel ({frame.format.name}); store it with 8 bits first")
+            if frame.is_corrupt:
+                raise DataError(f"{where}: a damaged frame at {frame.time} seconds")
+            yield frame
+
+
+def _check_whole(container: Any, stream: Any, times: Sequence[float], where: str) -> None:
+    """Raise DataError where fewer frames came out than the file says that it holds. Frames cut away by its maker may lack."""
+    if not times:
+        raise DataError(f"{where}: no frame can be read")
+    stated = float(stream.duration * stream.time_base) if stream.duration else None
+    if stated is None and container.duration and len(container.streams) == 1:
+        stated = container.duration / 1e6
+    if stated is None or len(times) < 2 or math.isnan(times[0] + times[-1]):
+        return
+    span = times[-1] - times[0]
+    frame_s = 1 / float(stream.average_rate) if stream.average_rate else span / (len(times) - 1)
+    # Some containers state where the last frame ends, others how long all last. A tenth: durations are rounded, and rates vary.
+    if max(span, times[-1]) + 4 * frame_s < 0.9 * stated:
+        raise DataError(f"{where}: its frames end after {span:.1f} of {stated:.1f} seconds; fetch it again")
+    if len(times) + 4 < 0.9 * span / frame_s:
+        raise DataError(f"{where}: {len(times):,} frames can be read, expected about {span / frame_s:,.0f}; fetch it again")

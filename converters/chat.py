@@ -16,7 +16,7 @@ from adapt import made, safe
 from adapt.data.video import FRAME_TILES, VIDEO_PLACEHOLDER, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, parse_record
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, parse_record
 from converters.formats import frames, llava
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
@@ -24,66 +24,68 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
 # Fields of the row that this converter writes itself; any other is kept as it was.
 _REWRITTEN = frozenset(
     {
-        "id", "image", "images", "width", "height", "width_list", "height_list", "video", "clip", "conversations", "messages",
+        "id", "image", "images", "width", "height", "width_list", "height_list", "video", "videos", "clip", "conversations",
+        "messages",
     }
 )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class ChatSample:
-    """One conversation, already in the shape of a record."""
+    """One conversation, already in the shape of a record; frames of its video are read as it is converted."""
 
     id: str
     where: str
     split: str | None
     pictures: tuple[str, ...]
     record: ChatRecord
+    video: frames.Video | None
 
 
 def read(source: Source) -> Reading:
     """The conversations of a file, in its order."""
     places = list(llava.read_rows(source.input))
-    copies = any(_holds_bytes(row) for _, row in places)
     root = source.images or source.input.parent
-    reader = frames.FrameReader(source, root, copies=copies)
-    samples = [_sample(row, where, number, copies, source, reader) for number, (where, row) in enumerate(places, start=1)]
-    return Reading(source.made if copies and source.made is not None else root, samples)
+    copies = any(_holds_bytes(row) for _, row in places)
+    samples = [_sample(row, where, number, copies, source) for number, (where, row) in enumerate(places, start=1)]
+    videos = (sample.video for sample in samples if isinstance(sample, ChatSample) and sample.video)
+    reader = frames.frame_reader(source, root, videos)
+    made_root = source.made if copies and source.made is not None else None
+    return Reading(made_root or root, samples, context=dataclasses.replace(reader, made=made_root))
 
 
-def convert(sample: ChatSample, context: None, source: Source) -> list[ChatRecord]:
-    """The record that the reader made."""
-    return [sample.record]
+def convert(sample: ChatSample, context: frames.FrameReader, source: Source) -> list[ChatRecord]:
+    """The record that the reader made, with the frames of its video."""
+    if sample.video is None:
+        return [sample.record]
+    names = context.names(sample.video, sample.where)
+    turns = _with_frames(sample.record.turns, len(names), sample.where)
+    return [dataclasses.replace(sample.record, turns=turns, images=names, max_tiles=FRAME_TILES)]
 
 
-def _sample(
-    row: Any, where: str, number: int, copies: bool, source: Source, reader: frames.FrameReader
-) -> ChatSample | Rejected:
+def _sample(row: Any, where: str, number: int, copies: bool, source: Source) -> ChatSample | Rejected:
     try:
         if isinstance(row, DataError):
             raise row
         conversation = llava.parse_conversation(row, where)
         pictures = tuple(_picture(name, where, copies, source) for name in conversation.pictures)
-        bound = {}
-        if conversation.video:
-            pictures, bound = reader.names(conversation.video, where, conversation.clip), {"max_tiles": FRAME_TILES}
         identifier = row.get("id", "") if source.options["ids"] == "keep" else ""
         record = parse_record(
             {name: value for name, value in row.items() if name not in _REWRITTEN}
             | {
                 "id": f"{source.input.stem}-{number}" if identifier in ("", None) else identifier,
                 "image": list(pictures),
-                "conversations": _with_frames(conversation, len(pictures), where)
-                if conversation.video
-                else _with_placeholder(conversation),
+                "conversations": _with_placeholder(conversation),
                 "task": "chat",
                 "source": row.get("source") if isinstance(row.get("source"), str) else source.input.stem,
-            }
-            | bound,
+            },
             where,
         )
+        if conversation.video is None and record.turns[record.turns[0].role == "system"].value.startswith(VIDEO_PLACEHOLDER):
+            raise DataError(f"{where}: {VIDEO_PLACEHOLDER} without a 'video'")
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), _split(row))
-    return ChatSample(record.id, where, record.split, pictures, record)
+    return ChatSample(record.id, where, record.split, pictures, record, conversation.video)
 
 
 def _split(row: Any) -> str | None:
@@ -101,18 +103,17 @@ def _with_placeholder(conversation: llava.Conversation) -> list[dict[str, str]]:
     return turns
 
 
-def _with_frames(conversation: llava.Conversation, count: int, where: str) -> list[dict[str, str]]:
+def _with_frames(turns: tuple[Turn, ...], count: int, where: str) -> tuple[Turn, ...]:
     """The frames in the place of <video>, which stands in the first question, or in front of it."""
-    turns = [{"from": role, "value": text} for role, text in conversation.turns]
-    places = [turn for turn in turns for _ in range(turn["value"].count(VIDEO_PLACEHOLDER))]
-    first = next((turn for turn in turns if turn["from"] == "human"), None)
-    if first is None or places not in ([], [first]):
+    first = next(place for place, turn in enumerate(turns) if turn.role == "human")
+    places = [place for place, turn in enumerate(turns) for _ in range(turn.value.count(VIDEO_PLACEHOLDER))]
+    if places not in ([], [first]):
         raise DataError(
             f"{where}: {len(places)} {VIDEO_PLACEHOLDER} placeholder(s) for one video; expected one, in the first question"
         )
-    before, _, after = first["value"].rpartition(VIDEO_PLACEHOLDER)
-    first["value"] = before + frames_text(count) + after.removeprefix("\n")
-    return turns
+    before, _, after = turns[first].value.rpartition(VIDEO_PLACEHOLDER)
+    shown = Turn("human", before + frames_text(count) + after.removeprefix("\n"))
+    return (*turns[:first], shown, *turns[first + 1 :])
 
 
 def _holds_bytes(row: Any) -> bool:
@@ -121,9 +122,9 @@ def _holds_bytes(row: Any) -> bool:
         return False
     try:
         found = llava.parse_conversation(row, "")
-        return frames.needs_decoding(found.video) or any(_DATA_URI.match(name) for name in found.pictures)
     except DataError:
-        return False
+        return False  # said where the row is converted
+    return bool(found.video and found.video.is_file) or any(_DATA_URI.match(name) for name in found.pictures)
 
 
 def _picture(name: str, where: str, copies: bool, source: Source) -> str:
@@ -149,7 +150,8 @@ def _picture(name: str, where: str, copies: bool, source: Source) -> str:
 TASK = Task(
     name="chat",
     summary="conversations about pictures or videos, or without any, from LLaVA, InternVL or OpenAI files",
-    layout="a .json list or .jsonl file with conversations (from, value) and image, or messages (role, content with image_url)",
+    layout="a .json list or .jsonl file with conversations (from, value) and image or video, or messages (role, content with "
+    "image_url)",
     unit="conversation",
     read=read,
     convert=convert,

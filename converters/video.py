@@ -6,54 +6,47 @@ from typing import Any
 
 from adapt.data.video import FRAME_TILES, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
-from adapt.errors import DataError
 from adapt.records import ChatRecord, Turn
 from converters.formats import frames, table
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoSample:
-    """One question of one video, its frames chosen."""
+    """One question of one video. ``pictures`` is empty: frames are read, and looked at, as the sample is converted."""
 
     id: str
     where: str
     split: str | None
-    pictures: tuple[str, ...]
+    video: frames.Video
     question: str
     answer: str
     source: str
+    pictures: tuple[str, ...] = ()
 
 
-def convert(sample: VideoSample, context: None, source: Source) -> list[ChatRecord]:
+def convert(sample: VideoSample, context: frames.FrameReader, source: Source) -> list[ChatRecord]:
     """One record a question."""
-    turns = (Turn("human", frames_text(len(sample.pictures)) + sample.question), Turn("gpt", sample.answer))
+    names = context.names(sample.video, sample.where)
+    turns = (Turn("human", frames_text(len(names)) + sample.question), Turn("gpt", sample.answer))
     meta = {} if sample.split is None else {"split": sample.split}
-    return [ChatRecord(sample.id, turns, sample.pictures, max_tiles=FRAME_TILES, task="video", source=sample.source, meta=meta)]
+    return [ChatRecord(sample.id, turns, names, max_tiles=FRAME_TILES, task="video", source=sample.source, meta=meta)]
 
 
 def read(source: Source) -> Reading:
     """A table with a video, a question and an answer in each row."""
     found = table.read_tables(source, picture_column=source.options["video"])
-    rows = list(found.rows)
-    copies = any(not isinstance(row, Rejected) and frames.needs_decoding(row.pictures) for row in rows)
-    reader = frames.FrameReader(source, found.image_root, copies=copies)
-    samples = [row if isinstance(row, Rejected) else _sample(row, source.options, found.name, reader) for row in rows]
-    root = source.made if copies and source.made is not None else found.image_root
-    return Reading(root, samples)
+    samples = [row if isinstance(row, Rejected) else _sample(row, source.options, found.name) for row in found.rows]
+    videos = (sample.video for sample in samples if not isinstance(sample, Rejected))
+    reader = frames.frame_reader(source, found.image_root, videos)
+    return Reading(reader.made or found.image_root, samples, context=reader)
 
 
-def _sample(row: table.Row, options: Mapping[str, str], source: str, reader: frames.FrameReader) -> VideoSample | Rejected:
-    texts = {name: _text(row.values, options[name]) for name in ("question", "answer")}
-    for name, text in texts.items():
-        if not text:
+def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VideoSample | Rejected:
+    question, answer = (_text(row.values, options[name]) for name in ("question", "answer"))
+    for name, found in (("question", question), ("answer", answer), ("video", row.pictures)):
+        if not found:
             return Rejected(row.where, f"column '{options[name]}' is empty, expected the {name}", row.split)
-    if not row.pictures:
-        return Rejected(row.where, f"column '{options['video']}' is empty, expected a video", row.split)
-    try:
-        names = reader.names(row.pictures, row.where)
-    except DataError as error:
-        return Rejected(row.where, str(error).removeprefix(f"{row.where}: "), row.split)
-    return VideoSample(row.id, row.where, row.split, names, texts["question"], texts["answer"], source)
+    return VideoSample(row.id, row.where, row.split, frames.Video(row.pictures), question, answer, source)
 
 
 def _text(values: Mapping[str, Any], column: str) -> str:

@@ -1,7 +1,7 @@
 """Videos as frames: at most 40, one tile each, written into the text as ``Frame-1: <image>`` and so on, a line each.
 
-Source: ``video_get_item`` in internvl_chat/internvl/train/dataset.py of github.com/OpenGVLab/InternVL (the words) and the
-official evaluation, which takes the middle of each of as many equal parts as frames are asked for.
+Sources: ``video_get_item`` in internvl_chat/internvl/train/dataset.py of github.com/OpenGVLab/InternVL for the words;
+``InternVLVideoProcessor.sample_frames`` of transformers, with its shift to the middle, for the choice.
 """
 
 import re
@@ -68,9 +68,10 @@ def show_video(video: Path | str | Sequence[Path | str], most: int, made: Path) 
         raise UsageError(f"{video}: not a video by its name; expected one of {', '.join(sorted(safe.VIDEO_SUFFIXES))}")
     else:
         paths = []
-        for number, frame in enumerate(
-            safe.decode_video(Path(video), str(video), lambda times: choose_frames(len(times), most))
-        ):
-            paths.append(made / f"frame_{number + 1}.png")
+        frames = safe.decode_video(Path(video), str(video), lambda times: choose_frames(len(times), most))
+        for number, frame in enumerate(frames, start=1):
+            paths.append(made / f"frame_{number}.png")
             frame.save(paths[-1])
+    if not paths:
+        raise UsageError("a video of no frames; give at least one")
     return tuple(paths[place] for place in choose_frames(len(paths), most))

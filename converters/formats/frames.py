@@ -1,83 +1,135 @@
 """Videos in rows: a video file, a folder of frames or a list of frames becomes the names of the frames to show."""
 
+import dataclasses
+import functools
 import io
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from adapt import made, safe
-from adapt.data.video import DEFAULT_FRAMES, MAX_FRAMES, choose_frames, frames_in, is_video
+from adapt.data.video import DEFAULT_FRAMES, MAX_FRAMES, check_frames, choose_frames, frames_in, is_video
 from adapt.domain import Option, Source
 from adapt.errors import DataError, UsageError
 
 OPTION = Option("frames", f"the most frames of a video to show, up to {MAX_FRAMES}", str(DEFAULT_FRAMES))
-Clip = tuple[float, float]
 
 
-def needs_decoding(video: Sequence[str]) -> bool:
-    """Whether frames must be made: those of a video file."""
-    return len(video) == 1 and is_video(video[0])
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """What a row names: a video file, a folder of frames (one name each) or frames; ``clip`` is a file's part in seconds."""
+
+    names: tuple[str, ...]
+    clip: tuple[float, float] | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a video file, by its name."""
+        return len(self.names) == 1 and is_video(self.names[0])
 
 
-def most_frames(options: Mapping[str, str]) -> int:
-    """The option ``frames``. Raises UsageError where it is no number of frames."""
-    text = options[OPTION.name]
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_FRAMES:
-        raise UsageError(f"option {OPTION.name}={text}: expected 1 to {MAX_FRAMES}")
-    return int(text)
-
-
+@dataclasses.dataclass(frozen=True)
 class FrameReader:
-    """Frames of the videos below ``root``. With ``copies`` all of them go to ``source.made``: one root serves all rows."""
+    """Frames of the videos below ``root``, at most ``most`` of each; written into ``made`` unless that is None."""
 
-    def __init__(self, source: Source, root: Path, *, copies: bool) -> None:
-        self._made, self._root, self._copies = source.made, root, copies
-        self._most = most_frames(source.options)
-        self._read: dict[tuple[tuple[str, ...], Clip | None], tuple[str, ...]] = {}
+    root: Path
+    made: Path | None
+    most: int
 
-    def names(self, video: Sequence[str], where: str, clip: Clip | None = None) -> tuple[str, ...]:
-        """The names of the frames of a file, a folder or a list; ``clip`` is a part of a file, in seconds.
+    def names(self, video: Video, where: str) -> tuple[str, ...]:
+        """The names of the frames, below ``made`` or else ``root``; every one is whole.
 
-        A video that many rows ask about is read once. Raises DataError for what is missing or damaged.
+        A video that many rows ask about is read once a process. Raises DataError for what is missing or damaged.
         """
-        key = (tuple(video), clip)
-        if key not in self._read:
-            self._read[key] = self._names(video, where, clip)
-        return self._read[key]
+        found = _read(self, video)
+        if isinstance(found, str):
+            raise DataError(f"{where}: video {found}")
+        return found
 
-    def _names(self, video: Sequence[str], where: str, clip: Clip | None) -> tuple[str, ...]:
-        if needs_decoding(video):
-            return self._decoded(safe.inside(self._root, video[0], where), where, clip)
-        if clip is not None:
-            raise DataError(f"{where}: 'clip' cuts a video file in seconds; {video[0][:60]!r} is none")
-        if len(video) == 1:
-            folder = safe.inside(self._root, video[0], where)
-            if not folder.is_dir():
-                raise DataError(f"{where}: {video[0][:80]!r} is neither a folder of frames under {self._root} nor a video file")
-            video = [f"{video[0].rstrip('/')}/{path.name}" for path in frames_in(folder)]
-        names = [video[place] for place in choose_frames(len(video), self._most)]
-        if not self._copies:
-            return tuple(names)
-        assert self._made is not None
-        paths = [safe.inside(self._root, name, where) for name in names]
-        return tuple(made.write_encoded(self._made, safe.read_bytes(path, safe.MAX_PICTURE_BYTES), where) for path in paths)
 
-    def _decoded(self, path: Path, where: str, clip: Clip | None) -> tuple[str, ...]:
-        if not path.is_file():
-            raise DataError(f"{where}: no such file: {path}")
-        start, end = clip or (0.0, float("inf"))
+def frame_reader(source: Source, root: Path, videos: Iterable[Video]) -> FrameReader:
+    """The reader of all videos of an input. Where one of them is a file, the frames of all are copied: one root serves all."""
+    text = source.options[OPTION.name]
+    if not text.isdecimal():
+        raise UsageError(f"option {OPTION.name}={text}: expected 1 to {MAX_FRAMES}")
+    copies = any(video.is_file for video in videos)
+    return FrameReader(root, source.made if copies else None, check_frames(int(text)))
 
-        def choose(times: Sequence[float]) -> list[int]:
-            within = [place for place, time in enumerate(times) if start <= time <= end]
-            if not within:
-                raise DataError(
-                    f"{where}: no frame from {start} to {end} seconds; the last one of {path.name} is at {times[-1:]}"
-                )
-            return [within[place] for place in choose_frames(len(within), self._most)]
 
-        assert self._made is not None
-        names = []
-        for frame in safe.decode_video(path, where, choose):
-            content = io.BytesIO()
-            frame.save(content, "PNG", compress_level=1)
-            names.append(made.write_encoded(self._made, content.getvalue(), where))
-        return tuple(names)
+@functools.lru_cache(maxsize=1024)
+def _read(reader: FrameReader, video: Video) -> tuple[str, ...] | str:
+    """The names, or what is wrong: a fault is found once too."""
+    name = video.names[0][:80]
+    try:
+        if video.is_file:
+            return _decoded(reader, video)
+        if video.clip is not None:
+            raise DataError(f"{name}: 'clip' cuts a video file in seconds; this is none")
+        return _listed(reader, video.names, name)
+    except DataError as error:
+        return str(error)
+
+
+def _listed(reader: FrameReader, names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    if len(names) == 1 and Path(names[0]).suffix.lower() not in safe.PICTURE_SUFFIXES:
+        folder = safe.inside(reader.root, names[0], where)
+        if not folder.is_dir():
+            raise DataError(f"{where}: neither a folder of frames under {reader.root} nor a video file by its name")
+        names = tuple(f"{names[0].rstrip('/')}/{path.name}" for path in frames_in(folder))
+    shown = [names[place] for place in choose_frames(len(names), reader.most)]
+    contents = {name: safe.read_bytes(safe.inside(reader.root, name, where), safe.MAX_PICTURE_BYTES) for name in shown}
+    if reader.made is not None:
+        return tuple(made.write_encoded(reader.made, contents[name], name) for name in shown)
+    for name, content in contents.items():
+        safe.decode_picture(content, name)
+    return tuple(shown)
+
+
+def _decoded(reader: FrameReader, video: Video) -> tuple[str, ...]:
+    name = video.names[0]
+    path = safe.inside(reader.root, name, name[:80])
+    if not path.is_file():
+        raise DataError(f"{name}: no such file under {reader.root}")
+
+    def choose(times: Sequence[float]) -> list[int]:
+        if video.clip is None:
+            return choose_frames(len(times), reader.most)
+        if not all(first <= second for first, second in itertools.pairwise(times)):  # NaN too
+            raise DataError(f"{name}: its frames have no rising times, so no 'clip' of it can be cut")
+        start, end = video.clip
+        within = [place for place, time in enumerate(times) if start <= time <= end]
+        if not within:
+            raise DataError(f"{name}: no frame from {start:g} to {end:g} seconds; the last one is at {times[-1]:g}")
+        return [within[place] for place in choose_frames(len(within), reader.most)]
+
+    assert reader.made is not None
+    names = []
+    for frame in safe.decode_video(path, name, choose):
+        content = io.BytesIO()
+        frame.save(content, "PNG", compress_level=1)
+        names.append(made.write_encoded(reader.made, content.getvalue(), name))
+    return tuple(names)
+
+
+def parse_video(row: Mapping[str, Any], where: str) -> Video | None:
+    """The ``video`` (or a ``videos`` of one) and ``clip`` of a chat row. Raises DataError(``where``: found, expected)."""
+    value = row.get("video", row.get("videos"))
+    names = [value] if isinstance(value, str) else value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise DataError(f"{where}: the video is {str(value)[:60]}, expected a file, a folder or a list of frames")
+    if "videos" in row and len(names) > 1:
+        raise DataError(f"{where}: {len(names)} videos in one row; expected one")
+    clip = _parse_clip(row.get("clip"), where)
+    if clip is not None and not names:
+        raise DataError(f"{where}: 'clip' without a 'video'")
+    return Video(tuple(names), clip) if names else None
+
+
+def _parse_clip(value: Any, where: str) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    numbers = isinstance(value, list) and len(value) == 2 and all(type(each) in (int, float) for each in value)
+    if not numbers or not 0 <= value[0] < value[1] < 1e9:
+        raise DataError(f"{where}: 'clip' is {str(value)[:40]}, expected [start, end] in seconds")
+    return float(value[0]), float(value[1])

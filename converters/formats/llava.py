@@ -12,6 +12,7 @@ from typing import Any
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER
 from converters.formats import table
+from converters.formats.frames import Video, parse_video
 
 ROLES = {
     "human": "human",
@@ -25,15 +26,11 @@ ROLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Conversation:
-    """The messages as (role, text) with human, gpt or system, and the pictures as the file names them, in order.
-
-    ``video`` is a video file, a folder of frames (one name) or frames, ``clip`` the part of it in seconds.
-    """
+    """The messages as (role, text) with human, gpt or system, and the pictures, or the video, as the file names them."""
 
     turns: tuple[tuple[str, str], ...]
     pictures: tuple[str, ...]
-    video: tuple[str, ...] = ()
-    clip: tuple[float, float] | None = None
+    video: Video | None = None
 
 
 def read_rows(path: Path) -> Iterator[table.Place]:
@@ -46,27 +43,19 @@ def read_rows(path: Path) -> Iterator[table.Place]:
 
 def parse_conversation(row: Mapping[str, Any], where: str) -> Conversation:
     """The conversation of one row. Raises DataError(``where``: found, expected)."""
-    if "messages" in row:
-        return _parse_messages(row, where)
+    conversation = _parse_messages(row, where) if "messages" in row else _parse_conversations(row, where)
+    video = parse_video(row, where)
+    if video and conversation.pictures:
+        raise DataError(f"{where}: both pictures and a video; expected one of them")
+    return dataclasses.replace(conversation, video=video)
+
+
+def _parse_conversations(row: Mapping[str, Any], where: str) -> Conversation:
     messages = row.get("conversations")
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{where}: neither 'conversations' nor 'messages' holds a list of messages")
     turns = [_turn(message, "from", "value", where) for message in messages]
-    conversation = Conversation(
-        tuple(turns), _names(row.get("image"), where), _names(row.get("video"), where), _clip(row.get("clip"), where)
-    )
-    if conversation.video and conversation.pictures:
-        raise DataError(f"{where}: both 'image' and 'video'; expected one of them")
-    return conversation
-
-
-def _clip(value: Any, where: str) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    numbers = isinstance(value, list) and len(value) == 2 and all(type(each) in (int, float) for each in value)
-    if not numbers or not 0 <= value[0] < value[1]:
-        raise DataError(f"{where}: 'clip' is {str(value)[:40]}, expected [start, end] in seconds")
-    return float(value[0]), float(value[1])
+    return Conversation(tuple(turns), _names(row.get("image"), where))
 
 
 def _parse_messages(row: Mapping[str, Any], where: str) -> Conversation:

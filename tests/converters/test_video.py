@@ -89,9 +89,13 @@ def test_rows_of_internvl(folder: Path) -> None:
         ({"video": "nowhere/"}, "neither a folder of frames"),
         ({"video": "../two.mp4"}, "leaves the picture root"),
         ({"video": "one/", "clip": [0, 1]}, "'clip' cuts a video file"),
-        ({"video": "two.mp4", "clip": [9, 10]}, "no frame from 9.0 to 10.0 seconds"),
+        ({"video": "two.mp4", "clip": [9, 10]}, "no frame from 9 to 10 seconds"),
         ({"video": "two.mp4", "clip": [2, 1]}, "expected [start, end] in seconds"),
-        ({"video": "two.mp4", "image": "one/f_0.png"}, "both 'image' and 'video'"),
+        ({"video": "two.mp4", "clip": [0, 10**400]}, "expected [start, end] in seconds"),
+        ({"clip": [0, 1]}, "'clip' without a 'video'"),
+        ({"conversations": "<video>\nWhat?"}, "<video> without a 'video'"),
+        ({"videos": ["one", "two.mp4"]}, "2 videos in one row"),
+        ({"video": "two.mp4", "image": "one/f_0.png"}, "both pictures and a video"),
         ({"video": "one/", "conversations": "<video><video>"}, "2 <video> placeholder(s) for one video"),
     ],
 )
@@ -103,6 +107,23 @@ def test_what_is_wrong_with_a_video_is_named(folder: Path, row: dict[str, Any], 
     assert len(run(folder, "chat", rows, max_bad=1)) == 1
     rejected = json.loads((folder / "out.rejected.jsonl").read_text())
     assert rejected["where"] == "in.jsonl:2" and reason in rejected["reason"]
+
+
+def test_messages_and_single_frames(folder: Path) -> None:
+    """OpenAI messages beside a video get its frames too; one frame is a list of one, not a folder."""
+    messages = [{"role": "user", "content": "<video>What?"}, {"role": "assistant", "content": "grey"}]
+    found = run(folder, "chat", [{"id": "a", "videos": ["one/"], "messages": messages}], option=["frames=2"])
+    assert found[0].turns[0].value == "Frame-1: <image>\nFrame-2: <image>\nWhat?" and found[0].max_tiles == 1
+    found = run(folder, "video", [{"video": ["one/f_3.png"], "question": "What?", "answer": "red"}])
+    assert found[0].images == ("one/f_3.png",)
+
+
+def test_a_damaged_frame_rejects_the_row(folder: Path) -> None:
+    """Frames that lie in files are decoded whole at conversion, like pictures."""
+    whole = (folder / "clips" / "one" / "f_2.png").read_bytes()
+    (folder / "clips" / "one" / "f_2.png").write_bytes(whole[:-30])
+    with pytest.raises(DataError, match="f_2.png: damaged picture"):
+        run(folder, "video", [{"video": "one", "question": "What?", "answer": "red"}], option=["frames=20"])
 
 
 def test_frames_have_one_tile_each(folder: Path) -> None:
@@ -122,14 +143,16 @@ def test_frames_have_one_tile_each(folder: Path) -> None:
 
 @pytest.mark.parametrize("frames", ["0", "41", "many"])
 def test_the_number_of_frames_is_checked(folder: Path, frames: str) -> None:
-    with pytest.raises(UsageError, match=f"option frames={frames}: expected 1 to 40"):
+    """Outside 1 to 40, and no number, is wrong usage."""
+    with pytest.raises(UsageError, match="expected 1 to 40"):
         run(folder, "video", [{"video": "one", "question": "What?", "answer": "red"}], option=[f"frames={frames}"])
 
 
-@pytest.mark.parametrize("value", [0, -1, "1", 1.5, True])
+@pytest.mark.parametrize("value", [0, -1, "1", 1.5, True, 3_000_000_000])
 def test_a_bound_on_tiles_is_a_positive_integer(folder: Path, value: Any) -> None:
+    """Any other value is named with its line."""
     turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "red"}]
     row = {"id": "p", "image": "one/f_0.png", "max_tiles": value, "conversations": turns}
     (folder / "in.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(DataError, match="in.jsonl:1: 'max_tiles' is .*, expected a positive integer"):
+    with pytest.raises(DataError, match="in.jsonl:1: 'max_tiles' is .*, expected 1 to 10,000"):
         adapt.read_records(folder / "in.jsonl")

@@ -7,38 +7,46 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from transformers import InternVLVideoProcessor
+from transformers.video_utils import VideoMetadata
 
 from adapt import safe
 from adapt.data.video import choose_frames, frames_text, show_video
 from adapt.errors import DataError, UsageError
 
 
-def write_video(path: Path, count: int, rate: int = 10) -> list[np.ndarray]:
-    """A lossless video of ``count`` frames of noise; returns them."""
+def write_video(path: Path, count: int, rate: int = 10, first_s: int = 0, size: tuple[int, int] = (32, 24)) -> list[np.ndarray]:
+    """A video of ``count`` frames of noise, lossless in .mkv; returns them."""
     random = np.random.default_rng(0)
-    frames = [random.integers(0, 256, (24, 32, 3), dtype=np.uint8) for _ in range(count)]
+    frames = [random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8) for _ in range(count)]
+    codec, pixels = ("ffv1", "bgr0") if path.suffix == ".mkv" else ("mpeg4", "yuv420p")
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = 32, 24, "bgr0"
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = *size, pixels
         stream.codec_context.time_base = Fraction(1, rate)
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for number, frame in enumerate(frames):
+            made = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            made.pts, made.time_base = number + first_s * rate, Fraction(1, rate)
+            container.mux(stream.encode(made))
         container.mux(stream.encode())
     return frames
 
 
-@pytest.mark.parametrize(("count", "most"), [(1, 1), (5, 40), (40, 40), (41, 40), (100, 8), (7, 3), (9999, 40)])
-def test_frames_are_the_middles_of_equal_parts(count: int, most: int) -> None:
-    """All where they fit; else one of each part, no further than half a part from its middle."""
-    chosen = choose_frames(count, most)
-    assert len(chosen) == min(count, most) == len(set(chosen)) and chosen == sorted(chosen)
-    assert chosen[0] >= 0 and chosen[-1] < count
-    if count > most:
-        part = count / most
-        assert all(abs(place - (number + 0.5) * part) <= 1 for number, place in enumerate(chosen))
+@pytest.mark.parametrize(("count", "most"), [(40, 40), (41, 40), (100, 8), (7, 3), (30, 3), (9999, 40)])
+def test_frames_are_those_of_transformers(count: int, most: int) -> None:
+    """The middles of equal parts, as transformers' own InternVL processor samples them."""
+    metadata = VideoMetadata(total_num_frames=count, fps=10)
+    expected = InternVLVideoProcessor().sample_frames(metadata, num_frames=most, initial_shift=True)
+    assert choose_frames(count, most) == [int(place) for place in expected]
+
+
+def test_a_short_video_is_shown_whole() -> None:
+    """Where fewer frames are there than may be shown, each is, once."""
+    assert choose_frames(5, 40) == [0, 1, 2, 3, 4]
 
 
 def test_the_words_of_frames() -> None:
+    """A line for each frame, counted from 1."""
     assert frames_text(2) == "Frame-1: <image>\nFrame-2: <image>\n"
 
 
@@ -66,31 +74,83 @@ def test_frames_of_a_file_are_those_that_were_encoded(tmp_path: Path) -> None:
 
 
 def test_what_is_no_video(tmp_path: Path) -> None:
-    """A missing one, another kind, a damaged one, a playlist that names another file, an empty folder, too many frames."""
+    """A missing one, another kind, a damaged one, an empty folder, no frames and too many are each said in one line."""
     (tmp_path / "text.txt").write_text("hello")
     (tmp_path / "damaged.mp4").write_bytes(b"\0" * 100)
-    write_video(tmp_path / "real.mkv", 3)
-    (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXTINF:1,\n{tmp_path / 'real.mkv'}\n#EXT-X-ENDLIST\n")
-    (tmp_path / "concat.mp4").write_text(f"ffconcat version 1.0\nfile {tmp_path / 'real.mkv'}\n")
     (tmp_path / "empty").mkdir()
-    for name, error, message in (
-        ("missing.mp4", UsageError, "no such video"),
-        ("text.txt", UsageError, "not a video by its name"),
-        ("damaged.mp4", DataError, "damaged.mp4: not a video that can be read"),
-        ("list.mp4", DataError, "list.mp4: not a video that can be read"),
-        ("concat.mp4", DataError, "concat.mp4: not a video that can be read"),
-        ("empty", DataError, "no frames"),
+    for video, error, message in (
+        (tmp_path / "missing.mp4", UsageError, "no such video"),
+        (tmp_path / "text.txt", UsageError, "not a video by its name"),
+        (tmp_path / "damaged.mp4", DataError, "damaged.mp4: not a video that can be read whole"),
+        (tmp_path / "empty", DataError, "no frames"),
+        ([], UsageError, "a video of no frames"),
     ):
         with pytest.raises(error, match=message):
-            show_video(tmp_path / name, 4, tmp_path)
+            show_video(video, 4, tmp_path)
     for most in (0, 41):
         with pytest.raises(UsageError, match="expected 1 to 40"):
-            show_video(tmp_path / "real.mkv", most, tmp_path)
+            show_video(tmp_path / "empty", most, tmp_path)
 
 
-def test_times_follow_the_rate(tmp_path: Path) -> None:
-    """The chooser sees a frame's time in seconds."""
-    write_video(tmp_path / "clip.mkv", 4, rate=10)
+def test_a_list_of_other_files_is_not_followed(tmp_path: Path) -> None:
+    """ffmpeg on its own would open the file that a list by the name of a video points to; here it is refused."""
+    write_video(tmp_path / "real.mkv", 3)
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile real.mkv\n")
+    with av.open(str(tmp_path / "list.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 3, "without a guard it would be read"
+    with pytest.raises(DataError, match="list.mp4: not a video that can be read whole"):
+        show_video(tmp_path / "list.mp4", 4, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.mp4"])
+def test_a_damaged_video_is_not_shown_in_part(tmp_path: Path, name: str) -> None:
+    """Cut at two thirds, or with a third of it wiped, a video is refused."""
+    write_video(tmp_path / name, 40, size=(96, 64))
+    whole = (tmp_path / name).read_bytes()
+    third = len(whole) // 3
+    for content in (whole[: 2 * third], whole[:third] + b"\0" * third + whole[2 * third :]):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=name):
+            show_video(tmp_path / name, 4, tmp_path)
+
+
+def test_odd_videos(tmp_path: Path) -> None:
+    """A stream of sound alone, more than 8 bits, frames too large, and a title that is no UTF-8."""
+    with av.open(str(tmp_path / "sound.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(tmp_path / "deep.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p10le"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((24, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    for name, message in (("sound.mkv", "holds no video stream"), ("deep.mkv", "more than 8 bits a channel")):
+        with pytest.raises(DataError, match=message):
+            show_video(tmp_path / name, 4, tmp_path)
+    write_video(tmp_path / "large.mkv", 2, size=(64, 48))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(safe, "MAX_PICTURE_PIXELS", 64 * 48 - 1)
+        with pytest.raises(DataError, match="frames of 64x48 pixels"):
+            show_video(tmp_path / "large.mkv", 4, tmp_path)
+    with av.open(str(tmp_path / "title.mkv"), "w") as container:
+        container.metadata["title"] = "abcdefgh"
+        stream = container.add_stream("ffv1", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((24, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    stored = (tmp_path / "title.mkv").read_bytes()
+    assert b"abcdefgh" in stored
+    (tmp_path / "title.mkv").write_bytes(stored.replace(b"abcdefgh", b"abc\xff\xfefgh"))
+    assert len(show_video(tmp_path / "title.mkv", 4, tmp_path)) == 1
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.ts"])
+def test_times_start_with_the_first_frame(tmp_path: Path, name: str) -> None:
+    """The chooser sees seconds after the first frame, whatever the file's clock says."""
+    write_video(tmp_path / name, 4, rate=10, first_s=3600)
     seen: list[float] = []
-    pictures = list(safe.decode_video(tmp_path / "clip.mkv", "clip", lambda times: seen.extend(times) or [3]))
-    assert seen == pytest.approx([0, 0.1, 0.2, 0.3], abs=1e-3) and len(pictures) == 1
+    pictures = list(safe.decode_video(tmp_path / name, "clip", lambda times: seen.extend(times) or [3]))
+    assert seen == pytest.approx([0, 0.1, 0.2, 0.3], abs=2e-3) and len(pictures) == 1
