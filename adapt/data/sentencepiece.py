@@ -67,6 +67,10 @@ def read_sentencepiece(
     tokenizer.decoder = _decoder(model)
     _add_tokens(tokenizer, model, added, path)
     _compare(tokenizer, model, path)
+    if opens_with_bos and not 0 <= model.trainer_spec.bos_id < len(model.pieces):
+        raise DataError(
+            f"{path}: has no <s> (bos_id {model.trainer_spec.bos_id}), which texts are to open with; fetch it again"
+        )
     if opens_with_bos:
         bos = tokenizer.id_to_token(model.trainer_spec.bos_id)
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -128,6 +132,8 @@ def _add_tokens(tokenizer: tokenizers.Tokenizer, model: Any, added: Mapping[int,
         if piece.type in (_CONTROL, _USER_DEFINED)
     }
     for number, token in sorted((own | dict(added)).items()):
+        if number in own and own[number].special:  # Phi-3's files call its </s> not special; a text must not forge it
+            token.special = True
         tokenizer.add_tokens([token])
         found = tokenizer.token_to_id(token.content)
         if found != number:

@@ -132,8 +132,9 @@ class _Codec:
         if backend is None:
             raise DataError(f"the tokenizer {type(tokenizer).__name__} has no tokenizer.json form, which is needed here")
         state = json.loads(backend.to_str())
+        controls = {*template.controls, *tokenizer.all_special_tokens}
         for token in state["added_tokens"]:
-            token["special"] = token["special"] or token["content"] in template.controls
+            token["special"] = token["special"] or token["content"] in controls
         # Copies: the caller's tokenizer keeps parsing special tokens.
         self._opening = _plain_tokenizer(state | {"pre_tokenizer": _every_text_alike(state["pre_tokenizer"])})
         self._going_on = _plain_tokenizer(_without_prefix(state))

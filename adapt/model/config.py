@@ -75,7 +75,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.ps_version not in ("v1", "v2"):
             raise DataError(f"ps_version {self.ps_version!r}; expected 'v1' or 'v2'")
-        if self.shuffle_size != 1 / self.downsample_ratio or self.vision.grid_size % self.shuffle_size:
+        if (
+            not 0 < self.downsample_ratio <= 1
+            or self.shuffle_size != 1 / self.downsample_ratio
+            or self.vision.grid_size % self.shuffle_size
+        ):
             raise DataError(
                 f"downsample_ratio {self.downsample_ratio} with {self.vision.grid_size} patches a side; "
                 "expected 1/n with n a divisor of the patches"
@@ -95,8 +99,11 @@ class ModelConfig:
         return self.vision.image_size_px
 
 
+_VIDEO = "<video>"  # transformers' conversions of InternVL add it to the tokenizer, and no row for it
+
+
 def for_tokenizer(config: ModelConfig, tokenizer: Any, *, grows: bool = False) -> ModelConfig:
-    """``config`` with the picture token of ``tokenizer``; with ``grows`` also with rows for the picture tokens it lacks.
+    """``config`` with the picture token of ``tokenizer``; with ``grows`` also with rows for picture tokens that have none.
 
     Raises DataError where the vocabulary has too few rows, and where config and tokenizer name different picture tokens.
     """
@@ -105,7 +112,7 @@ def for_tokenizer(config: ModelConfig, tokenizer: Any, *, grows: bool = False) -
         raise DataError("the tokenizer has no '<IMG_CONTEXT>' token; expected an InternVL tokenizer")
     num_rows = config.language["vocab_size"]
     new = [tokenizer.convert_ids_to_tokens(number) for number in range(num_rows, len(tokenizer))]
-    if new and not (grows and set(new) <= set(PICTURE_TOKENS)):
+    if new and not (grows and set(new) <= {*PICTURE_TOKENS, _VIDEO}):
         raise DataError(
             f"the tokenizer has {len(tokenizer):,} tokens, the language model {num_rows:,} rows; "
             "train a smaller tokenizer or choose the model that the tokenizer belongs to"

@@ -42,13 +42,16 @@ def load_config(folder: Path | str) -> ModelConfig:
             return _official_config(place, stored)
     except KeyError as error:
         raise DataError(f"{place}: has no {error}, which a model of type '{model_type}' needs; fetch it again") from error
+    except (TypeError, AttributeError) as error:
+        raise DataError(f"{place}: a value is of another kind than a '{model_type}' has: {error}; fetch it again") from error
     raise DataError(f"{place}: model_type is {model_type!r}; expected 'internvl' (transformers) or 'internvl_chat' (official)")
 
 
 def _transformers_config(place: Path, stored: Mapping[str, Any]) -> ModelConfig:
     own = safe.read_object_if_there(place.with_name("adapt.json"))
     tiling = own.get("tiling", {})
-    pictures = safe.read_object_if_there(place.with_name("preprocessor_config.json"))
+    processor = safe.read_object_if_there(place.with_name("processor_config.json"))
+    pictures = processor.get("image_processor", {}) | safe.read_object_if_there(place.with_name("preprocessor_config.json"))
     vision = stored["vision_config"]
     _refuse_variants(place, stored, _ONLY_PROJECTOR)
     _refuse_variants(place, vision, _ONLY_VISION)
@@ -164,7 +167,9 @@ def stream_state(folder: Path | str) -> Iterator[tuple[str, Tensor]]:
     found = safe.read_object(folder / "config.json")
     layout = layout_of(found, config)
     stored = _stored_tensors(folder, stored_name if layout is TRANSFORMERS else str)
-    if layout is TRANSFORMERS and found.get("tie_word_embeddings", True) and _HEAD not in stored and _EMBEDDINGS in stored:
+    # The layouts agree on these two names, but for InternLM2, whose head was never tied.
+    language = found.get("llm_config", found)
+    if language.get("tie_word_embeddings", layout is TRANSFORMERS) and _HEAD not in stored and _EMBEDDINGS in stored:
         stored[_HEAD] = stored[_EMBEDDINGS]
     _account_for(stored, config, layout, folder)
     for group in match_names(stored, layout, back=True):

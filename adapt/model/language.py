@@ -40,6 +40,9 @@ def language_config(language: Mapping[str, Any]) -> PreTrainedConfig:
     except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"the configuration of the language model is not one that transformers takes: {error}") from error
     config.tie_word_embeddings = False
+    rope = getattr(config, "rope_parameters", None) or {}
+    for each in (rope, *(inner for inner in rope.values() if isinstance(inner, dict))):
+        each.pop("type", None)  # the older name of rope_type, which transformers keeps or adds
     return config
 
 

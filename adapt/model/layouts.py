@@ -191,12 +191,9 @@ def _translate(tensors: Mapping[str, Tensor], layout: Layout, *, back: bool) -> 
 
 
 def listing(kind: str, names: Iterable[str]) -> str:
-    """``; missing (12): a, b, ... and 4 more``, nothing where there are none."""
+    """``; missing (3): a, b, c``, nothing where there are none."""
     names = sorted(names)
-    if not names:
-        return ""
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return f"; {kind} ({len(names)}): {shown}"
+    return f"; {kind} ({len(names)}): {', '.join(names)}" if names else ""
 
 
 def to_disk(state: Mapping[str, Tensor], layout: Layout = TRANSFORMERS) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 import adapt
-from adapt import atomic
+from adapt import atomic, safe
 from adapt.data.template import IMAGE_CONTEXT, Template, chat_template, get_template, opens_with_bos
 from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD
 from adapt.errors import DataError
@@ -74,6 +74,7 @@ def save_model(
             else:
                 tokenizer.chat_template = None
                 tokenizer.save_pretrained(staged)
+            _name_tokenizer_class(staged)
             _generation(tokenizer, template).save_pretrained(staged)
         if layout == "internvl":
             _write_json(staged / "preprocessor_config.json", _official_preprocessor(config))
@@ -86,6 +87,13 @@ def save_model(
             "provenance": dict(provenance),
         }
         _write_json(staged / "adapt.json", own)
+
+
+def _name_tokenizer_class(folder: Path) -> None:
+    """Call the tokenizer by the name that every release of transformers knows; 5 writes one that 4 has not."""
+    place = folder / "tokenizer_config.json"
+    config = safe.read_object(place)
+    _write_json(place, config | {"tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -217,12 +225,14 @@ def _official_language(config: ModelConfig, type_name: str) -> dict[str, Any]:
     rope = dict(language.rope_parameters)
     settings["rope_theta"] = rope.pop("rope_theta")
     kind = rope.pop("rope_type", "default")
-    rope.pop("type", None)  # its older name
     # Phi-3's own code knows longrope by its first name, and the trained length as a setting of the model.
     trained = rope.pop("original_max_position_embeddings", None)
     if trained is not None:
         settings["original_max_position_embeddings"] = trained
-    rope.pop("partial_rotary_factor", None)
+    if (share := rope.pop("partial_rotary_factor", 1.0)) != 1.0:
+        settings["partial_rotary_factor"] = share
+    if kind == "longrope":
+        rope.pop("factor", None)  # follows from the two lengths, and Phi-3's own code takes three keys
     settings["rope_scaling"] = None if kind == "default" else {"type": "su" if kind == "longrope" else kind, **rope}
     settings |= {"tie_word_embeddings": False, "torch_dtype": type_name, "use_cache": True}
     if config.internlm2:

@@ -80,7 +80,8 @@ def _add(backend: tokenizers.Tokenizer, token: AddedToken) -> None:
 
 def _backend(folder: Path, config: Mapping[str, Any], added: Mapping[int, AddedToken]) -> tokenizers.Tokenizer:
     whole, pieces, vocabulary = (folder / name for name in _VOCABULARIES)
-    if whole.is_file():
+    # Under ``legacy: false`` (Phi-3) the official code reads the pieces, and tokenizer.json puts a blank that it does not.
+    if whole.is_file() and not (config.get("legacy") is False and pieces.is_file()):
         try:
             return tokenizers.Tokenizer.from_str(safe.read_bytes(whole).decode("utf-8"))
         except Exception as error:  # noqa: BLE001 (the library raises nothing narrower)
@@ -111,11 +112,19 @@ def _special_token(folder: Path, config: Mapping[str, Any], name: str) -> str | 
 def _added_tokens(folder: Path, config: Mapping[str, Any], special: Mapping[str, str]) -> dict[int, AddedToken]:
     """{id: token} of tokenizer_config.json, then of added_tokens.json; their blanks and flags as they are stored."""
     tokens = {}
-    for number, stored in config.get("added_tokens_decoder", {}).items():
+    decoder = config.get("added_tokens_decoder", {})
+    for number, stored in decoder.items() if isinstance(decoder, dict) else [("", decoder)]:
+        if not number.isdecimal() or not isinstance(stored, dict) or not isinstance(stored.get("content"), str):
+            raise DataError(
+                f"{folder / 'tokenizer_config.json'}: added_tokens_decoder holds {number!r}: {str(stored)[:40]}; expected "
+                "an id with the token's content; fetch the file again"
+            )
         flags = {name: bool(stored.get(name, False)) for name in ("lstrip", "rstrip", "single_word", "normalized", "special")}
         tokens[int(number)] = AddedToken(stored["content"], **flags)
     known = {*special.values(), *PICTURE_TOKENS}
     for content, number in safe.read_object_if_there(folder / "added_tokens.json").items():
+        if not isinstance(number, int):
+            raise DataError(f"{folder / 'added_tokens.json'}: {content!r} has {number!r} for an id; fetch the file again")
         if number not in tokens:
             tokens[number] = AddedToken(content, normalized=False, special=content in known)
         elif tokens[number].content != content:

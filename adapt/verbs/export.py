@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapt import progress
+from adapt import progress, safe
 from adapt.errors import UsageError, no_file, unknown
 from adapt.records import image_root, read_records
 
@@ -32,10 +32,7 @@ def export(
     Raises UsageError and DataError.
     """
     output = Path(output)
-    if (data is not None or images is not None) and not verify:
-        raise UsageError("--data and --images name what to verify with; add --verify, or leave them out")
-    if data is not None and not Path(data).is_file():
-        raise no_file(Path(data))
+    _check_data(data, images, verify=verify, format=format)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output}: is there already and not an empty folder; choose another --output")
     from adapt.data.template import check_template, get_template
@@ -64,14 +61,18 @@ def export(
         config = dataclasses.replace(found.config, image_token_id=_picture_token(found, image_token_id))
         progress.say(f"warning: {found.folder} has no tokenizer files; the model is written without tokenizer and processor")
     cut: dict[str, Any] = {}
-    if verify and data is None:
-        prompts = made_prompts(config)
-    elif verify:  # before anything is written: the data may be at fault
+    if data is None:
+        prompts = made_prompts(config) if verify else []
+    elif tokenizer is None:
+        raise UsageError(f"{found.folder}: has no tokenizer files, so it cannot be asked about --data; leave that out")
+    else:  # before anything is written: the data may be at fault
         rows, root = read_records(str(data)), image_root(Path(str(data)), None if images is None else Path(images))
         prompts = record_prompts(config, rows, root)
         cut = {"cut_otherwise_by_transformers": cut_otherwise(config, rows, root)}
     state = dict(stream_weights(found.folder, config))
-    save_model(output, config, state, tokenizer, dtype=None, provenance=found.provenance, layout=format)
+    own = safe.read_object_if_there(found.folder / "adapt.json").get("provenance", {})
+    provenance = own | {"exported_from": found.provenance}
+    save_model(output, config, state, tokenizer, dtype=None, provenance=provenance, layout=format)
     if format == "internvl" and tokenizer is not None and (found.folder / "tokenizer.model").is_file():
         shutil.copyfile(found.folder / "tokenizer.model", output / "tokenizer.model")  # the official code reads this one
     written: dict[str, Any] = {
@@ -84,6 +85,21 @@ def export(
     if verify:
         written["verified"] = compare(found, config, output, format, prompts) | cut
     return written
+
+
+def _check_data(data: str | Path | None, images: str | Path | None, *, verify: bool, format: str) -> None:
+    if data is None and images is not None:
+        raise UsageError("--images is the picture root of --data; give that too, or leave it out")
+    if data is None:
+        return
+    if not verify:
+        raise UsageError("--data names records to verify with; add --verify, or leave it out")
+    if format == "internvl":
+        raise UsageError("--data asks questions, and no current transformers runs the official layout's code; leave it out")
+    if not Path(data).is_file():
+        raise no_file(Path(data))
+    if images is not None and not Path(images).is_dir():
+        raise UsageError(f"images '{images}': no such folder")
 
 
 def _picture_token(found: "Found", given: int | None) -> int:

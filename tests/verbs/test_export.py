@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import InternVLForConditionalGeneration
+from transformers import AutoTokenizer, InternVLForConditionalGeneration
 
 import adapt
 from adapt.data.tokenizer import train_tokenizer
@@ -23,6 +23,7 @@ from adapt.model.connector import pixel_shuffle
 from adapt.model.folder import load_config, load_state
 from adapt.model.internvl import InternVL
 from adapt.model.loading import find_model, load_internvl
+from adapt.model.parity import compare, made_prompts
 from adapt.model.saving import save_model
 from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import ChatRecord, Turn, write_records
@@ -132,7 +133,7 @@ def made_pictures(folder: Path) -> list[Path]:
 
 
 def test_the_card_asks_with_exact_pixels(tmp_path: Path, tokenizer) -> None:
-    """The code of RUN/model's README.md, run as it stands, answers as ``adapt`` does, with one picture and with three."""
+    """The code of RUN/model's README.md, run as it stands, answers as ``adapt`` does: one picture, three, and frames."""
     write(tmp_path / "m", config_of("qwen2"), tokenizer)
     paths = made_pictures(tmp_path)
     code = (tmp_path / "m" / "README.md").read_text().split("```python\n")[1].split("```")[0]
@@ -142,6 +143,61 @@ def test_the_card_asks_with_exact_pixels(tmp_path: Path, tokenizer) -> None:
     for shown in (paths[:1], paths):
         theirs = space["ask"]([str(path) for path in shown], "Which class is it?", max_new_tokens=8)
         assert theirs == answerer.answer(shown, "Which class is it?", max_new_tokens=8)
+    theirs = space["ask"]([str(path) for path in paths], "Which class is it?", frames=True, max_new_tokens=8)
+    assert theirs == answerer.answer_video(paths, "Which class is it?", max_new_tokens=8)
+
+
+def test_the_card_of_an_exported_run_still_says_what_it_was_tuned_on(tmp_path: Path, tokenizer) -> None:
+    """Base, data and steps go along with an export, and no path of this machine does."""
+    config = config_of("qwen2")
+    provenance = {"base": {"folder": str(tmp_path / "InternVL2-1B")}, "data": ["aid.jsonl"], "step": 7, "domain": "driving"}
+    save_model(tmp_path / "m", config, InternVL(config).state_dict(), tokenizer, dtype=None, provenance=provenance)
+    export(model=tmp_path / "m", output=tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Tuned with adapt from `InternVL2-1B` on aid.jsonl, 7 steps." in card and str(tmp_path) not in card
+
+
+def test_verify_tells_another_model(tmp_path: Path, tokenizer) -> None:
+    """One matrix of one layer turned around is another model, and is said to be."""
+    config = config_of("qwen2")
+    state = write(tmp_path / "m", config, tokenizer)
+    name = "language.model.layers.1.mlp.down_proj.weight"
+    other = state | {name: state[name].flip(0)}
+    save_model(tmp_path / "other", config, other, tokenizer, dtype=None, provenance={})
+    with pytest.raises(DataError, match="is not the model it was made from"):
+        compare(
+            find_model(tmp_path / "m"), load_config(tmp_path / "m"), tmp_path / "other", "transformers", made_prompts(config)
+        )
+
+
+def test_a_tokenizer_of_transformers_4_can_be_named(tmp_path: Path, tokenizer) -> None:
+    """Both layouts call the tokenizer by a class that transformers 4 has too, and transformers 5 reads the same ids by it."""
+    write(tmp_path / "m", config_of("qwen2"), tokenizer)
+    export(model=tmp_path / "m", format="internvl", output=tmp_path / "official")
+    text = "Which <ref>river</ref>?<|im_end|>"
+    for folder in (tmp_path / "m", tmp_path / "official"):
+        assert json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+        assert AutoTokenizer.from_pretrained(folder)(text).input_ids == tokenizer(text).input_ids
+
+
+def test_a_video_token_beyond_the_rows_gets_one(tmp_path: Path, tokenizer) -> None:
+    """transformers' own conversions have a <video> token without a row (InternVL3-2B-hf): such a folder loads and exports."""
+    state = write(tmp_path / "m", config_of("qwen2"), tokenizer)
+    rows = len(tokenizer)
+    image_token_id = tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+    config = config_of("qwen2", language={**FAMILIES["qwen2"], "vocab_size": rows}, image_token_id=image_token_id)
+    cut = {name: tensor[:rows] if tensor.shape[:1] == (512,) else tensor for name, tensor in state.items()}
+    save_model(tmp_path / "small", config, cut, tokenizer, dtype=None, provenance={})
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        place = tmp_path / "small" / name
+        place.write_text(place.read_text().replace('"<video>"', '"<unused>"'))
+    stored = json.loads((tmp_path / "small" / "tokenizer.json").read_text())
+    stored["added_tokens"].append(stored["added_tokens"][-1] | {"id": rows, "content": "<video>"})
+    (tmp_path / "small" / "tokenizer.json").write_text(json.dumps(stored))
+    done = export(model=tmp_path / "small", output=tmp_path / "out", verify=True)
+    assert done["verified"]["same_greedy_text"] == "4 of 4"
+    written = load_file(tmp_path / "out" / "model.safetensors")["language_model.model.embed_tokens.weight"]
+    assert len(written) == rows + 1
 
 
 def test_verify_with_records(tmp_path: Path, tokenizer) -> None:
@@ -165,7 +221,7 @@ def test_verify_with_records(tmp_path: Path, tokenizer) -> None:
     with pytest.raises(UsageError, match="add --verify"):
         export(model=tmp_path / "m", output=tmp_path / "other", data=tmp_path / "rows.jsonl")
     write_records(tmp_path / "text.jsonl", rows[-1:])
-    with pytest.raises(DataError, match="no record has a picture"):
+    with pytest.raises(DataError, match="none of the records has a picture"):
         export(model=tmp_path / "m", output=tmp_path / "other", verify=True, data=tmp_path / "text.jsonl")
     assert not (tmp_path / "other").exists()
 
