@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from adapt.evaluate.answer import load as load
     from adapt.evaluate.sampling import Sampling as Sampling
-    from adapt.model.loading import load as load
     from adapt.records import read_records as read_records
     from adapt.records import write_records as write_records
 
 _PLACES = {
     "Sampling": "adapt.evaluate.sampling",
-    "load": "adapt.model.loading",
+    "load": "adapt.evaluate.answer",
     "read_records": "adapt.records",
     "write_records": "adapt.records",
 }

@@ -153,7 +153,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], as_json: bool, **given: A
 @click.option("--accept-new-data", is_flag=True, help="Resume although the data changed since the run began.")
 @set_option
 def finetune(**given: Any) -> None:
-    """Tune all parameters of a model on chat JSONL, mixed with general data in a fixed ratio.
+    """Tune a model on chat JSONL, all of it or some parts, mixed with general data in a fixed ratio.
 
     Trains on rows whose split is train or not given, measures on val, never touches test. RUN/model loads in transformers.
     Length is one epoch unless --set train.max_steps=N.
@@ -242,7 +242,7 @@ def export(**given: Any) -> None:
 @model_option
 @click.option("--image", multiple=True, type=PATH, metavar="P...", help="Pictures to ask about.")
 @click.option("--video", type=PATH, metavar="V", help="A video file or a folder of frames to ask about, instead of pictures.")
-@click.option("--frames", type=int, default=16, show_default=True, metavar="N", help="Frames of the video to show, 1 to 40.")
+@click.option("--frames", type=int, metavar="N", help="Frames of the video to show, 1 to 40 (default: 16).")
 @click.option("--question", help="Ask this one and stop (default: ask from the terminal, until Ctrl-D).")
 @click.option("--temperature", type=float, default=0.0, metavar="T", help="Draw answers at this temperature (default: greedy).")
 @click.option(

@@ -30,12 +30,13 @@ from adapt.model.language import rope_threshold
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 
 if TYPE_CHECKING:
-    from adapt.model.loading import Answerer
+    from adapt.evaluate.answer import Answerer
 
 # Trees decoded together: as many as keep the tiles, and the keys of prompts and answers (padding counted), within these.
 BATCH_TOKENS = 16384
 BATCH_TILES = 64
 MAX_BRANCHES = 64
+_DRAWN_TOGETHER = 32  # answers whose shares of the whole vocabulary are held at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Question:
             raise UsageError(
                 f"a question about a video has no {IMAGE_PLACEHOLDER} place: its frames stand in front; leave it out"
             )
+        if not frames:
+            raise UsageError("a video of no frames; give at least one")
         return cls(key, frames, (Turn("human", frames_text(len(frames)) + text),), FRAME_TILES)
 
 
@@ -215,7 +218,7 @@ def _decode(
     alive_RB, last_RB, position_RB = _starts(trees, widest)
     flat_P = (torch.arange(num_rows)[:, None] * length + last_RB).flatten().to(device)
     choose = _Chooser(sampling, [prompts.keys for prompts in waiting], widest, max_new_tokens)
-    token_RB = choose(model.logits_at(hidden_RLD, flat_P).view(num_rows, widest, -1))
+    token_RB = choose(model.logits_at(hidden_RLD, flat_P).view(num_rows, widest, -1), alive_RB.to(device))
     prompt_mask_RBK = _sees_prompt(batch.tree_RL, batch.branch_RL, widest)
     own_BB = torch.eye(widest, dtype=torch.bool, device=device).expand(num_rows, widest, widest)
     template = get_template(model.config.template)
@@ -238,7 +241,7 @@ def _decode(
             past_key_values=cache,
             use_cache=True,
         )
-        token_RB = choose(model.language.lm_head(output.last_hidden_state))
+        token_RB = choose(model.language.lm_head(output.last_hidden_state), alive_RB)
         position_RB = position_RB + 1
     answers_RBT = torch.stack(produced, dim=2).cpu()
     for row, prompts in enumerate(waiting):
@@ -256,7 +259,7 @@ class _Chooser:
         self._warpers: list[Any] = []
         if sampling.temperature == 0:
             return
-        self._warpers.append(TemperatureLogitsWarper(sampling.temperature))
+        self._warpers.append(TemperatureLogitsWarper(float(sampling.temperature)))
         if sampling.top_k:
             self._warpers.append(TopKLogitsWarper(sampling.top_k))
         if sampling.top_p < 1:
@@ -267,19 +270,24 @@ class _Chooser:
                 drawn_T = randomness.uniforms(max_new_tokens, sampling.seed, "answer", key)
                 self._drawn_RBT[row, branch] = torch.from_numpy(drawn_T)
 
-    def __call__(self, logits_RBV: Tensor) -> Tensor:
-        """int64[R, B]."""
+    def __call__(self, logits_RBV: Tensor, alive_RB: Tensor) -> Tensor:
+        """int64[R, B], 0 where a branch has ended."""
         if not self._warpers:
             return logits_RBV.argmax(-1)
-        scores_PV = logits_RBV.flatten(0, 1).float()
-        for warper in self._warpers:
-            scores_PV = warper(None, scores_PV)
-        shares_PV = scores_PV.double().softmax(-1).cumsum(-1)
-        drawn_P1 = self._drawn_RBT[:, :, self._step].flatten()[:, None].to(shares_PV.device)
+        drawn_RB = self._drawn_RBT[:, :, self._step].to(logits_RBV.device)
         self._step += 1
+        token_RB = torch.zeros(alive_RB.shape, dtype=torch.long, device=logits_RBV.device)
+        chunks = zip(logits_RBV[alive_RB].split(_DRAWN_TOGETHER), drawn_RB[alive_RB].split(_DRAWN_TOGETHER), strict=True)
+        token_RB[alive_RB] = torch.cat([self._draw(*chunk) for chunk in chunks])
+        return token_RB
+
+    def _draw(self, logits_AV: Tensor, drawn_A: Tensor) -> Tensor:
+        scores_AV: Any = logits_AV.double() - logits_AV.amax(-1, keepdim=True)
+        for warper in self._warpers:
+            scores_AV = warper(None, scores_AV)
+        shares_AV = scores_AV.softmax(-1).cumsum(-1)
         # A draw is below 1, so below the sum too: what is found has a share.
-        token_P1 = torch.searchsorted(shares_PV, drawn_P1 * shares_PV[:, -1:], right=True)
-        return token_P1.view(logits_RBV.shape[:2])
+        return torch.searchsorted(shares_AV, drawn_A[:, None] * shares_AV[:, -1:], right=True)[:, 0]
 
 
 def _stack(layouts: Sequence[Batch]) -> Batch:

@@ -279,6 +279,12 @@ def _section(run: RunFacts) -> dict[str, Any]:
     }
 
 
+def _trained(plan: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """How many weights trained, where the plan says it."""
+    count = plan.get("trained_parameters")
+    return "" if count is None else f", {count / 1e6:,.1f} M of them trained (stage {recipe['train.stage']})"
+
+
 def _facts(run: RunFacts) -> dict[str, str]:
     """What was trained on what, in words."""
     arguments, recipe, plan = run.config["arguments"], run.config["recipe"], run.plan
@@ -295,8 +301,7 @@ def _facts(run: RunFacts) -> dict[str, str]:
         f"{samples.get('general', 0):,} mixed in",
         "Size": f"{plan.get('trees', 0):,} trees with {plan.get('samples_per_tree', 0)} questions on average; "
         f"{plan.get('tokens', 0):,} tokens, {plan.get('tiles', 0):,} tiles",
-        "Parameters": f"{plan.get('parameters', 0) / 1e6:,.1f} M, {plan.get('trained_parameters', 0) / 1e6:,.1f} M of them "
-        f"trained (stage {recipe.get('train.stage')})",
+        "Parameters": f"{plan.get('parameters', 0) / 1e6:,.1f} M" + _trained(plan, recipe),
         "Learning rate": f"{recipe['train.learning_rate']:g}, weight decay {recipe['train.weight_decay']:g}, "
         f"seed {recipe['train.seed']}",
         "Time in steps": _duration(sum(row.get("seconds", 0) for row in run.log)) + f" on {run.config.get('device', '?')}",

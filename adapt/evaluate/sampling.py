@@ -25,6 +25,8 @@ class Sampling:
             raise UsageError(f"top_k {self.top_k}; expected 0 (all tokens) or more")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p {self.top_p}; expected more than 0 and at most 1 (all tokens)")
+        if not self.temperature and (self.top_k, self.top_p, self.seed) != (0, 1.0, 0):
+            raise UsageError("top_k, top_p and seed are of drawn answers; give a temperature above 0 too, or leave them out")
 
 
 GREEDY = Sampling()

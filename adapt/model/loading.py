@@ -2,25 +2,18 @@
 
 import dataclasses
 import difflib
-import tempfile
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from adapt import progress, randomness, safe
-from adapt.data.video import DEFAULT_FRAMES, show_video
 from adapt.errors import DataError, UsageError, unknown
-from adapt.evaluate.sampling import GREEDY, Sampling
-from adapt.model.config import PRESETS, ModelConfig, for_tokenizer
+from adapt.model.config import PRESETS, ModelConfig
 from adapt.model.folder import load_config, stream_state
 from adapt.model.internvl import InternVL
-from adapt.model.tokenizer_files import load_tokenizer
-from adapt.records import ChatRecord
-
-if TYPE_CHECKING:
-    from adapt.evaluate.generate import Question
 
 _INPUT_ROWS, _OUTPUT_ROWS = "language.model.embed_tokens.weight", "language.lm_head.weight"
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "tokenizer.model"]
@@ -76,9 +69,12 @@ def _in_folder(folder: Path, provenance: dict[str, Any]) -> Found:
     if not (folder / "config.json").is_file():
         raise UsageError(f"{folder}: neither a model nor a finished run (no config.json); presets are {', '.join(PRESETS)}")
     digest = safe.file_sha256(folder / "config.json")
-    weights = folder / "model.safetensors"
-    if weights.is_file():
-        provenance = provenance | {"weights_sha256": safe.file_sha256(weights)}
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) == 1:
+        provenance = provenance | {"weights_sha256": safe.file_sha256(files[0])}
+    elif files:  # one digest of all shards, by their names
+        named = "".join(f"{file.name} {safe.file_sha256(file)}\n" for file in files)
+        provenance = provenance | {"weights_sha256": hashlib.sha256(named.encode()).hexdigest()}
     return Found(load_config(folder), folder, provenance | {"config_sha256": digest})
 
 
@@ -131,85 +127,3 @@ def stream_weights(folder: Path, config: ModelConfig) -> Iterator[tuple[str, tor
             mean_1D = tensor.float().mean(dim=0, keepdim=True).to(tensor.dtype)
             tensor = torch.cat([tensor, mean_1D.expand(new, -1)])
         yield name, tensor
-
-
-def load(name: str | Path, *, device: str | None = None) -> "Answerer":
-    """A model that answers: ``adapt.load("runs/d1").answer("road.jpg", "How many cars are there?")``.
-
-    ``name`` is anything ``--model`` takes except a preset, which has learnt nothing. Raises UsageError or DataError.
-    """
-    found = find_model(name)
-    if found.folder is None:
-        raise UsageError(
-            f"model '{name}' is a preset with random weights; train it first with 'adapt finetune --model {name} ...'"
-        )
-    tokenizer = load_tokenizer(found.folder)
-    config = for_tokenizer(found.config, tokenizer, grows=True)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Answerer(load_internvl(found, config).to(place).eval(), tokenizer, found)
-
-
-@dataclasses.dataclass(frozen=True)
-class Answerer:
-    """A model with its tokenizer."""
-
-    model: InternVL
-    tokenizer: Any
-    found: Found
-
-    def answer(
-        self,
-        images: str | Path | Sequence[str | Path],
-        question: str,
-        *,
-        max_new_tokens: int = 128,
-        sampling: Sampling = GREEDY,
-    ) -> str:
-        """The answer to one question about pictures (paths), in the order of its ``<image>`` places or in front of it.
-
-        Greedy, or drawn by ``sampling``. Raises UsageError and DataError.
-        """
-        from adapt.evaluate.generate import Question
-
-        paths = [Path(images)] if isinstance(images, str | Path) else [Path(path) for path in images]
-        return self._answer(Question.ask("question", tuple(paths), question), max_new_tokens, sampling)
-
-    def answer_video(
-        self,
-        video: str | Path | Sequence[str | Path],
-        question: str,
-        *,
-        frames: int = DEFAULT_FRAMES,
-        max_new_tokens: int = 128,
-        sampling: Sampling = GREEDY,
-    ) -> str:
-        """The answer to one question about a video: a file, a folder of frames or a list of frames.
-
-        At most ``frames`` (1 to 40) are shown, spread evenly, one tile each. Raises UsageError and DataError.
-        """
-        from adapt.evaluate.generate import Question
-
-        with tempfile.TemporaryDirectory() as made:
-            shown = show_video(video, frames, Path(made))
-            return self._answer(Question.watch("question", shown, question), max_new_tokens, sampling)
-
-    def _answer(self, question: "Question", max_new_tokens: int, sampling: Sampling) -> str:
-        from adapt.evaluate.generate import answer_questions
-
-        found = answer_questions(self, [question], max_new_tokens=max_new_tokens, sampling=sampling)
-        return dict(found)[question.key]
-
-    def answer_records(
-        self,
-        records: Sequence[ChatRecord],
-        *,
-        images: str | Path = ".",
-        max_new_tokens: int = 128,
-        sampling: Sampling = GREEDY,
-    ) -> dict[str, str]:
-        """Answers to the last question of each record, by record id, in order; ``images`` is the picture root."""
-        from adapt.evaluate.generate import Question, answer_questions
-
-        questions = [Question.of(record, Path(images)) for record in records]
-        found = dict(answer_questions(self, questions, max_new_tokens=max_new_tokens, sampling=sampling))
-        return {record.id: found[record.id] for record in records}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from adapt import atomic
 from adapt.errors import DataError, UsageError
 from adapt.model.internvl import InternVL
+from adapt.model.loading import Found
 from adapt.train.recipe import LORA, PARTS, TrainRecipe, trained_parts
 
 _ADAPTER = "default"  # peft's name of the only one
@@ -87,12 +88,13 @@ def from_adapter_state(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def save_adapter(folder: Path, model: InternVL, recipe: TrainRecipe, base: str) -> None:
+def save_adapter(folder: Path, model: InternVL, recipe: TrainRecipe, base: Found) -> None:
     """Write the adapters as peft loads them onto transformers' InternVL (``PeftModel.from_pretrained(base, folder)``)."""
     leaves = sorted({name.rpartition(".")[2] for name in _adapted_layers(model)})
     config: dict[str, Any] = {
         "peft_type": "LORA",
-        "base_model_name_or_path": base,
+        "base_model_name_or_path": base.provenance.get("hub", str(base.folder)),
+        "revision": base.provenance.get("commit"),
         "r": recipe.lora_rank,
         "lora_alpha": recipe.lora_alpha,
         "lora_dropout": 0.0,

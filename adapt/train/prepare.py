@@ -72,6 +72,11 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
     """
     recipe = request.recipe
     found = find_model(request.model)
+    if recipe.train.stage == LORA and found.folder is None:
+        raise UsageError(
+            f"train.stage=lora on the preset '{request.model}': adapters beside random weights learn nothing; name a model "
+            "that was trained, or leave the stage out"
+        )
     files = (*request.data, *request.general)
     if len({file.resolve() for file in files}) != len(files):
         raise UsageError("one file is given twice among --data and --general")
@@ -218,7 +223,7 @@ def initial_seed(recipe: Recipe) -> int:
     return randomness.key(recipe.train.seed, "weights") % 2**63
 
 
-def summary(prepared: Prepared, num_parameters: int, num_trained: int, precision: torch.dtype | None = None) -> dict[str, Any]:
+def summary(prepared: Prepared, num_trained: int, num_frozen: int, precision: torch.dtype | None = None) -> dict[str, Any]:
     """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps. ``precision`` None computes in float32."""
     recipe, plan, sizes = prepared.request.recipe, prepared.plan, prepared.sizes
     tokens = tiles = places = packs = activations = 0
@@ -235,6 +240,7 @@ def summary(prepared: Prepared, num_parameters: int, num_trained: int, precision
             activations = max(activations, _activation_bytes(prepared, pack_area, pack_tiles, predicted, precision))
     samples = sum(plan.samples)
     supervised = sum(int(sizes.supervised[row]) for step in plan.steps for tree in step for row in tree.rows)
+    num_parameters = num_trained + num_frozen
     stored = num_trained if recipe.train.stage == LORA else num_parameters
     alone = sum(int(sizes.tiles[row]) for step in plan.steps for tree in step for row in tree.rows)
     return {
@@ -255,7 +261,7 @@ def summary(prepared: Prepared, num_parameters: int, num_trained: int, precision
         "parameters": num_parameters,
         "trained_parameters": num_trained,
         "memory_bytes": {
-            "weights_gradients_moments": 4 * num_parameters + 12 * num_trained,
+            "weights_gradients_moments": 4 * num_frozen + 16 * num_trained,
             "activations_roughly": activations,
         },
         "disk_bytes": (4 * stored + 8 * num_trained) * (recipe.train.keep + 1) + 8 * num_parameters,
@@ -300,6 +306,7 @@ def _flops(prepared: Prepared, tokens: int, tiles: int) -> float:
 def description(prepared: Prepared, device: torch.device) -> dict[str, Any]:
     """What config.json keeps: all that decides the run's numbers."""
     request = prepared.request
+    lora_packages = ("peft",) if request.recipe.train.stage == LORA else ()
     return {
         "adapt_version": __version__,
         "arguments": {
@@ -319,7 +326,7 @@ def description(prepared: Prepared, device: torch.device) -> dict[str, Any]:
         "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in RECORDED_PACKAGES},
+        "packages": {name: version(name) for name in (*RECORDED_PACKAGES, *lora_packages)},
         "git_commit": _git_commit(),
     }
 

@@ -163,6 +163,7 @@ POSITIVE = (
     "train.save_every",
     "train.keep",
     "train.lora_rank",
+    "train.lora_alpha",
     "data.max_tiles",
     "data.max_tokens",
     "data.prefetch",
@@ -204,11 +205,18 @@ def trained_parts(recipe: TrainRecipe) -> tuple[str, ...]:
         if name not in PARTS:
             raise unknown("part", name, PARTS)
     stage = PARTS_OF_STAGE[recipe.stage]
+    idle = [name for name in frozen if name not in stage]
+    if idle:
+        raise UsageError(f"train.stage={recipe.stage} does not train {' or '.join(idle)}; take it out of train.freeze")
     trained = tuple(name for name in stage if name not in frozen)
     if stage and not trained:
         raise UsageError(f"train.stage={recipe.stage} with train.freeze={recipe.freeze} trains nothing; freeze fewer parts")
-    if not stage and "language" in frozen:
-        raise UsageError(f"train.stage={recipe.stage} trains the language model's adapters; take language out of train.freeze")
+    moving = trained or ("language",)  # its adapters
+    for name in PARTS:
+        if getattr(recipe, f"{name}_learning_rate") and name not in moving:
+            raise UsageError(f"train.{name}_learning_rate is set, but {name} does not train; leave it out")
+    if recipe.stage != LORA and (recipe.lora_rank, recipe.lora_alpha) != (TrainRecipe.lora_rank, TrainRecipe.lora_alpha):
+        raise UsageError(f"train.lora_rank and train.lora_alpha are of train.stage=lora; the stage is {recipe.stage}")
     return trained
 
 

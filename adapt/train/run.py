@@ -34,12 +34,12 @@ FREE_SETTINGS = frozenset(
 
 
 def count_parameters(config: ModelConfig, recipe: TrainRecipe) -> tuple[int, int]:
-    """(weights of the model, those that train), without making them."""
+    """(weights that train, weights that do not), adapters among the first, without making them."""
     with torch.device("meta"):
         model = InternVL(config)
-        total = sum(parameter.numel() for parameter in model.parameters())
         set_trained(model, recipe)
-    return total, sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return trained, sum(parameter.numel() for parameter in model.parameters()) - trained
 
 
 def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.device) -> None:
@@ -55,7 +55,8 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.devi
         f"{summary['tiles']:,} tiles encoded ({summary['tiles_without_sharing']:,} without sharing); "
         f"{summary['packs']:,} packs, {summary['padding']:.1%} padding, the largest {pack['places']:,} tokens "
         f"and {pack['tiles']} tiles",
-        f"{summary['parameters'] / 1e6:,.1f} M parameters; memory: {memory['weights_gradients_moments'] / 2**30:.2f} GiB of "
+        f"{summary['parameters'] / 1e6:,.1f} M parameters, {summary['trained_parameters'] / 1e6:,.1f} M of them trained (stage "
+        f"{prepared.request.recipe.train.stage}); memory: {memory['weights_gradients_moments'] / 2**30:.2f} GiB of "
         f"weights, gradients and moments, about {memory['activations_roughly'] / 2**30:.2f} GiB of activations; "
         f"disk: up to {summary['disk_bytes'] / 2**30:.2f} GiB",
         f"{summary['teraflops']:,} TFLOP: {summary['minutes_roughly']:.1f} minutes here, roughly",
@@ -143,10 +144,10 @@ def _run_plan(
         train(run)
     finally:
         log.close()
+    if recipe.train.stage == LORA:  # before RUN/model, which says that the run is finished
+        save_adapter(folder / "adapter", model, recipe.train, prepared.found)
+        progress.say(f"the adapters are {folder / 'adapter'}; peft loads them onto the base in transformers' layout")
     keeper.write_model(folder / "model", run.step)
-    if recipe.train.stage == LORA:
-        save_adapter(folder / "adapter", model, recipe.train, prepared.request.model)
-        progress.say(f"its adapters alone are {folder / 'adapter'}; peft loads them onto the base in transformers' layout")
     progress.say(f"the tuned model is {folder / 'model'}; transformers loads it as it is")
     _write_report(folder)
     rows = read_log(folder)
@@ -235,8 +236,9 @@ def _check_same_run(prepared: Prepared, folder: Path, accept_new_data: bool, dev
 
 
 def _contents(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model is, wherever it lies: its digests, or its name where it has none."""
-    return {name: value for name, value in provenance.items() if name.endswith("sha256")} or dict(provenance)
+    """What a model is, wherever it lies: its digests and commit, or its name where it has none."""
+    found = {name: value for name, value in provenance.items() if name.endswith("sha256") or name == "commit"}
+    return found or dict(provenance)
 
 
 class _Keeper:

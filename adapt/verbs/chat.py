@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from adapt import progress
-from adapt.data.video import DEFAULT_FRAMES, check_frames, show_video
+from adapt.data.video import DEFAULT_FRAMES, show_video
 from adapt.errors import DataError, UsageError
 from adapt.evaluate.sampling import Sampling
 
@@ -16,7 +16,7 @@ def chat(
     model: str | Path,
     image: Sequence[str | Path] = (),
     video: str | Path | None = None,
-    frames: int = DEFAULT_FRAMES,
+    frames: int | None = None,
     question: str | None = None,
     max_new_tokens: int = 128,
     temperature: float = 0.0,
@@ -25,8 +25,8 @@ def chat(
 ) -> str | None:
     """The answer to ``question`` about the pictures ``image``; without a question, ask from the terminal until Ctrl-D.
 
-    ``video`` is a video file or a folder of frames instead of pictures, of which ``frames`` (1 to 40) are shown. Answers are
-    greedy unless ``temperature`` is above 0. Each question of a terminal session is asked for itself, about the same
+    ``video`` is a video file or a folder of frames instead of pictures; ``frames`` of it (1 to 40, else 16) are shown. Answers
+    are greedy unless ``temperature`` is above 0. Each question of a terminal session is asked for itself, about the same
     pictures. Raises UsageError and DataError.
     """
     paths = [Path(image)] if isinstance(image, str | Path) else [Path(path) for path in image]
@@ -37,11 +37,13 @@ def chat(
         raise UsageError("the question is empty")
     if video is not None and paths:
         raise UsageError("pictures and a video at once; give --image or --video")
+    if frames is not None and video is None:
+        raise UsageError("--frames is of a video; give --video too, or leave it out")
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
     with tempfile.TemporaryDirectory() as made:
-        shown = () if video is None else show_video(video, check_frames(frames), Path(made))
+        shown = () if video is None else show_video(video, DEFAULT_FRAMES if frames is None else frames, Path(made))
+        from adapt.evaluate.answer import QUESTION_KEY, load
         from adapt.evaluate.generate import Question, answer_questions
-        from adapt.model.loading import load
 
         answerer = load(model)
 
@@ -50,7 +52,7 @@ def chat(
             return dict(answer_questions(answerer, [asked], max_new_tokens=max_new_tokens, sampling=sampling))[key]
 
         if question is not None:
-            return ask(question, "1")
+            return ask(question, QUESTION_KEY)
         progress.say(f"{f'{len(paths)} picture(s)' if video is None else f'{len(shown)} frames'}; ask away, Ctrl-D ends")
         _converse(ask)
     return None

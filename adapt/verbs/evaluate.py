@@ -69,7 +69,7 @@ def evaluate(
     root = image_root(path, None if images is None else Path(images))
     if not root.is_dir():
         raise DataError(f"{path}: its picture root {root} is not a folder; give it with --images")
-    from adapt.model.loading import load
+    from adapt.evaluate.answer import load
 
     answerer = load(model)
     documents = {}

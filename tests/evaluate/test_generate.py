@@ -137,9 +137,9 @@ def test_a_drawn_answer_depends_on_its_question_and_seed_alone(folder: Path) -> 
     drawn = answers(asked, temperature=1.0, seed=1)
     for question in asked[:6]:
         assert answers([question], temperature=1.0, seed=1) == {question.key: drawn[question.key]}
-    assert drawn != answers(asked, temperature=1.0, seed=2)
+    assert drawn != answers(asked, temperature=1, seed=2)
     greedy = dict(answer_questions(answerer, asked, max_new_tokens=6))
-    assert greedy == answers(asked, temperature=1.0, top_k=1) == answers(asked, temperature=1e-4) != drawn
+    assert greedy == answers(asked, temperature=1.0, top_k=1) == answers(asked, temperature=1e-38) != drawn
 
 
 def test_draws_follow_the_shares_of_transformers() -> None:
@@ -148,7 +148,7 @@ def test_draws_follow_the_shares_of_transformers() -> None:
     sampling = adapt.Sampling(temperature=0.7, top_k=5, top_p=0.985, seed=3)
     keys = tuple(str(number) for number in range(4000))
     choose = generate._Chooser(sampling, [keys], len(keys), 1)
-    counts = torch.bincount(choose(logits.expand(1, len(keys), -1))[0], minlength=6)
+    counts = torch.bincount(choose(logits.expand(1, len(keys), -1), torch.ones(1, len(keys), dtype=torch.bool))[0], minlength=6)
     processors = GenerationMixin()._get_logits_processor  # noqa: SLF001 (the list that generate itself makes)
     settings = GenerationConfig(do_sample=True, temperature=0.7, top_k=5, top_p=0.985)
     warped = logits[None]
@@ -167,9 +167,11 @@ def test_draws_follow_the_shares_of_transformers() -> None:
         ({"top_k": -2}, "top_k -2"),
         ({"top_p": 0.0}, "top_p 0.0"),
         ({"top_p": 1.1}, "top_p 1.1"),
+        ({"seed": 3}, "give a temperature above 0"),
     ],
 )
 def test_impossible_draws_are_wrong_usage(values: dict[str, Any], message: str) -> None:
+    """A value out of range, and one that would change nothing, is named."""
     with pytest.raises(UsageError, match=message):
         adapt.Sampling(**values)
 

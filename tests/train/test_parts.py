@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import InternVLForConditionalGeneration
 
-from adapt.errors import UsageError
+from adapt.errors import DataError, UsageError
 from adapt.model.config import PRESETS
 from adapt.model.internvl import InternVL
 from adapt.train import checkpoint
@@ -54,7 +54,10 @@ def test_lora_is_what_peft_makes_of_the_adapter(data: dict[str, Path], tmp_path:
     assert len(moved) == len(on) // 2 and all("language_model.layers" in name or "model.layers" in name for name in moved)
     assert done["trained_parameters"] == sum(tensor.numel() for tensor in load_file(
         tmp_path / "run" / "adapter" / "adapter_model.safetensors").values())  # fmt: skip
-    assert done["memory_bytes"]["weights_gradients_moments"] == 4 * done["parameters"] + 12 * done["trained_parameters"]
+    kept = sum(tensor.nbytes for tensor in weights(tmp_path / "base").values())
+    moments = load_file(checkpoint.checkpoint_path(tmp_path / "run" / "checkpoints", 4) / "optimizer.safetensors")
+    moving = 2 * sum(tensor.nbytes for tensor in moments.values())  # weights, gradients and both moments
+    assert done["memory_bytes"]["weights_gradients_moments"] == kept + moving
 
 
 def test_lora_resumes_bit_for_bit(data: dict[str, Path], tmp_path: Path) -> None:
@@ -98,7 +101,10 @@ def test_a_frozen_part_stays_and_costs_nothing(data: dict[str, Path], tmp_path: 
         ({"train.freeze": "visoin"}, "unknown part 'visoin': did you mean 'vision'?"),
         ({"train.freeze": "vision, connector,language"}, "trains nothing; freeze fewer parts"),
         ({"train.stage": "align", "train.freeze": "connector"}, "train.stage=align with train.freeze=connector trains nothing"),
-        ({"train.stage": "lora", "train.freeze": "language"}, "take language out of train.freeze"),
+        ({"train.stage": "lora", "train.freeze": "language"}, "does not train language; take it out of train.freeze"),
+        ({"train.stage": "align", "train.freeze": "vision"}, "does not train vision; take it out of train.freeze"),
+        ({"train.freeze": "vision", "train.vision_learning_rate": 1e-4}, "vision does not train; leave it out"),
+        ({"train.lora_rank": 8}, "are of train.stage=lora; the stage is all"),
         ({"train.stage": "lora", "train.lora_rank": 0}, "train.lora_rank=0: expected at least 1"),
     ],
 )
@@ -109,9 +115,39 @@ def test_a_stage_that_trains_nothing_is_refused(settings: dict[str, Any], messag
     assert message in str(caught.value)
 
 
-def test_the_config_of_an_adapter_cannot_reach_the_tower(data: dict[str, Path], tmp_path: Path) -> None:
-    """Its pattern of target modules holds the whole path of the language model."""
-    run(data, tmp_path / "run", *LORA)
-    stored = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
-    assert stored["target_modules"].startswith(r"model\.language_model\.layers\.")
-    assert (stored["r"], stored["lora_alpha"]) == (4, 32)
+def test_adapters_need_a_model_that_knows_something(data: dict[str, Path], tmp_path: Path) -> None:
+    """LoRA on a preset's random weights, which are stored nowhere, is wrong usage."""
+    with pytest.raises(UsageError, match="adapters beside random weights learn nothing"):
+        run(data, tmp_path / "run", *LORA)
+
+
+def test_a_changed_shard_is_another_base(data: dict[str, Path], tmp_path: Path) -> None:
+    """A resume notices that one of the base's several weight files was replaced: checkpoints of LoRA hold none of them."""
+    run(data, tmp_path / "base")
+    base = tmp_path / "base" / "model"
+    tensors = load_file(base / "model.safetensors")
+    half = len(tensors) // 2
+    shards = {"a.safetensors": dict(list(tensors.items())[:half]), "b.safetensors": dict(list(tensors.items())[half:])}
+    for name, part in shards.items():
+        save_file(part, base / name)
+    index = {"weight_map": {name: file for file, part in shards.items() for name in part}}
+    (base / "model.safetensors.index.json").write_text(json.dumps(index))
+    (base / "model.safetensors").unlink()
+    run(data, tmp_path / "run", *LORA, model=base)
+    shutil.rmtree(tmp_path / "run" / "model")
+    save_file({name: tensor + 0.01 for name, tensor in shards["b.safetensors"].items()}, base / "b.safetensors")
+    with pytest.raises(DataError, match="the run started from the model"):
+        run(data, tmp_path / "run", *LORA, model=base, resume=True)
+
+
+def test_a_run_cut_before_its_model_still_gets_its_adapter(data: dict[str, Path], tmp_path: Path) -> None:
+    """RUN/model is written last: without it a resume writes the adapter again, from the last checkpoint."""
+    run(data, tmp_path / "base")
+    run(data, tmp_path / "run", *LORA, model=tmp_path / "base")
+    model, adapter = tmp_path / "run" / "model", tmp_path / "run" / "adapter"
+    assert model.stat().st_mtime_ns >= adapter.stat().st_mtime_ns
+    before = load_file(adapter / "adapter_model.safetensors")
+    shutil.rmtree(model)
+    shutil.rmtree(adapter)
+    run(data, tmp_path / "run", *LORA, model=tmp_path / "base", resume=True)
+    assert not changed(before, load_file(adapter / "adapter_model.safetensors"))
