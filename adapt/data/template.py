@@ -145,7 +145,10 @@ class _Codec:
             if token_id is None:
                 raise DataError(f"the tokenizer has no '{control}' token, which the template '{template.name}' needs")
             self.ids[control] = token_id
-        self._forbidden = frozenset(self.ids.values()) | {token["id"] for token in state["added_tokens"] if token["special"]}
+        # <unk> is no control token: without byte fallback it stands for characters that no piece has.
+        self._forbidden = frozenset(self.ids.values()) | {
+            token["id"] for token in state["added_tokens"] if token["special"] and token["id"] != _unknown_only(tokenizer)
+        }
         self._takes_right = {token["id"] for token in state["added_tokens"] if token["rstrip"]}
         self._takes_left = {token["id"] for token in state["added_tokens"] if token["lstrip"]}
         self._bos = [tokenizer.bos_token_id] if opens_with_bos(template, tokenizer) else []
@@ -236,6 +239,12 @@ class _Codec:
         if self._takes_left:
             parts = _blanks_taken(parts[::-1], self._takes_left, str.rstrip)[::-1]
         return parts
+
+
+def _unknown_only(tokenizer: Any) -> int | None:
+    """The id of <unk> where it has no other office (Qwen2's files may name <|endoftext|>)."""
+    others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    return None if tokenizer.unk_token_id in others else tokenizer.unk_token_id
 
 
 def _blanks_taken(parts: list[Part], takers: set[int], strip: Callable[[str], str]) -> list[Part]:

@@ -1,4 +1,4 @@
-"""``adapt finetune``: tune every weight of a model on domain data, mixed with general data so that it forgets less."""
+"""``adapt finetune``: tune a model on domain data, mixed with general data so that it forgets less."""
 
 import os
 from collections.abc import Mapping, Sequence

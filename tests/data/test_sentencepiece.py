@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
+from PIL import Image
 from sentencepiece import sentencepiece_model_pb2
-from transformers import AutoTokenizer
+from transformers import AutoProcessor, AutoTokenizer
 
-from adapt.data.template import PICTURE_TOKENS, TEMPLATES, encode, opens_with_bos
+from adapt.data.template import PICTURE_TOKENS, TEMPLATES, encode, encode_prompt, opens_with_bos
 from adapt.errors import DataError
+from adapt.model.config import ModelConfig, VisionConfig, for_tokenizer
+from adapt.model.internvl import InternVL
+from adapt.model.saving import save_model
 from adapt.model.tokenizer_files import load_tokenizer
+from adapt.records import Turn
 
 TEXTS = [
     "Is there a river in the picture? Yes, a river.",
@@ -193,3 +198,47 @@ def test_damaged_and_contradicting_files_are_refused(tmp_path: Path) -> None:
 
 def sentencepiece_first(model: bytes) -> int:
     return sentencepiece.SentencePieceProcessor(model_proto=model).vocab_size()
+
+
+PHI3_FILES = {"legacy": False, "tokenizer_class": "LlamaTokenizer", "pad_token": "<|endoftext|>"}
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "settings"),
+    [("internlm2-chat", CHATML, {}), ("Hermes-2", CHATML, {}), ("phi3-chat", PHI3, PHI3_FILES)],
+    ids=["internlm2", "hermes", "phi3"],
+)
+def test_a_saved_processor_reads_a_chat_as_training_does(tmp_path: Path, name: str, tokens, settings) -> None:
+    """transformers' own processor gives the ids of training, one <s> and all, with SentencePiece behind it."""
+    add_files(tmp_path, train(tmp_path, prefix=name != "Hermes-2"), tokens, **settings)
+    tokenizer = load_tokenizer(tmp_path)
+    language = {
+        "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 64,
+    }  # fmt: skip
+    vision = VisionConfig(image_size_px=32, patch_size_px=8, hidden_size=32, num_layers=1, num_heads=2, mlp_size=64)
+    config = for_tokenizer(ModelConfig(vision, language, template=name, max_tiles=2), tokenizer)
+    save_model(tmp_path / "m", config, InternVL(config).state_dict(), tokenizer, dtype=None, provenance={})
+    processor = AutoProcessor.from_pretrained(tmp_path / "m")
+    chat = [("user", "What is it?"), ("assistant", "Yes, it is"), ("user", "Is it?")]
+    messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in chat]
+    messages[0]["content"].insert(0, {"type": "image", "image": Image.new("RGB", (32, 32))})
+    inputs = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
+    turns = [Turn("human", "<image>\nWhat is it?"), Turn("gpt", "Yes, it is"), Turn("human", "Is it?")]
+    prompt = encode_prompt(turns, TEMPLATES[name], tokenizer).input_ids
+    place = prompt.index(config.image_token_id)
+    expected = prompt[:place] + [config.image_token_id] * config.tokens_per_tile + prompt[place + 1 :]
+    assert inputs["input_ids"][0] == expected
+
+
+def test_characters_that_no_piece_holds_without_byte_fallback(tmp_path: Path) -> None:
+    """Without byte fallback they are <unk>, as sentencepiece reads them, and nothing is lost around them."""
+    model = train(tmp_path, prefix=False, byte_fallback=False)
+    add_files(tmp_path, model, CHATML)
+    tokenizer = load_tokenizer(tmp_path)
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=model)
+    text = "Is it \N{SNOWMAN}\N{SNOWMAN} here?"
+    assert theirs.unk_id() in theirs.encode(text)
+    ids, _ = encode([{"from": "human", "value": text}, {"from": "gpt", "value": "x"}], "internlm2-chat", tokenizer)
+    whole = theirs.encode("user\n" + text)
+    assert any(ids[place : place + len(whole)] == whole for place in range(len(ids)))

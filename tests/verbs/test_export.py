@@ -343,6 +343,46 @@ def test_refusals(shared, tmp_path: Path, tokenizer) -> None:
         export(model=tmp_path / "a", image_token_id=7, output=tmp_path / "b")
 
 
+@pytest.mark.parametrize("family", ["internlm2", "phi3", "qwen3"])
+def test_wrong_tensors_of_an_official_folder_are_named(tmp_path: Path, tokenizer, family: str) -> None:
+    """Missing, extra and misshapen tensors of the official layout are one error that lists each by its name there."""
+    write(tmp_path / "m", config_of(family), tokenizer)
+    export(model=tmp_path / "m", format="internvl", output=tmp_path / "official")
+    place = tmp_path / "official" / "model.safetensors"
+    tensors = load_file(place)
+    gone, cut = "vision_model.encoder.layers.0.attn.qkv.weight", "mlp1.1.weight"
+    del tensors[gone]
+    tensors |= {cut: tensors[cut][:, 1:].contiguous(), "surprise": torch.zeros(1)}
+    save_file(tensors, place)
+    with pytest.raises(DataError) as caught:
+        export(model=tmp_path / "official", output=tmp_path / "out")
+    for named in (f"missing (1): {gone}", "extra (1): surprise", f"misshapen (1): {cut} "):
+        assert named in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pickle_beside_good_weights_is_not_opened(tmp_path: Path, tokenizer) -> None:
+    """Published folders have both: the safetensors are read and the other one is left alone."""
+    write(tmp_path / "m", config_of("qwen2"), tokenizer)
+    (tmp_path / "m" / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    export(model=tmp_path / "m", output=tmp_path / "out")
+    assert {path.suffix for path in (tmp_path / "out").iterdir()}.isdisjoint({".bin", ".py"})
+
+
+def test_a_hub_id_is_resolved_to_its_commit(tmp_path: Path, tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the hub's own cache, without a network: the files are found by revision, and the commit is recorded."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = tmp_path / "hub" / "models--owner--small"
+    write(cached / "snapshots" / commit, config_of("qwen2"), tokenizer)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "v1").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    export(model="owner/small@v1", output=tmp_path / "out")
+    provenance = json.loads((tmp_path / "out" / "adapt.json").read_text())["provenance"]["exported_from"]
+    assert (provenance["hub"], provenance["commit"]) == ("owner/small", commit)
+
+
 def test_hostile_folders(shared, tmp_path: Path, tokenizer) -> None:
     """Code, pickles and tricks in a model folder run nothing; what cannot be read as data is refused by its file's name."""
     marker = tmp_path / "ran"
