@@ -213,8 +213,8 @@ def test_a_saved_processor_reads_a_chat_as_training_does(tmp_path: Path, name: s
     add_files(tmp_path, train(tmp_path, prefix=name != "Hermes-2"), tokens, **settings)
     tokenizer = load_tokenizer(tmp_path)
     language = {
-        "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "intermediate_size": 64,
+        "model_type": "qwen2", "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64,
     }  # fmt: skip
     vision = VisionConfig(image_size_px=32, patch_size_px=8, hidden_size=32, num_layers=1, num_heads=2, mlp_size=64)
     config = for_tokenizer(ModelConfig(vision, language, template=name, max_tiles=2), tokenizer)
