@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from adapt.data.video import DEFAULT_FRAMES, show_video
-from adapt.errors import UsageError
+from adapt.errors import UsageError, unknown
 from adapt.evaluate.generate import Question, answer_questions
 from adapt.evaluate.sampling import GREEDY, Sampling
 from adapt.model.config import for_tokenizer
@@ -18,6 +18,7 @@ from adapt.model.loading import Found, find_model, load_internvl
 from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import ChatRecord
 
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 QUESTION_KEY = "question"  # what draws of a question asked on its own are keyed by
 
 
@@ -79,11 +80,14 @@ class Answerer:
         return {record.id: found[record.id] for record in records}
 
 
-def load(name: str | Path, *, device: str | None = None) -> Answerer:
+def load(name: str | Path, *, device: str | None = None, dtype: str = "float32") -> Answerer:
     """A model that answers: ``adapt.load("runs/d1").answer("road.jpg", "How many cars are there?")``.
 
-    ``name`` is anything ``--model`` takes except a preset, which has learnt nothing. Raises UsageError or DataError.
+    ``name`` is anything ``--model`` takes except a preset, which has learnt nothing. ``dtype`` is what it computes in: float32,
+    or bfloat16 with half the memory. Raises UsageError or DataError.
     """
+    if dtype not in _DTYPES:
+        raise unknown("dtype", dtype, _DTYPES)
     found = find_model(name)
     if found.folder is None:
         raise UsageError(
@@ -92,4 +96,4 @@ def load(name: str | Path, *, device: str | None = None) -> Answerer:
     tokenizer = load_tokenizer(found.folder)
     config = for_tokenizer(found.config, tokenizer, grows=True)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Answerer(load_internvl(found, config).to(place).eval(), tokenizer, found)
+    return Answerer(load_internvl(found, config, _DTYPES[dtype]).to(place).eval(), tokenizer, found)

@@ -91,16 +91,16 @@ def _on_hub(text: str) -> Found:
     return _in_folder(folder, {"hub": repository, "commit": folder.name})
 
 
-def load_internvl(found: Found, config: ModelConfig | None = None) -> InternVL:
-    """The model in float32, its weights from the folder, read a tensor at a time. Raises DataError where they do not fit.
+def load_internvl(found: Found, config: ModelConfig | None = None, dtype: torch.dtype = torch.float32) -> InternVL:
+    """The model in ``dtype``, its weights from the folder, read a tensor at a time. Raises DataError where they do not fit.
 
     ``config`` is the folder's own, or one with more rows for new tokens (``stream_weights``).
     """
     config = config or found.config
     if found.folder is None:
-        return InternVL(config)
+        return InternVL(config).to(dtype)
     with torch.device("meta"):
-        model = InternVL(config)
+        model = InternVL(config).to(dtype)
     model.to_empty(device="cpu")
     model.restore_buffers()
     state = model.state_dict()

@@ -32,6 +32,7 @@ QUESTIONS = [
 ]
 
 
+DTYPES = ("float32", "bfloat16")
 LANGUAGE = {
     "model_type": "qwen2", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
@@ -227,6 +228,16 @@ def test_python_form_answers(folder: Path) -> None:
         for truth in ("yes", "a completely different answer")
     ]
     assert found[0] == found[1] == {"r": one}
+
+
+def test_a_model_answers_in_bfloat16_too(folder: Path) -> None:
+    """In half the memory, near float32: the first token is the same for nearly all questions; another type is refused."""
+    asked = questions_of(folder)
+    answers = [dict(answer_questions(adapt.load(folder / "m", dtype=dtype), asked, max_new_tokens=1)) for dtype in DTYPES]
+    same = sum(answers[0][question.key] == answers[1][question.key] for question in asked)
+    assert same >= 0.8 * len(asked)
+    with pytest.raises(UsageError, match="unknown dtype 'float8'"):
+        adapt.load(folder / "m", dtype="float8")
 
 
 def test_answers_of_records_keep_their_order(folder: Path) -> None:

@@ -428,21 +428,25 @@ def test_hostile_folders(shared, tmp_path: Path, tokenizer) -> None:
         assert not marker.exists() and not (tmp_path / f"{name}-out").exists()
 
 
-def test_loading_needs_hardly_more_than_the_weights(tmp_path: Path, tokenizer) -> None:
-    """Loading peaks below 1.3 times the size of the weights, as the kernel counts a process's resident pages."""
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_loading_needs_hardly_more_than_the_weights(tmp_path: Path, tokenizer, dtype: str) -> None:
+    """Loading peaks below 1.3 times the size of the stored weights, as the kernel counts a process's resident pages."""
     larger = {"vocab_size": 8_000, "hidden_size": 256, "num_hidden_layers": 24, "intermediate_size": 1024}
     config = config_of("qwen2", language={**FAMILIES["qwen2"], **larger})
     state = {name: torch.randn(tensor.shape) for name, tensor in InternVL(config).state_dict().items()}
-    save_model(tmp_path / "a", config, state, tokenizer, dtype=None, provenance={})
-    size = sum(tensor.nbytes for tensor in state.values())
+    save_model(tmp_path / "a", config, state, tokenizer, dtype=getattr(torch, dtype), provenance={})
+    size = (tmp_path / "a" / "model.safetensors").stat().st_size
     measure = (
-        "import sys, adapt.model.loading as l\n"
+        "import sys, torch, adapt.model.loading as l\n"
         "def pages(name): return 1024 * int(next(r for r in open('/proc/self/status') if r.startswith(name)).split()[1])\n"
         "found = l.find_model(sys.argv[1])\n"
         "open('/proc/self/clear_refs', 'w').write('5')\n"
-        "before = pages('VmRSS:'); model = l.load_internvl(found); print(pages('VmHWM:') - before)\n"
+        "before, dtype = pages('VmRSS:'), getattr(torch, sys.argv[2])\n"
+        "model = l.load_internvl(found, dtype=dtype); print(pages('VmHWM:') - before)\n"
     )
-    done = subprocess.run([sys.executable, "-c", measure, str(tmp_path / "a")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", measure, str(tmp_path / "a"), dtype], capture_output=True, text=True, check=True
+    )
     assert size * 0.9 < int(done.stdout) < 1.3 * size, f"{int(done.stdout) / size:.2f} times"
 
 
