@@ -2,7 +2,8 @@
 
 The rule is InternVL's (``dynamic_preprocess`` and ``find_closest_aspect_ratio`` in
 internvl_chat/internvl/train/dataset.py of github.com/OpenGVLab/InternVL): the grid with the closest aspect ratio, the
-picture stretched to it with Pillow's bicubic filter, tiles row by row, the whole picture last where there are several.
+picture stretched to it with Pillow's bicubic filter (adapt/data/resize.py), tiles row by row, the whole picture last where
+there are several.
 The number of tiles follows from width and height alone, so lengths are planned from picture headers.
 """
 
@@ -10,6 +11,8 @@ import functools
 
 import numpy as np
 from PIL import Image
+
+from adapt.data.resize import resize
 
 # ImageNet statistics of 0..1 pixels; source: github.com/OpenGVLab/InternVL internvl_chat/internvl/train/constants.py
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -58,12 +61,11 @@ def tile_budget(max_tiles: int, num_pictures: int, own: int = 0) -> int:
 
 def tile(image: Image.Image, max_tiles: int, tile_px: int = TILE_PX) -> np.ndarray:
     """uint8[N, tile_px, tile_px, 3]: the tiles of an RGB picture row by row, then the thumbnail where there are several."""
-    image = image if image.mode == "RGB" else image.convert("RGB")
+    pixels_HW3 = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     columns, rows = choose_grid(image.width, image.height, max_tiles, tile_px)
-    stretched = np.asarray(image.resize((columns * tile_px, rows * tile_px), Image.Resampling.BICUBIC))
+    stretched = resize(pixels_HW3, columns * tile_px, rows * tile_px)
     tiles_RrCc3 = stretched.reshape(rows, tile_px, columns, tile_px, 3)
     tiles = tiles_RrCc3.transpose(0, 2, 1, 3, 4).reshape(rows * columns, tile_px, tile_px, 3)
     if len(tiles) == 1:
         return tiles
-    thumbnail = np.asarray(image.resize((tile_px, tile_px), Image.Resampling.BICUBIC))
-    return np.concatenate([tiles, thumbnail[None]])
+    return np.concatenate([tiles, resize(pixels_HW3, tile_px, tile_px)[None]])
