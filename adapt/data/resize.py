@@ -28,7 +28,7 @@ Order = Literal["width first", "cheaper first", "Pillow"]
 
 
 def resize(pixels_HW3: np.ndarray, width: int, height: int) -> np.ndarray:
-    """uint8[height, width, 3] of uint8[H, W, 3]: what ``Image.resize((width, height), BICUBIC)`` of the installed Pillow gives."""
+    """uint8[height, width, 3] of uint8[H, W, 3]: what the installed Pillow's ``Image.resize(..., BICUBIC)`` gives."""
     order = _order()
     if order == "Pillow":
         picture = Image.fromarray(pixels_HW3).resize((width, height), Image.Resampling.BICUBIC)
