@@ -2,8 +2,8 @@
 
 The official path (``dynamic_preprocess`` and ``build_transform`` in internvl_chat/internvl/train/dataset.py of
 github.com/OpenGVLab/InternVL) resizes with PIL, crops each tile, and turns each into a normalised float tensor by ToTensor
-and Normalize. Ours resizes with PIL too and hands out uint8 views; normalising is the device's work, so it is shown with
-and without.
+and Normalize. Ours gives the same pixels (adapt/data/resize.py) and hands out uint8; normalising is the device's work, so it
+is shown with and without.
 
 Run: python -m benchmarks.tiling [PICTURE...] [--max-tiles 12] [--seconds 3]; without pictures, two made ones of 1600x900 and
 512x512 pixels.
@@ -47,10 +47,10 @@ def official(picture: Image.Image, max_tiles: int) -> torch.Tensor:
 
 
 def normalised(picture: Image.Image, max_tiles: int) -> torch.Tensor:
-    """Our uint8 tiles, normalised at once as the model does it on its device."""
-    tiles = torch.from_numpy(tile(picture, max_tiles)).permute(0, 3, 1, 2)
+    """Our uint8 tiles as a batch holds them, normalised at once as the model does it on its device."""
+    tiles = torch.from_numpy(tile(picture, max_tiles)).permute(0, 3, 1, 2).contiguous()
     mean, std = (torch.tensor(values)[:, None, None] * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (tiles - mean) / std
+    return tiles.float().sub_(mean).div_(std)
 
 
 def made(size: tuple[int, int]) -> Image.Image:
