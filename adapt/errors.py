@@ -37,8 +37,17 @@ def no_file(path: Path) -> UsageError:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that does not exist: names the nearest one, else lists all that do."""
+    """The error for a name that does not exist: names the nearest one, else lists all that do.
+
+    Of ``section.field`` names the sections agree anyway, so the fields are compared.
+    """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    section, dot, field = name.rpartition(".")
+    fields = {each.removeprefix(section + dot): each for each in names if each.startswith(section + dot)} if dot else {}
+    if fields:
+        names = sorted(fields.values())
+        near = [fields[each] for each in difflib.get_close_matches(field, fields, n=1, cutoff=0.6)]
+    else:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
     return UsageError(f"unknown {kind} '{name}': {hint}")

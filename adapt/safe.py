@@ -153,12 +153,12 @@ def inside(root: Path, name: str, where: str) -> Path:
     """
     if "\x00" in name or len(name) > 1024 or "\\" in name or name.startswith(("/", "~")) or name[1:2] == ":":
         raise DataError(
-            f"{where}: the picture path {name[:80]!r} is not a plain relative path; write it from the picture root (--images) "
-            "on, with '/' between folders"
+            f"{where}: the path {name[:80]!r} is not a plain relative path; write it from its root folder (for pictures "
+            "--images) on, with '/' between folders"
         )
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or ".." in parts:
-        raise DataError(f"{where}: the picture path {name[:80]!r} leaves the picture root")
+        raise DataError(f"{where}: the path {name[:80]!r} leaves its root folder")
     return root.joinpath(*parts)
 
 

@@ -20,7 +20,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise UsageError(f"temperature {self.temperature}; expected 0 (greedy) or more")
+            raise UsageError(f"temperature {self.temperature}; expected 0 (greedy) or a finite number above")
         if self.top_k < 0:
             raise UsageError(f"top_k {self.top_k}; expected 0 (all tokens) or more")
         if not 0 < self.top_p <= 1:

@@ -36,6 +36,12 @@ class VisionConfig:
     feature_layer: int = -1
 
     def __post_init__(self) -> None:
+        sizes = {
+            name: getattr(self, name) for name in ("image_size_px", "patch_size_px", "hidden_size", "num_heads", "mlp_size")
+        }
+        for name, value in sizes.items():
+            if not isinstance(value, int) or value < 1:
+                raise DataError(f"the vision encoder's {name} is {value!r}, expected a positive integer")
         if not -self.num_layers - 1 <= self.feature_layer <= self.num_layers:
             raise DataError(f"feature layer {self.feature_layer} of a vision encoder with {self.num_layers} layers")
         if self.image_size_px % self.patch_size_px:

@@ -35,14 +35,17 @@ def load_config(folder: Path | str) -> ModelConfig:
     place = Path(folder) / "config.json"
     stored = safe.read_object(place)
     model_type = stored.get("model_type")
+    read = {"internvl": _transformers_config, "internvl_chat": _official_config}.get(str(model_type))
     try:
-        if model_type == "internvl":
-            return _transformers_config(place, stored)
-        if model_type == "internvl_chat":
-            return _official_config(place, stored)
+        if read is not None:
+            config = read(place, stored)
+            expected_shapes(config)  # whether a model can be built of it at all
+            return config
+    except DataError as error:
+        raise error if str(place.parent) in str(error) else DataError(f"{place}: {error}") from error
     except KeyError as error:
         raise DataError(f"{place}: has no {error}, which a model of type '{model_type}' needs; fetch it again") from error
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ArithmeticError) as error:
         raise DataError(f"{place}: a value is of another kind than a '{model_type}' has: {error}; fetch it again") from error
     raise DataError(f"{place}: model_type is {model_type!r}; expected 'internvl' (transformers) or 'internvl_chat' (official)")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -37,7 +38,7 @@ def language_config(language: Mapping[str, Any]) -> PreTrainedConfig:
         settings["rope_scaling"] = {**scaling, "type": "longrope"}
     try:
         config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, StrictDataclassError) as error:
         raise DataError(f"the configuration of the language model is not one that transformers takes: {error}") from error
     config.tie_word_embeddings = False
     rope = getattr(config, "rope_parameters", None) or {}
@@ -70,7 +71,7 @@ def build_language(language: Mapping[str, Any], dtype: torch.dtype = torch.float
     config = language_config(language)
     try:
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype, trust_remote_code=False)
-    except ValueError as error:
+    except (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError) as error:
         raise DataError(f"transformers cannot build a causal language model of type {config.model_type!r}: {error}") from error
     _use_torch_norms(model)
     return model

@@ -57,7 +57,8 @@ def _no_model(text: str, folder: Path) -> UsageError:
     if "/" not in text:
         return unknown("model", text, PRESETS)
     return UsageError(
-        f"model '{text}': no such folder" + (f" (to ask the hub for it, write '{text}@main')" if text.count("/") == 1 else "")
+        f"model '{text}': no such folder"
+        + (f" (to ask the hub for it, write '{text}@main')" if text.count("/") == 1 and text[0] != "/" else "")
     )
 
 

@@ -4,6 +4,7 @@ Axes: L tokens of a prompt, T tokens of an answer, D hidden size, V vocabulary, 
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,8 @@ def compare(found: Found, config: ModelConfig, output: Path, layout: str, prompt
         logits_1LV = _logits(ours, torch.cat([input_ids_1L, answer_1T], dim=1), tiles_NCHW)
         allowed = TOLERANCE * max(1.0, theirs_1LV.abs().max().item())
         difference = (logits_1LV[:, :length] - theirs_1LV).abs().max().item()
+        if not math.isfinite(difference):
+            raise DataError(f"{output}: its logits are not numbers: the weights hold NaN or infinity; look at the source's")
         largest, beyond = max(largest, difference), max(beyond, difference - allowed)
         predicting_1TV = logits_1LV[:, length - 1 : -1]
         behind_1T = predicting_1TV.amax(-1) - predicting_1TV.gather(-1, answer_1T[..., None])[..., 0]
@@ -108,7 +111,7 @@ def compare(found: Found, config: ModelConfig, output: Path, layout: str, prompt
     if has_tokenizer(output):
         result["processor_grey_levels"] = _processor_drift(config, output, prompts)
     if beyond > 0 or same_text < len(encoded):
-        raise DataError(f"{output}: is not the model it was made from: {result}; please report it")
+        raise DataError(f"{output}: is not the model it was made from: {result}; it is left as it is, please report it")
     return result
 
 

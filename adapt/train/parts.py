@@ -42,6 +42,10 @@ def _add_adapters(model: InternVL, rank: int, alpha: int) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise UsageError("train.stage=lora needs peft; run: pip install 'adapt-vlm[lora]'") from error
+    layers = [model.language.get_submodule(name) for name in _linear_layers(model)]
+    narrowest = min(min(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear))
+    if rank > narrowest:
+        raise UsageError(f"train.lora_rank={rank}: the smallest matrix has a side of {narrowest:,}; expected at most that")
     # No dropout: it would draw from the process's own generator, and a resumed run would not be the same run.
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules=_linear_layers(model))
     inject_adapter_in_model(config, model.language, adapter_name=_ADAPTER)

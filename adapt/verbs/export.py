@@ -107,7 +107,7 @@ def _picture_token(found: "Found", given: int | None) -> int:
     from adapt.model.config import NO_TOKEN
 
     token = found.config.image_token_id if given is None else given
-    if token == NO_TOKEN:
+    if given is None and token == NO_TOKEN:
         raise UsageError(
             f"{found.folder}: has no tokenizer files, so the id of <IMG_CONTEXT> is not known; "
             "put them there, or give --image-token-id N"

@@ -77,6 +77,8 @@ def _listed(reader: FrameReader, names: tuple[str, ...], where: str) -> tuple[st
         if not folder.is_dir():
             raise DataError(f"{where}: neither a folder of frames under {reader.root} nor a video file by its name")
         names = tuple(f"{names[0].rstrip('/')}/{path.name}" for path in frames_in(folder))
+    if any(is_video(name) for name in names):
+        raise DataError(f"{where}: a list with a video file in it; expected frames, or one video")
     shown = [names[place] for place in choose_frames(len(names), reader.most)]
     contents = {name: safe.read_bytes(safe.inside(reader.root, name, where), safe.MAX_PICTURE_BYTES) for name in shown}
     if reader.made is not None:

@@ -87,7 +87,7 @@ def test_rows_of_internvl(folder: Path) -> None:
     [
         ({"video": "three.mp4"}, "no such file"),
         ({"video": "nowhere/"}, "neither a folder of frames"),
-        ({"video": "../two.mp4"}, "leaves the picture root"),
+        ({"video": "../two.mp4"}, "leaves its root folder"),
         ({"video": "one/", "clip": [0, 1]}, "'clip' cuts a video file"),
         ({"video": "two.mp4", "clip": [9, 10]}, "no frame from 9 to 10 seconds"),
         ({"video": "two.mp4", "clip": [2, 1]}, "expected [start, end] in seconds"),
@@ -95,6 +95,7 @@ def test_rows_of_internvl(folder: Path) -> None:
         ({"clip": [0, 1]}, "'clip' without a 'video'"),
         ({"conversations": "<video>\nWhat?"}, "<video> without a 'video'"),
         ({"videos": ["one", "two.mp4"]}, "2 videos in one row"),
+        ({"video": ["two.mp4", "two.mp4"]}, "a list with a video file in it"),
         ({"video": "two.mp4", "image": "one/f_0.png"}, "both pictures and a video"),
         ({"video": "one/", "conversations": "<video><video>"}, "2 <video> placeholder(s) for one video"),
     ],

@@ -121,6 +121,14 @@ def test_adapters_need_a_model_that_knows_something(data: dict[str, Path], tmp_p
         run(data, tmp_path / "run", *LORA)
 
 
+def test_a_rank_beyond_the_matrices_is_wrong_usage(data: dict[str, Path], tmp_path: Path) -> None:
+    """A rank larger than a matrix has no meaning; nothing is written."""
+    run(data, tmp_path / "base")
+    with pytest.raises(UsageError, match="the smallest matrix has a side of"):
+        run(data, tmp_path / "run", "train.stage=lora", "train.lora_rank=100000", model=tmp_path / "base")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_changed_shard_is_another_base(data: dict[str, Path], tmp_path: Path) -> None:
     """A resume notices that one of the base's several weight files was replaced: checkpoints of LoRA hold none of them."""
     run(data, tmp_path / "base")

@@ -14,6 +14,7 @@ from adapt.train.recipe import PRESET_RECIPES, TrainRecipe, make_recipe, parse_s
 @pytest.mark.parametrize(
     ("item", "message"),
     [
+        ("train.batch_size=3", "unknown setting 'train.batch_size': known: train.beta1, "),
         ("train.max_step=3", "unknown setting 'train.max_step': did you mean 'train.max_steps'?"),
         ("train.max_steps", "expected key=value"),
         ("train.max_steps=many", "expected a whole number"),

@@ -361,6 +361,38 @@ def test_wrong_tensors_of_an_official_folder_are_named(tmp_path: Path, tokenizer
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("text_config", {"hidden_size": -4}),
+        ("text_config", {"hidden_size": "abc"}),
+        ("text_config", {"num_hidden_layers": 10**9}),
+        ("text_config", {"num_attention_heads": 0}),
+        ("text_config", {"rope_parameters": {"rope_type": "yarn", "factor": "x"}}),
+        ("vision_config", {"patch_size": [0, 0]}),
+        ("vision_config", {"num_attention_heads": 0}),
+    ],
+)
+def test_a_config_that_makes_no_model_is_named(tmp_path: Path, tokenizer, part: str, values: dict[str, Any]) -> None:
+    """Impossible numbers are a fault of the file, said in one line that names it."""
+    write(tmp_path / "m", config_of("qwen2"), tokenizer)
+    stored = json.loads((tmp_path / "m" / "config.json").read_text())
+    stored[part] |= values
+    (tmp_path / "m" / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(DataError, match="config.json"):
+        find_model(tmp_path / "m")
+
+
+def test_weights_that_are_not_numbers_are_named(tmp_path: Path, tokenizer) -> None:
+    """--verify on a model with NaN says that, and not that the export was wrong."""
+    config = config_of("qwen2")
+    state = write(tmp_path / "m", config, tokenizer)
+    state["language.model.norm.weight"] = torch.full_like(state["language.model.norm.weight"], float("nan"))
+    save_model(tmp_path / "nan", config, state, tokenizer, dtype=None, provenance={})
+    with pytest.raises(DataError, match="its logits are not numbers"):
+        export(model=tmp_path / "nan", output=tmp_path / "out", verify=True)
+
+
 def test_a_pickle_beside_good_weights_is_not_opened(tmp_path: Path, tokenizer) -> None:
     """Published folders have both: the safetensors are read and the other one is left alone."""
     write(tmp_path / "m", config_of("qwen2"), tokenizer)
