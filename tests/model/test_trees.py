@@ -258,3 +258,32 @@ def test_a_long_sample_does_not_change_a_short_one() -> None:
     assert len(step(threshold)) == 2 and len(step(None)) == 1
     assert losses(step(threshold)) == pytest.approx(expected, rel=1e-6)
     assert losses(step(None)) != pytest.approx(expected, rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_tree_of_40_keeps_its_logits_beside_one_past_the_threshold() -> None:
+    """In the packs of a step a tree of 40 positions has the logits that it has alone, with one of 90 in the same step; in one
+    pack, which is never made, they would be others."""
+    random = np.random.default_rng(11)
+    config = dataclasses.replace(LONGROPE, language={**LONGROPE.language, "original_max_position_embeddings": 64})
+    short, long = text_tree(random, 34), text_tree(random, 84)
+    assert (short.num_tokens, long.num_tokens) == (40, 90)
+    torch.manual_seed(0)
+    model = InternVL(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+
+    def logits(pack: list[EncodedTree]) -> torch.Tensor:
+        """float[40, V] of the short tree in a pack."""
+        batch = collate(pack, IMAGE)
+        mine = (batch.tree_RL == [id(tree) for tree in pack].index(id(short))).flatten()
+        return model.language.lm_head(model.hidden(batch).flatten(0, 1)[mine])
+
+    sizes = RowSizes(np.full(2, 6), np.array([34, 84]), np.zeros(2, int), np.array([32, 82]))
+    trees = [Tree(0, 0, (0,)), Tree(0, 0, (1,))]
+    threshold = rope_threshold(config.language)
+    assert threshold == 64
+    packs = pack_step(trees, sizes, pack_tokens=1000, pack_tiles=4, rope_threshold=threshold)
+    with_short = next(pack for pack in packs if any(piece.number == 0 for piece in pack))
+    assert torch.equal(logits([(short, long)[piece.number] for piece in with_short]), logits([short]))
+    assert not torch.allclose(logits([short, long]), logits([short]), atol=1e-3)
