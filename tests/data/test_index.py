@@ -199,7 +199,7 @@ def test_boxes_in_two_scales_are_refused(files: Path, tokenizer) -> None:
         (row("x", "none.png", "<image>\nWhat?", "a"), r"rows\.jsonl:8: picture .*none\.png: no such file"),
         (row("a", "1.png", "<image>\nWhat?", "a"), r"rows\.jsonl:8: the id 'a' was seen before, at .*rows\.jsonl:1"),
         (row("x", "1.png", "What?", "a"), r"rows\.jsonl:8: 0 <image> placeholder\(s\) for 1 picture"),
-        (row("x", "../up.png", "<image>\nWhat?", "a"), r"rows\.jsonl:8: the picture path '\.\./up\.png' leaves"),
+        (row("x", "../up.png", "<image>\nWhat?", "a"), r"rows\.jsonl:8: the path '\.\./up\.png' leaves"),
     ],
     ids=["missing picture", "doubled id", "no placeholder", "path out"],
 )

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_runs import finish, start_run
+from tiny_runs import finish, run_here, start_run
 
+from adapt.errors import DataError
 from adapt.train import checkpoint
 from adapt.train.log import read_log
 
@@ -33,10 +34,12 @@ def wait_for_step(run: Path, step: int, timeout_s: float = 240) -> None:
     raise AssertionError(f"step {step} was never reached")
 
 
-def test_killed_at_step_20_and_resumed_is_bit_for_bit(data: dict[str, Path], tmp_path: Path) -> None:
+def test_killed_at_step_20_and_resumed_is_bit_for_bit(
+    data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """50 steps equal 50 steps killed by SIGKILL at step 20 and resumed: float.hex of every loss, sha256 of the weights."""
-    settings = ("train.max_steps=50", "train.save_every=7", "data.augment=overhead")
-    finish(start_run(data, tmp_path / "whole", *settings))
+    settings = ("train.max_steps=50", "train.save_every=7", "train.validate_every=25", "data.augment=overhead")
+    run_here(data, tmp_path / "whole", *settings)
     killed = start_run(data, tmp_path / "killed", *settings)
     wait_for_step(tmp_path / "killed", 20)
     killed.send_signal(signal.SIGKILL)
@@ -50,17 +53,19 @@ def test_killed_at_step_20_and_resumed_is_bit_for_bit(data: dict[str, Path], tmp
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     steps = [row["step"] for row in read_log(tmp_path / "killed") if "loss" in row]
     assert steps == list(range(1, 51)), "each step appears once"
-    assert "nothing to resume" in finish(start_run(data, tmp_path / "killed", *settings, resume=True))
+    capsys.readouterr()
+    run_here(data, tmp_path / "killed", *settings, resume=True)
+    assert "nothing to resume" in capsys.readouterr().err
 
 
 def test_workers_and_packs_do_not_change_the_steps(data: dict[str, Path], tmp_path: Path) -> None:
     """0, 1, 2 and 4 loader workers give the same losses to the last bit; other pack budgets the same to 1e-5."""
     found = {}
     for workers in (0, 1, 2, 4):
-        finish(start_run(data, tmp_path / str(workers), "train.max_steps=6", f"data.workers={workers}"))
+        run_here(data, tmp_path / str(workers), "train.max_steps=6", f"data.workers={workers}")
         found[workers] = losses(tmp_path / str(workers))
     assert found[0] == found[1] == found[2] == found[4]
-    finish(start_run(data, tmp_path / "packs", "train.max_steps=6", "train.pack_tokens=160", "train.pack_tiles=2"))
+    run_here(data, tmp_path / "packs", "train.max_steps=6", "train.pack_tokens=160", "train.pack_tiles=2")
     packed = [float.fromhex(loss) for loss in losses(tmp_path / "packs")]
     assert packed == pytest.approx([float.fromhex(loss) for loss in found[0]], rel=1e-5)
 
@@ -71,8 +76,8 @@ def test_sigterm_is_a_clean_stop(data: dict[str, Path], tmp_path: Path, send: Ca
 
     The resumed run is bit for bit.
     """
-    settings = ("train.max_steps=16", "train.save_every=1000")
-    finish(start_run(data, tmp_path / "whole", *settings))
+    settings = ("train.max_steps=16", "train.save_every=1000", "train.validate_every=8")
+    run_here(data, tmp_path / "whole", *settings)
     process = start_run(data, tmp_path / "stopped", *settings)
     wait_for_step(tmp_path / "stopped", 3)
     send(process.pid, signal.SIGTERM)
@@ -81,7 +86,7 @@ def test_sigterm_is_a_clean_stop(data: dict[str, Path], tmp_path: Path, send: Ca
     assert "Traceback" not in errors
     newest = checkpoint.newest_valid(tmp_path / "stopped" / "checkpoints")
     assert newest is not None
-    finish(start_run(data, tmp_path / "stopped", *settings, resume=True))
+    run_here(data, tmp_path / "stopped", *settings, resume=True)
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
 
 
@@ -91,21 +96,19 @@ def test_a_changed_recipe_or_data_is_not_resumed(data: dict[str, Path], tmp_path
     wait_for_step(tmp_path / "run", 4)
     process.kill()
     process.communicate()
-    other = start_run(data, tmp_path / "run", "train.max_steps=400", "train.learning_rate=0.5", resume=True)
-    _, errors = other.communicate(timeout=120)
-    assert other.returncode == 1 and "train.learning_rate was 0.001, is 0.5" in errors
+    with pytest.raises(DataError, match="train.learning_rate was 0.001, is 0.5"):
+        run_here(data, tmp_path / "run", "train.max_steps=400", "train.learning_rate=0.5", resume=True)
     lines = data["field"].read_text().splitlines()
     row = json.loads(lines[0])
     row["conversations"][1]["value"] = "purple"
     data["field"].write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
-    other = start_run(data, tmp_path / "run", "train.max_steps=400", "train.save_every=2", resume=True)
-    _, errors = other.communicate(timeout=120)
-    assert other.returncode == 1 and "the data changed since the checkpoint" in errors
+    with pytest.raises(DataError, match="the data changed since the checkpoint"):
+        run_here(data, tmp_path / "run", "train.max_steps=400", "train.save_every=2", resume=True)
 
 
 def test_corrupt_checkpoints_do_not_exist(data: dict[str, Path], tmp_path: Path) -> None:
     """A flipped bit, a cut file or a missing manifest makes a checkpoint invalid; the one before it is taken, said aloud."""
-    finish(start_run(data, tmp_path / "run", "train.max_steps=6", "train.save_every=2", "train.keep=3"))
+    run_here(data, tmp_path / "run", "train.max_steps=6", "train.save_every=2", "train.keep=3")
     folder = tmp_path / "run" / "checkpoints"
     newest, middle, oldest = checkpoint.list_checkpoints(folder)
     assert [path.name for path in (newest, middle, oldest)] == ["step-000006", "step-000004", "step-000002"]

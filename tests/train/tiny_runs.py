@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from adapt.records import ChatRecord, Turn, write_records
+from adapt.verbs import finetune
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}
 
@@ -44,31 +45,30 @@ def write_data(folder: Path, name: str, pictures: int, first_seed: int) -> Path:
     return folder / f"{name}.jsonl"
 
 
+FIXED = (
+    "train.samples_per_step=6",
+    "train.max_branches=2",
+    "train.tensorboard=no",
+    "data.general_ratio=0.5",
+    "train.drop_path=0.2",
+)
+
+
 def start_run(data: dict[str, Path], output: Path, *settings: str, resume: bool = False) -> subprocess.Popen[str]:
     """Start ``adapt finetune`` of a nano model on a tiny plan, in its own process."""
-    command = [
-        sys.executable,
-        "-m",
-        "adapt",
-        "finetune",
-        "--model",
-        "nano",
-        "--data",
-        str(data["field"]),
-        "--general",
-        str(data["common"]),
-    ]
+    command = [sys.executable, "-m", "adapt", "finetune", "--model", "nano"]
+    command += ["--data", str(data["field"]), "--general", str(data["common"])]
     command += ["--output", str(output), *(["--resume"] if resume else [])]
-    fixed = [
-        "train.samples_per_step=6",
-        "train.max_branches=2",
-        "train.tensorboard=no",
-        "data.general_ratio=0.5",
-        "train.drop_path=0.2",
-    ]
-    for setting in (*fixed, *settings):
+    for setting in (*FIXED, *settings):
         command += ["--set", setting]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def run_here(data: dict[str, Path], output: Path, *settings: str, resume: bool = False) -> None:
+    """The same run in this process, which needs no seconds to start."""
+    finetune(
+        model="nano", data=[data["field"]], general=[data["common"]], output=output, resume=resume, set=(*FIXED, *settings)
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> str:
