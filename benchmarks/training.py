@@ -195,7 +195,7 @@ def run_trees(model: InternVL, packs: Sequence[Sequence[EncodedTree]], device: t
     for trees in packs:
         batch = collate(list(trees), IMAGE).to(device)
         with autocast(device):
-            losses_P = model.token_losses(batch)
+            losses_P = model(batch)
         weighted_P = losses_P * batch.target_weights_P.to(losses_P.dtype)
         weighted_P.sum().backward()
         compared_P = batch.target_sources_P == 0

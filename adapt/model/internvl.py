@@ -3,13 +3,14 @@
 One path serves training and generation: packs of message trees. The language head runs only where labels are.
 
 Axes: N tiles, C channels, S tile side, K picture tokens, R rows, L row length, D hidden size, P predicted tokens,
-M residual branches of the vision tower, V vocabulary.
+M residual branches of the vision tower, V vocabulary, T places of a pack (R * L).
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from adapt.data.packing import Batch
 from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD
@@ -18,6 +19,8 @@ from adapt.model.config import ModelConfig
 from adapt.model.connector import Connector
 from adapt.model.language import build_language
 from adapt.model.vision import Vision
+
+HEAD_POSITIONS = 1024  # logits of so many positions are kept at a time: 0.6 GB in float32 at a vocabulary of 150,000
 
 
 class InternVL(nn.Module):
@@ -68,8 +71,24 @@ class InternVL(nn.Module):
         """float[P, V] at flat places of the pack."""
         return self.language.lm_head(hidden_RLD.flatten(0, 1).index_select(0, positions_P))
 
-    def token_losses(self, batch: Batch) -> Tensor:
-        """float[P]: cross-entropy of each supervised token, in float32 or better."""
-        logits_PV = self.logits_at(self.hidden(batch), batch.target_positions_P)
+    def forward(self, batch: Batch) -> Tensor:
+        """float[P]: cross-entropy of each supervised token, in float32 or better.
+
+        Where more than ``HEAD_POSITIONS`` are supervised the head runs on so many at a time and again in the backward pass, so
+        that logits never take more than those of one part.
+        """
+        flat_TD = self.hidden(batch).flatten(0, 1)
+        if len(batch.target_ids_P) <= HEAD_POSITIONS:
+            return self._losses(flat_TD, batch.target_positions_P, batch.target_ids_P)
+        parts = zip(batch.target_positions_P.split(HEAD_POSITIONS), batch.target_ids_P.split(HEAD_POSITIONS), strict=True)
+        return torch.cat(
+            [
+                checkpoint(self._losses, flat_TD, positions, ids, use_reentrant=False, preserve_rng_state=False)
+                for positions, ids in parts
+            ]
+        )
+
+    def _losses(self, flat_TD: Tensor, positions_P: Tensor, ids_P: Tensor) -> Tensor:
+        logits_PV = self.language.lm_head(flat_TD.index_select(0, positions_P))
         wide = torch.promote_types(logits_PV.dtype, torch.float32)
-        return nn.functional.cross_entropy(logits_PV.to(wide), batch.target_ids_P, reduction="none")
+        return nn.functional.cross_entropy(logits_PV.to(wide), ids_P, reduction="none")

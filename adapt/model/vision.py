@@ -1,7 +1,8 @@
 """The vision encoder: InternViT as timm builds it (``vit_intern300m_patch14_448`` in timm/models/vision_transformer.py).
 
 Pre-norm blocks with layer scale, exact GELU, a class token and no final norm. timm's modules hold the weights; the
-residual sums are written here, because drop-path comes in as data instead of being drawn from a process's generator.
+residual sums are written here, because drop-path comes in as data instead of being drawn from a process's generator. A block
+is called as a module, which is where sharding and compilation take hold.
 
 Axes: N tiles, C channels, H W pixels, P patches, L twice the layers (attention, then MLP).
 """
@@ -10,11 +11,25 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from adapt.model.config import VisionConfig
+
+
+class _Block(Block):
+    """timm's block, its residual branches multiplied by what is handed in."""
+
+    def forward(self, x_NPC: Tensor, keep_2N: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        attention_NPC = self.ls1(self.attn(self.norm1(x_NPC)))
+        if keep_2N is not None:
+            attention_NPC = attention_NPC * keep_2N[0, :, None, None]
+        x_NPC = x_NPC + attention_NPC
+        mlp_NPC = self.ls2(self.mlp(self.norm2(x_NPC)))
+        if keep_2N is not None:
+            mlp_NPC = mlp_NPC * keep_2N[1, :, None, None]
+        return x_NPC + mlp_NPC
 
 
 class Vision(nn.Module):
@@ -39,6 +54,7 @@ class Vision(nn.Module):
             class_token=True,
             final_norm=False,
             num_classes=0,
+            block_fn=_Block,
         )
         # timm draws with 0.02, made for widths near 1,000; in a narrow tower shapes then take thousands of steps to be seen.
         for linear in self.vit.modules():
@@ -57,18 +73,7 @@ class Vision(nn.Module):
         for layer, block in enumerate(self.vit.blocks[: self.config.num_blocks_run]):
             keep_2N = None if keep_LN is None else keep_LN[2 * layer : 2 * layer + 2].to(x_NPC.dtype)
             if self.checkpointing and torch.is_grad_enabled():
-                x_NPC = checkpoint(_run_block, block, x_NPC, keep_2N, use_reentrant=False, preserve_rng_state=False)
+                x_NPC = checkpoint(block, x_NPC, keep_2N, use_reentrant=False, preserve_rng_state=False)
             else:
-                x_NPC = _run_block(block, x_NPC, keep_2N)
+                x_NPC = block(x_NPC, keep_2N)
         return x_NPC[:, 1:]
-
-
-def _run_block(block: Any, x_NPC: Tensor, keep_2N: Tensor | None) -> Tensor:
-    attention_NPC = block.ls1(block.attn(block.norm1(x_NPC)))
-    if keep_2N is not None:
-        attention_NPC = attention_NPC * keep_2N[0, :, None, None]
-    x_NPC = x_NPC + attention_NPC
-    mlp_NPC = block.ls2(block.mlp(block.norm2(x_NPC)))
-    if keep_2N is not None:
-        mlp_NPC = mlp_NPC * keep_2N[1, :, None, None]
-    return x_NPC + mlp_NPC

@@ -168,7 +168,7 @@ def _memory(run: Run, trees: tuple[Tree, ...]) -> Iterator[None]:
 def pack_loss(run: Run, batch: Batch, total: float) -> tuple[Tensor, Tensor]:
     """(the pack's share of the step's loss, float64[2, sources]: weighted losses and weights by source)."""
     with torch.autocast(run.device.type, dtype=run.autocast) if run.autocast else contextlib.nullcontext():
-        losses_P = run.model.token_losses(batch)
+        losses_P = run.model(batch)
     weighted_P = losses_P * batch.target_weights_P.to(losses_P.dtype)
     both_2P = torch.stack([weighted_P.detach().double(), batch.target_weights_P])
     sums_2S = torch.zeros(2, len(run.sources), dtype=torch.float64, device=losses_P.device)
