@@ -161,7 +161,8 @@ def finetune(**given: Any) -> None:
     from adapt import show, verbs
 
     done = verbs.finetune(**given)
-    show.show_values({name: value for name, value in done.items() if name not in _FOR_MACHINES}, str(given["output"]))
+    if done:  # of several processes the first has something to show
+        show.show_values({name: value for name, value in done.items() if name not in _FOR_MACHINES}, str(given["output"]))
 
 
 @command.verb(

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
+from adapt import progress
 from adapt.errors import DataError, Stopped, UsageError, unknown
 
 DONE, FAULT, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -114,8 +115,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def fail(message: str, code: int) -> int:
-    """Say the error as the last line on stderr, and return the exit code."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    """Say the error as the last line on stderr (of several processes the first says it), and return the exit code."""
+    progress.say(f"error: {message}")
     return code
 
 

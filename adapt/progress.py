@@ -1,6 +1,7 @@
 """How a long verb shows that it lives: a bar on a terminal, plain lines elsewhere, always on stderr."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,14 +12,20 @@ PLAIN_INTERVAL_S = 10.0
 METER_INTERVAL_S = 5.0
 
 
+def is_quiet() -> bool:
+    """Whether this process is one of several that torchrun started, and not the first: that one speaks for all."""
+    return os.environ.get("RANK", "0") != "0"
+
+
 def say(text: str) -> None:
     """One line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if not is_quiet():
+        print(text, file=sys.stderr, flush=True)
 
 
 def track(items: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
     """Yield ``items`` and show how far they are; ``total`` may be unknown."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_quiet():
         yield from _bar(items, total, label)
     else:
         yield from _lines(items, total, label)
@@ -51,7 +58,7 @@ def meter(label: str, total: int, done: int = 0) -> Iterator[Callable[[int, str]
 
     On a terminal always; elsewhere a line every few seconds, and for the last.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_quiet():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

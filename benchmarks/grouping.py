@@ -1,4 +1,4 @@
-"""Does it hurt learning that a step's questions share pictures? The same samples a step and steps, trees of 1, 4 and 16 questions.
+"""Does it hurt learning that a step's questions share pictures? Equal samples and steps, trees of 1, 4 and 16 questions.
 
 RSVQA-like data of ``adapt sample --domain remote_sensing`` (15 questions a picture) by the commands a user would run: convert,
 finetune a nano model from random weights, evaluate on the test pictures. What differs is ``train.max_branches`` alone: 128

@@ -105,7 +105,10 @@ class PackRequest:
 
 @dataclasses.dataclass(frozen=True)
 class PackReader:
-    """Turns a PackRequest into a Batch. Frozen and picklable: workers get a copy."""
+    """Turns a PackRequest into a Batch. Frozen and picklable: workers get a copy.
+
+    ``one_row`` and ``always_a_tile`` say how ``collate`` lays a pack out: for flex attention, and for one of several devices.
+    """
 
     index: "Index"
     rule: TileRule
@@ -117,10 +120,17 @@ class PackReader:
     drop_path: float
     residual_branches: int
     source_numbers: dict[str, int]
+    one_row: bool = False
+    always_a_tile: bool = False
 
     def read(self, request: PackRequest) -> Batch:
         """Load one pack."""
-        return collate([self.tree(piece, request.step) for piece in request.pieces], self.image_token_id)
+        return collate(
+            [self.tree(piece, request.step) for piece in request.pieces],
+            self.image_token_id,
+            one_row=self.one_row,
+            dummy_px=self.rule.tile_px if self.always_a_tile else 0,
+        )
 
     def tree(self, piece: Piece, step: int | None) -> EncodedTree:
         """Encode one tree: pictures from disk, weights of the loss, drop-path factors."""
@@ -212,8 +222,13 @@ def _start_worker(number: int) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
-def load_packs(reader: PackReader, requests: Sequence[PackRequest], *, workers: int, prefetch: int) -> Iterator[Batch]:
-    """Yield the batch of each request, in order. ``workers`` 0 reads in this process. Raises DataError for a bad picture."""
+def load_packs(
+    reader: PackReader, requests: Sequence[PackRequest], *, workers: int, prefetch: int, pin: bool = False
+) -> Iterator[Batch]:
+    """Yield the batch of each request, in order. ``workers`` 0 reads in this process; ``pin`` readies them for a GPU's copies.
+
+    Raises DataError for a bad picture.
+    """
     loader = torch.utils.data.DataLoader(
         _Requests(reader),
         sampler=requests,
@@ -222,7 +237,7 @@ def load_packs(reader: PackReader, requests: Sequence[PackRequest], *, workers: 
         num_workers=workers,
         worker_init_fn=_start_worker,
         prefetch_factor=prefetch if workers else None,
-        pin_memory=False,
+        pin_memory=pin,
     )
     for item in loader:
         if isinstance(item, DataError):

@@ -8,18 +8,21 @@ vision tower, S tile side in pixels.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from adapt.data.flops import Flops
 from adapt.data.plan import Tree
 from adapt.errors import DataError
 
 PADDING = -1
 PREFIX = -1
+BLOCK = 128  # queries and keys of a block of flex attention
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,16 @@ class RowSizes:
     def tokens(self, rows: Sequence[int]) -> int:
         """Tokens of the tree of those rows."""
         return int(self.prefix_tokens[rows[0]] + sum(int(self.branch_tokens[row]) for row in rows))
+
+    def pairs(self, rows: Sequence[int]) -> int:
+        """(query, key) pairs that the attention of the tree of those rows computes."""
+        prefix = int(self.prefix_tokens[rows[0]])
+        own = sum(int(count) * prefix + int(count) * (int(count) + 1) // 2 for count in self.branch_tokens[list(rows)])
+        return prefix * (prefix + 1) // 2 + own
+
+    def predictions(self, rows: Sequence[int]) -> int:
+        """Supervised tokens of those rows."""
+        return int(self.supervised[list(rows)].sum())
 
     def longest(self, rows: Sequence[int]) -> int:
         """Tokens of the longest sample among those rows, the prefix counted: its largest position and one."""
@@ -76,7 +89,8 @@ class Batch:
     tiles uint8[N, 3, S, S]; input_ids, position_ids int64[R, L]; tree, branch int32[R, L] (-1: padding; branch -1: prefix);
     feature_positions int64[K] flat places of the picture tokens, in the order of the tiles; target_positions int64[P] flat
     places whose hidden state predicts target_ids int64[P] with target_weights float64[P] for source target_sources int64[P];
-    keep float32[M, N] or None.
+    keep float32[M, N] or None; blocks the four tables of adapt.data.blocks, each with two leading axes of 1, where the pack is
+    one row for flex attention.
     """
 
     tiles_NCHW: Tensor
@@ -90,35 +104,63 @@ class Batch:
     target_weights_P: Tensor
     target_sources_P: Tensor
     keep_MN: Tensor | None
+    blocks: tuple[Tensor, ...] | None
     num_tokens: int
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles that tokens stand for."""
+        return len(self.tiles_NCHW) if len(self.feature_positions_K) else 0
 
     def to(self, device: torch.device) -> "Batch":
         """The same pack on another device."""
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The same pack in pages that a GPU copies from on its own; what a DataLoader with pin_memory calls."""
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         moved: dict[str, Any] = {
-            field.name: value.to(device, non_blocking=True)
+            field.name: change(value)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
+        if self.blocks is not None:
+            moved["blocks"] = tuple(map(change, self.blocks))
         return dataclasses.replace(self, **moved)
 
 
 class Rectangle:
-    """Rows of one length, filled first-fit. Who places the longest first wastes little."""
+    """Rows of one length, filled first-fit; or one row that grows, to whole attention blocks.
 
-    def __init__(self, length: int) -> None:
-        self.length = length
+    Who places the longest first wastes little.
+    """
+
+    def __init__(self, length: int, one_row: bool = False) -> None:
+        self._length = length
+        self._one_row = one_row
         self._used: list[int] = []
 
     @property
     def num_rows(self) -> int:
         return len(self._used)
 
+    @property
+    def length(self) -> int:
+        """Of every row."""
+        return whole_blocks(sum(self._used)) if self._one_row else self._length
+
     def _row_for(self, tokens: int) -> int:
-        return next((row for row, used in enumerate(self._used) if used + tokens <= self.length), len(self._used))
+        if self._one_row:
+            return 0
+        return next((row for row, used in enumerate(self._used) if used + tokens <= self._length), len(self._used))
 
     def places_with(self, tokens: int) -> int:
         """Places of the rectangle, padding counted, once something of ``tokens`` is in it too."""
-        return max(self.num_rows, self._row_for(tokens) + 1) * self.length
+        if self._one_row:
+            return whole_blocks(sum(self._used) + tokens)
+        return max(self.num_rows, self._row_for(tokens) + 1) * self._length
 
     def place(self, tokens: int) -> tuple[int, int]:
         """(row, start) of ``tokens`` places in the first row that has room, a new one where none has."""
@@ -130,84 +172,236 @@ class Rectangle:
         return row, start
 
 
-def pack_places(lengths: Sequence[int]) -> int:
+def whole_blocks(tokens: int) -> int:
+    """``tokens`` rounded up to whole attention blocks."""
+    return -(-tokens // BLOCK) * BLOCK
+
+
+def pack_places(lengths: Sequence[int], *, one_row: bool = False) -> int:
     """Places, padding counted, of one pack of trees of those lengths."""
-    rectangle = Rectangle(max(lengths))
+    rectangle = Rectangle(max(lengths), one_row)
     for length in sorted(lengths, reverse=True):
         rectangle.place(length)
     return rectangle.num_rows * rectangle.length
 
 
-def pack_step(
-    trees: Sequence[Tree], sizes: RowSizes, *, pack_tokens: int, pack_tiles: int, rope_threshold: int | None = None
-) -> list[list[Piece]]:
-    """Group the trees of a step into packs of at most ``pack_tokens`` places (padding counted) and ``pack_tiles`` tiles.
+@dataclasses.dataclass(frozen=True)
+class PackRule:
+    """What bounds a pack: places (padding counted) and tiles.
 
-    A tree over the budget is split between its branches. With ``rope_threshold`` no pack holds samples of both at most that
-    many tokens and more: the position encoding of a pack follows its longest sample (adapt.model.language.rope_threshold).
+    With ``rope_threshold`` no pack holds samples of both at most that many tokens and more: the position encoding of a pack
+    follows its longest sample (adapt.model.language.rope_threshold). ``one_row`` lays a pack out as one row of whole attention
+    blocks, for flex attention; without it as a rectangle, whose dense masks are small.
+    """
+
+    tokens: int
+    tiles: int
+    rope_threshold: int | None = None
+    one_row: bool = False
+
+    def is_long(self, longest: int) -> bool:
+        """Whether a sample of that many tokens is on the far side of the threshold."""
+        return self.rope_threshold is not None and longest > self.rope_threshold
+
+
+def pack_step(trees: Sequence[Tree], sizes: RowSizes, rule: PackRule) -> list[list[Piece]]:
+    """Group the trees of a step into packs within the rule; a tree over the budget is split between its branches.
+
     Raises DataError for a single row over the budget.
     """
-    pieces = [
+    return _fill(_pieces(trees, sizes, rule), sizes, rule)
+
+
+def share_step(trees: Sequence[Tree], sizes: RowSizes, rule: PackRule, flops: Flops, ranks: int) -> list[list[list[Piece]]]:
+    """The packs of each of ``ranks`` devices, as many for each: who has fewer gets empty ones.
+
+    Trees go, the dearest first, to the device that has least to do so far. While the busiest device's step gets shorter by it,
+    its dearest tree is split between its branches; the picture is then encoded twice.
+    """
+    pieces = _pieces(trees, sizes, rule)
+    if ranks == 1:
+        return [_fill(pieces, sizes, rule)]
+
+    @functools.cache
+    def cost(piece: Piece) -> float:
+        return piece_flops(piece, sizes, flops)
+
+    shares = _spread(pieces, cost, ranks)
+    while True:
+        loads = [sum(map(cost, share)) for share in shares]
+        busiest = shares[loads.index(max(loads))]
+        dearest = max((piece for piece in busiest if len(piece.tree.rows) > 1), key=cost, default=None)
+        if dearest is None:
+            break
+        pieces = [part for piece in pieces for part in (_halves(piece) if piece is dearest else (piece,))]
+        other = _spread(pieces, cost, ranks)
+        if max(sum(map(cost, share)) for share in other) >= max(loads):
+            break
+        shares = other
+    packs = [_fill(share, sizes, rule) for share in shares]
+    most = max(map(len, packs))
+    return [mine + [[] for _ in range(most - len(mine))] for mine in packs]
+
+
+def piece_flops(piece: Piece, sizes: RowSizes, flops: Flops) -> float:
+    """Operations of the forward pass of a piece, padding left out."""
+    rows = piece.tree.rows
+    return flops.forward(
+        tiles=int(sizes.tiles[rows[0]]),
+        tokens=sizes.tokens(rows),
+        pairs=sizes.pairs(rows),
+        predictions=sizes.predictions(rows),
+    )
+
+
+def straggler(steps: Sequence[Sequence[Tree]], sizes: RowSizes, rule: PackRule, flops: Flops, ranks: int) -> float:
+    """How much longer the busiest of ``ranks`` devices works than the mean one, over those steps, by predicted operations."""
+    work = slowest = 0.0
+    for step in steps:
+        shares = share_step(step, sizes, rule, flops, ranks)
+        loads = [sum(piece_flops(piece, sizes, flops) for pack in mine for piece in pack) for mine in shares]
+        work, slowest = work + sum(loads), slowest + max(loads)
+    return round(ranks * slowest / work - 1, 4)
+
+
+def suggest_pack_tokens(steps: Sequence[Sequence[Tree]], sizes: RowSizes, rule: PackRule, most_steps: int = 100) -> int:
+    """The pack length, among those near the rule's, that the packs of the first steps fill best; the rule's own in a draw."""
+
+    def fill(tokens: int) -> float:
+        used = count = 0
+        for step in steps[:most_steps]:
+            packs = pack_step(step, sizes, dataclasses.replace(rule, tokens=tokens))
+            used += sum(sizes.tokens(piece.tree.rows) for pack in packs for piece in pack)
+            count += len(packs)
+        return used / (count * tokens)
+
+    largest = max(
+        pack_places([sizes.tokens((row,))], one_row=rule.one_row) for step in steps for tree in step for row in tree.rows
+    )
+    near = {rule.tokens * eighths // 8 // BLOCK * BLOCK for eighths in range(3, 12)}
+    return max(
+        [rule.tokens, *sorted(tokens for tokens in near if tokens >= largest)], key=lambda tokens: round(fill(tokens), 2)
+    )
+
+
+def _spread(pieces: Sequence[Piece], cost: Callable[[Piece], float], ranks: int) -> list[list[Piece]]:
+    """Longest processing time first (Graham, "Bounds on multiprocessing timing anomalies", 1969), then exchanges that help."""
+    shares: list[list[Piece]] = [[] for _ in range(ranks)]
+    loads = [0.0] * ranks
+    for _, place in sorted((-cost(piece), place) for place, piece in enumerate(pieces)):
+        least = loads.index(min(loads))
+        shares[least].append(pieces[place])
+        loads[least] += cost(pieces[place])
+    while _exchange(shares, cost):
+        pass
+    return shares
+
+
+def _exchange(shares: list[list[Piece]], cost: Callable[[Piece], float]) -> bool:
+    """Give one piece of the busiest share for one of another, or for none, so that the busier of the two has less to do.
+
+    The best such exchange is made; False where there is none.
+    """
+    loads = [sum(map(cost, share)) for share in shares]
+    busiest = loads.index(max(loads))
+    best: tuple[float, int, int, int | None] | None = None
+    for other, load in enumerate(loads):
+        for mine, piece in enumerate(shares[busiest]):
+            for place, taken in enumerate([None, *shares[other]]):
+                moved = cost(piece) - (cost(taken) if taken is not None else 0.0)
+                after = max(loads[busiest] - moved, load + moved)
+                if other != busiest and after < loads[busiest] * (1 - 1e-4) and (best is None or after < best[0]):
+                    best = after, other, mine, place - 1 if place else None
+    if best is None:
+        return False
+    _, other, mine, swapped = best
+    given = shares[busiest].pop(mine)
+    if swapped is not None:
+        shares[busiest].append(shares[other].pop(swapped))
+    shares[other].append(given)
+    return True
+
+
+def _pieces(trees: Sequence[Tree], sizes: RowSizes, rule: PackRule) -> list[Piece]:
+    """The trees, those over the budget in parts that are not."""
+    return [
         piece
         for number, tree in enumerate(trees)
-        for side in _sides(Piece(number, tree), sizes, rope_threshold)
-        for piece in _split(side, sizes, pack_tokens, pack_tiles)
+        for side in _sides(Piece(number, tree), sizes, rule)
+        for piece in _split(side, sizes, rule)
     ]
 
-    def is_long(piece: Piece) -> bool:
-        return rope_threshold is not None and sizes.longest(piece.tree.rows) > rope_threshold
 
-    pieces.sort(key=lambda piece: (not is_long(piece), -sizes.tokens(piece.tree.rows), piece.number))
+def _fill(pieces: Sequence[Piece], sizes: RowSizes, rule: PackRule) -> list[list[Piece]]:
+    def is_long(piece: Piece) -> bool:
+        return rule.is_long(sizes.longest(piece.tree.rows))
+
+    order = sorted(pieces, key=lambda piece: (not is_long(piece), -sizes.tokens(piece.tree.rows), piece.number))
     packs: list[list[Piece]] = []
-    tiles, rectangle = 0, Rectangle(0)
-    for piece in pieces:
+    tiles, rectangle = 0, Rectangle(0, rule.one_row)
+    for piece in order:
         tokens, new_tiles = sizes.tokens(piece.tree.rows), int(sizes.tiles[piece.tree.rows[0]])
-        full = rectangle.places_with(tokens) > pack_tokens or tiles + new_tiles > pack_tiles
+        full = rectangle.places_with(tokens) > rule.tokens or tiles + new_tiles > rule.tiles
         if not packs or full or is_long(piece) != is_long(packs[-1][0]):
             packs.append([])
-            tiles, rectangle = 0, Rectangle(tokens)
+            tiles, rectangle = 0, Rectangle(tokens, rule.one_row)
         rectangle.place(tokens)
         tiles += new_tiles
         packs[-1].append(piece)
     return packs
 
 
-def _sides(piece: Piece, sizes: RowSizes, threshold: int | None) -> list[Piece]:
+def _sides(piece: Piece, sizes: RowSizes, rule: PackRule) -> list[Piece]:
     """The tree, or its short samples and its long ones apart."""
     rows = piece.tree.rows
-    long = [threshold is not None and sizes.longest((row,)) > threshold for row in rows]
+    long = [rule.is_long(sizes.longest((row,))) for row in rows]
     sides = [tuple(row for row, mark in zip(rows, long, strict=True) if mark == side) for side in (False, True)]
     return [dataclasses.replace(piece, tree=dataclasses.replace(piece.tree, rows=each)) for each in sides if each]
 
 
-def _split(piece: Piece, sizes: RowSizes, pack_tokens: int, pack_tiles: int) -> list[Piece]:
+def _split(piece: Piece, sizes: RowSizes, rule: PackRule) -> list[Piece]:
     rows = piece.tree.rows
-    if sizes.tiles[rows[0]] > pack_tiles:
+    if sizes.tiles[rows[0]] > rule.tiles:
         raise DataError(
-            f"a record has {sizes.tiles[rows[0]]} tiles, more than train.pack_tiles={pack_tiles}; raise it, or lower "
+            f"a record has {sizes.tiles[rows[0]]} tiles, more than train.pack_tiles={rule.tiles}; raise it, or lower "
             "data.max_tiles"
         )
-    if sizes.tokens(rows) <= pack_tokens:
+    if pack_places([sizes.tokens(rows)], one_row=rule.one_row) <= rule.tokens:
         return [piece]
     if len(rows) == 1:
-        raise DataError(f"a record has {sizes.tokens(rows):,} tokens, more than train.pack_tokens={pack_tokens}; raise it")
+        raise DataError(f"a record has {sizes.tokens(rows):,} tokens, more than train.pack_tokens={rule.tokens}; raise it")
+    return [each for part in _halves(piece) for each in _split(part, sizes, rule)]
+
+
+def _halves(piece: Piece) -> tuple[Piece, Piece]:
+    rows = piece.tree.rows
     half = len(rows) // 2
-    parts = [dataclasses.replace(piece, tree=dataclasses.replace(piece.tree, rows=part)) for part in (rows[:half], rows[half:])]
-    return [each for part in parts for each in _split(part, sizes, pack_tokens, pack_tiles)]
+    first, second = (
+        dataclasses.replace(piece, tree=dataclasses.replace(piece.tree, rows=part)) for part in (rows[:half], rows[half:])
+    )
+    return first, second
 
 
-def _rows(trees: Sequence[EncodedTree]) -> tuple[list[tuple[int, int]], int, int]:
+def _rows(trees: Sequence[EncodedTree], one_row: bool) -> tuple[list[tuple[int, int]], int, int]:
     """Place whole trees in rows, longest first: (row, start) of each, the number of rows, the row length."""
-    rectangle = Rectangle(max(tree.num_tokens for tree in trees))
+    if not trees:
+        return [], 1, BLOCK if one_row else 1
+    rectangle = Rectangle(max(tree.num_tokens for tree in trees), one_row)
     places = [(0, 0)] * len(trees)
     for i in sorted(range(len(trees)), key=lambda i: (-trees[i].num_tokens, i)):
         places[i] = rectangle.place(trees[i].num_tokens)
     return places, rectangle.num_rows, rectangle.length
 
 
-def collate(trees: Sequence[EncodedTree], image_token_id: int) -> Batch:
-    """Lay encoded trees out as one pack."""
-    places, num_rows, length = _rows(trees)
+def collate(trees: Sequence[EncodedTree], image_token_id: int, *, one_row: bool = False, dummy_px: int = 0) -> Batch:
+    """Lay encoded trees out as one pack, ``one_row`` with the tables of flex attention.
+
+    A pack without a picture gets one black tile of side ``dummy_px``, which no token stands for (0: none): among several
+    devices every one must run the vision tower as often as the others.
+    """
+    from adapt.data.blocks import block_tables
+
+    places, num_rows, length = _rows(trees, one_row)
     shape = (num_rows, length)
     ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     tree_of, branch_of = np.full(shape, PADDING, np.int32), np.full(shape, PADDING, np.int32)
@@ -227,7 +421,10 @@ def collate(trees: Sequence[EncodedTree], image_token_id: int) -> Batch:
             weights[row, begin:end], branch_of[row, begin:end] = branch_weights, branch
             sources[row, begin:end] = tree.sources[branch]
     targets = np.flatnonzero(weights.reshape(-1))
-    tiles = np.concatenate([tree.tiles for tree in trees])
+    tiles = np.concatenate([np.zeros((0, dummy_px, dummy_px, 3), np.uint8)] * (not trees) + [tree.tiles for tree in trees])
+    if dummy_px and not len(tiles):
+        tiles = np.zeros((1, dummy_px, dummy_px, 3), np.uint8)
+    blocks = block_tables(tree_of[0], branch_of[0]) if one_row else None
     keeps = [tree.keep for tree in trees if tree.keep is not None]
     return Batch(
         tiles_NCHW=torch.from_numpy(np.ascontiguousarray(tiles.transpose(0, 3, 1, 2))),
@@ -235,12 +432,13 @@ def collate(trees: Sequence[EncodedTree], image_token_id: int) -> Batch:
         position_ids_RL=torch.from_numpy(positions),
         tree_RL=torch.from_numpy(tree_of),
         branch_RL=torch.from_numpy(branch_of),
-        feature_positions_K=torch.from_numpy(np.concatenate(features)),
+        feature_positions_K=torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *features])),
         target_positions_P=torch.from_numpy(_predecessors(targets, branch_of, tree_of)),
         target_ids_P=torch.from_numpy(ids.reshape(-1)[targets]),
         target_weights_P=torch.from_numpy(weights.reshape(-1)[targets]),
         target_sources_P=torch.from_numpy(sources.reshape(-1)[targets]),
         keep_MN=torch.from_numpy(np.concatenate(keeps, axis=1)) if keeps else None,
+        blocks=None if blocks is None else tuple(torch.from_numpy(table)[None, None] for table in blocks),
         num_tokens=sum(tree.num_tokens for tree in trees),
     )
 

@@ -1,12 +1,23 @@
 """Who sees whom in a pack: a token sees the prefix of its tree and its own branch up to itself, and nothing else.
 
-Axes: R rows, L row length (queries and keys).
+Two ways to compute it, behind one function: a dense mask for scaled_dot_product_attention, on any device; and flex attention,
+which skips the blocks that nobody looks at, where the pack was laid out for it (adapt.data.blocks).
+
+Axes: R rows, L row length (queries and keys), H heads, D head size.
 """
 
-import torch
-from torch import Tensor
+import functools
+from typing import Any
 
-from adapt.data.packing import PREFIX
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from adapt.data.packing import BLOCK, PREFIX, Batch
+
+TREES = "message_trees"  # the name that transformers' models find ``attend`` by
 
 
 def tree_mask(tree_RL: Tensor, branch_RL: Tensor) -> Tensor:
@@ -21,3 +32,41 @@ def tree_mask(tree_RL: Tensor, branch_RL: Tensor) -> Tensor:
     same_tree = tree_RL[:, :, None] == tree_RL[:, None, :]
     same_branch = (branch_RL[:, None, :] == PREFIX) | (branch_RL[:, :, None] == branch_RL[:, None, :])
     return (before & same_tree & same_branch)[:, None]
+
+
+def mask_of(batch: Batch) -> Tensor | BlockMask:
+    """The mask of a pack, made once for all layers: by blocks where the pack has their tables, dense elsewhere."""
+    if batch.blocks is None:
+        return tree_mask(batch.tree_RL, batch.branch_RL)
+    tree_L, branch_L = batch.tree_RL[0], batch.branch_RL[0]
+
+    def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        del row, head
+        same_branch = (branch_L[key] == PREFIX) | (branch_L[query] == branch_L[key])
+        return (query >= key) & (tree_L[query] == tree_L[key]) & same_branch
+
+    some, which, full, which_full = batch.blocks
+    lengths = (len(tree_L), len(tree_L))
+    return BlockMask.from_kv_blocks(some, which, full, which_full, BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=lengths)
+
+
+def attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **settings: Any
+) -> tuple[Tensor, None]:
+    """Attention of one layer, as transformers calls it: [R, H, L, D] each, out [R, L, H, D]."""
+    if not isinstance(attention_mask, BlockMask):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+    grouped = query.shape[1] != key.shape[1]
+    mixed = _flex(query.device.type)(
+        query, key, value, block_mask=attention_mask, scale=settings.get("scaling"), enable_gqa=grouped
+    )
+    return mixed.transpose(1, 2).contiguous(), None
+
+
+@functools.cache
+def _flex(device: str) -> Any:
+    """Compiled on a GPU, where it is one kernel; as it stands on a CPU, where it is for comparison alone."""
+    return torch.compile(flex_attention) if device == "cuda" else flex_attention
+
+
+AttentionInterface.register(TREES, attend)

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from adapt.data.packing import Batch
 from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD
-from adapt.model.attention import tree_mask
+from adapt.model.attention import mask_of
 from adapt.model.config import ModelConfig
 from adapt.model.connector import Connector
 from adapt.model.language import build_language
@@ -50,9 +50,11 @@ class InternVL(nn.Module):
     def embed(self, batch: Batch) -> Tensor:
         """float[R, L, D]: token embeddings with the picture tokens in their places."""
         embedded_RLD = self.language.get_input_embeddings()(batch.input_ids_RL)
-        if not len(batch.feature_positions_K):
+        if not len(batch.tiles_NCHW):
             return embedded_RLD
         features_KD = self.picture_features(batch.tiles_NCHW, batch.keep_MN).to(embedded_RLD.dtype)
+        if not len(batch.feature_positions_K):  # a tile that stands for nothing: the tower runs, and nothing comes of it
+            return embedded_RLD + 0 * features_KD.sum()
         flat = embedded_RLD.flatten(0, 1).index_copy(0, batch.feature_positions_K, features_KD)
         return flat.view_as(embedded_RLD)
 
@@ -61,7 +63,7 @@ class InternVL(nn.Module):
         output = self.language.model(
             inputs_embeds=self.embed(batch),
             position_ids=batch.position_ids_RL,
-            attention_mask=tree_mask(batch.tree_RL, batch.branch_RL),
+            attention_mask=mask_of(batch),
             past_key_values=cache,
             use_cache=cache is not None,
         )

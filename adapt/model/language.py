@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from adapt.errors import DataError
+from adapt.model.attention import TREES
 
 
 def known_settings(language: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,10 +68,10 @@ def rope_threshold(language: Mapping[str, Any]) -> int | None:
 
 
 def build_language(language: Mapping[str, Any], dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A language model with random weights and its own output head; attention is sdpa."""
+    """A language model with random weights and its own output head; attention is adapt.model.attention's."""
     config = language_config(language)
     try:
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=dtype, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=TREES, dtype=dtype, trust_remote_code=False)
     except (ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError) as error:
         raise DataError(f"transformers cannot build a causal language model of type {config.model_type!r}: {error}") from error
     _use_torch_norms(model)

@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from adapt import atomic
+from adapt import atomic, safe
+from adapt.errors import UsageError
 from adapt.records import read_rows
 
 
 class RunLog:
     """Appends rows. On resume the log is cut to the checkpoint's step first, atomically, so each step appears once."""
 
-    def __init__(self, folder: Path, *, resume_step: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, *, resume_step: int, tensorboard: bool, wandb: str = "") -> None:
         self._path = folder / "log.jsonl"
         if resume_step and self._path.exists():
             self._cut(resume_step)
@@ -23,6 +24,7 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self._events = SummaryWriter(folder / "tensorboard", purge_step=resume_step + 1)
+        self._wandb = _wandb_run(folder, wandb) if wandb else None
 
     def _cut(self, step: int) -> None:
         """Keep the rows up to ``step``. A last line that a kill cut short is dropped with the rest."""
@@ -35,17 +37,47 @@ class RunLog:
         """Append one row; numbers go to TensorBoard too."""
         self._handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
         self._handle.flush()
+        prefix = "validation/" if row.get("event") == "validation" else ""
+        numbers = {prefix + name: value for name, value in row.items() if isinstance(value, int | float) and name != "step"}
         if self._events is not None:
-            prefix = "validation/" if row.get("event") == "validation" else ""
-            for name, value in row.items():
-                if isinstance(value, int | float) and name != "step":
-                    self._events.add_scalar(prefix + name, value, row["step"])
+            for name, value in numbers.items():
+                self._events.add_scalar(name, value, row["step"])
+        if self._wandb is not None:
+            self._wandb.log(numbers, step=row["step"])
 
     def close(self) -> None:
         """Flush everything."""
         self._handle.close()
         if self._events is not None:
             self._events.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+class NoLog:
+    """What the processes beside the main one write: nothing."""
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Leave it to the main process."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _wandb_run(folder: Path, project: str) -> Any:
+    """A run of Weights & Biases, the same one again after a resume: its id is kept beside the log.
+
+    Raises UsageError where the package is not installed.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise UsageError(f"train.wandb={project} needs wandb; run: pip install 'adapt-vlm[wandb]'") from error
+    kept = folder / "wandb_id.txt"
+    if not kept.exists():
+        atomic.write_text(kept, wandb.util.generate_id())
+    config = safe.read_json(folder / "config.json")
+    return wandb.init(project=project, dir=folder, id=kept.read_text(), resume="allow", name=folder.name, config=config)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

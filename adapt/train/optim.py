@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from adapt.train.distributed import spread_like
 from adapt.train.recipe import TrainRecipe
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -39,7 +40,7 @@ def make_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.AdamW:
     )
 
 
-def moments(model: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, dict[str, torch.Tensor]]:
+def moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, torch.Tensor]]:
     """{``exp_avg`` or ``exp_avg_sq``: {parameter name: tensor}} of the parameters that have them."""
     state = optimizer.state
     return {
@@ -48,7 +49,7 @@ def moments(model: nn.Module, optimizer: torch.optim.AdamW) -> dict[str, dict[st
     }
 
 
-def steps_taken(optimizer: torch.optim.AdamW) -> int:
+def steps_taken(optimizer: torch.optim.Optimizer) -> int:
     """Updates that AdamW made: fewer than the run's steps where loss scaling skipped some. It corrects its moments by them."""
     counts = {int(state["step"]) for state in optimizer.state.values()}
     assert len(counts) <= 1, "every trained parameter is updated at every step"
@@ -56,7 +57,7 @@ def steps_taken(optimizer: torch.optim.AdamW) -> int:
 
 
 def restore_moments(
-    model: nn.Module, optimizer: torch.optim.AdamW, stored: dict[str, dict[str, torch.Tensor]], steps: int
+    model: nn.Module, optimizer: torch.optim.Optimizer, stored: dict[str, dict[str, torch.Tensor]], steps: int
 ) -> None:
     """Put moments back as they were after ``steps`` updates (``steps_taken``)."""
     parameters = dict(model.named_parameters())
@@ -64,6 +65,6 @@ def restore_moments(
         parameter = parameters[name]
         optimizer.state[parameter] = {
             "step": torch.tensor(float(steps), dtype=torch.float32, device=parameter.device),
-            "exp_avg": first.to(parameter.device, copy=True),
-            "exp_avg_sq": stored["exp_avg_sq"][name].to(parameter.device, copy=True),
+            "exp_avg": spread_like(first, parameter),
+            "exp_avg_sq": spread_like(stored["exp_avg_sq"][name], parameter),
         }

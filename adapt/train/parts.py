@@ -57,16 +57,16 @@ def _linear_layers(model: InternVL) -> list[str]:
     return [name for name, module in inner if isinstance(module, nn.Linear) and name.startswith("model.layers.")]
 
 
-def merged_state(model: InternVL) -> dict[str, Tensor]:
-    """The weights by our names, adapters added to what they stand beside."""
-    state = model.state_dict()
-    adapters = {name: module for name, module in model.named_modules() if hasattr(module, "get_delta_weight")}
+def merged_state(state: Mapping[str, Tensor], recipe: TrainRecipe) -> dict[str, Tensor]:
+    """The weights by our names (of ``state``, on one device), adapters added to what they stand beside."""
     merged = {}
     for name, tensor in state.items():
         layer, base, leaf = name.rpartition(".base_layer.")
-        if base:
-            whole = tensor + adapters[layer].get_delta_weight(_ADAPTER).to(tensor.dtype) if leaf == "weight" else tensor
-            merged[f"{layer}.{leaf}"] = whole.detach().cpu()
+        if base and leaf == "weight":
+            above, below = (state[f"{layer}.lora_{side}.{_ADAPTER}.weight"] for side in ("B", "A"))
+            merged[f"{layer}.weight"] = tensor + (above @ below * (recipe.lora_alpha / recipe.lora_rank)).to(tensor.dtype)
+        elif base:
+            merged[f"{layer}.{leaf}"] = tensor
         elif not _OURS.fullmatch(name):
             merged[name] = tensor
     return merged
@@ -92,9 +92,9 @@ def from_adapter_state(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return named
 
 
-def save_adapter(folder: Path, model: InternVL, recipe: TrainRecipe, base: Found) -> None:
-    """Write the adapters as peft loads them onto transformers' InternVL (``PeftModel.from_pretrained(base, folder)``)."""
-    leaves = sorted({name.rpartition(".")[2] for name in _adapted_layers(model)})
+def save_adapter(folder: Path, state: Mapping[str, Tensor], recipe: TrainRecipe, base: Found) -> None:
+    """Write the adapters among ``state`` for ``PeftModel.from_pretrained(base, folder)`` onto transformers' InternVL."""
+    leaves = sorted({name.rpartition(".")[2] for name in _adapted_layers(state)})
     config: dict[str, Any] = {
         "peft_type": "LORA",
         "base_model_name_or_path": base.provenance.get("hub", str(base.folder)),
@@ -107,10 +107,10 @@ def save_adapter(folder: Path, model: InternVL, recipe: TrainRecipe, base: Found
         "target_modules": rf"model\.language_model\.layers\.\d+\.(self_attn|mlp)\.({'|'.join(leaves)})",
     }
     with atomic.staged_folder(folder) as staged:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter_state(model.state_dict()).items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter_state(state).items()}
         save_file(tensors, staged / "adapter_model.safetensors", metadata={"format": "pt"})
         atomic.write_text(staged / "adapter_config.json", json.dumps(config, indent=2) + "\n")
 
 
-def _adapted_layers(model: InternVL) -> set[str]:
-    return {match["layer"] for name in model.state_dict() if (match := _OURS.fullmatch(name))}
+def _adapted_layers(state: Mapping[str, Tensor]) -> set[str]:
+    return {match["layer"] for name in state if (match := _OURS.fullmatch(name))}

@@ -1,6 +1,7 @@
 """From what the user asks to a run ready to start: model, tokenizer, index, streams, plan. Nothing is trained here."""
 
 import dataclasses
+import itertools
 import json
 import platform
 import subprocess
@@ -15,17 +16,19 @@ import torch
 from adapt import __version__, atomic, progress, randomness, safe
 from adapt.data.index import Index, build_index
 from adapt.data.loader import PackReader, TileRule, row_sizes
-from adapt.data.packing import RowSizes, pack_places, pack_step
+from adapt.data.packing import PackRule, RowSizes, pack_places, piece_flops, share_step, straggler, suggest_pack_tokens
 from adapt.data.plan import Plan, Stream, Tree, hold_out, plan_run, stream_of, validation_steps
 from adapt.data.template import get_template
 from adapt.data.tokenizer import tokenizer_for_run
 from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig, for_tokenizer
+from adapt.model.flops import flops_of
 from adapt.model.language import rope_threshold
 from adapt.model.loading import Found, find_model
 from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import iterate_records
-from adapt.train.recipe import LORA, Recipe, recipe_settings
+from adapt.train.distributed import World
+from adapt.train.recipe import LORA, Recipe, TrainRecipe, recipe_settings
 
 RECORDED_PACKAGES = ("torch", "transformers", "timm", "tokenizers", "datasets", "albumentations", "numpy", "pillow")
 
@@ -192,8 +195,8 @@ def _measure(tokens: np.ndarray, tiles: np.ndarray, chosen: np.ndarray) -> str:
     return f"{int(tokens[chosen][0]):,} tokens and {int(tiles[chosen][0])} tiles"
 
 
-def reader_of(prepared: Prepared) -> PackReader:
-    """The reader of the prepared run's packs."""
+def reader_of(prepared: Prepared, rule: PackRule, ranks: int) -> PackReader:
+    """The reader of the prepared run's packs, for one of ``ranks`` devices."""
     recipe = prepared.request.recipe
     return PackReader(
         index=prepared.index,
@@ -206,16 +209,19 @@ def reader_of(prepared: Prepared) -> PackReader:
         drop_path=recipe.train.drop_path,
         residual_branches=2 * prepared.config.vision.num_layers,
         source_numbers={name: number for number, name in enumerate(prepared.sources)},
+        one_row=rule.one_row,
+        always_a_tile=ranks > 1,
     )
 
 
-def pack_budget(recipe: Recipe, config: ModelConfig) -> dict[str, Any]:
-    """What bounds a pack of a run: the keywords of ``pack_step``."""
-    return {
-        "pack_tokens": recipe.train.pack_tokens,
-        "pack_tiles": recipe.train.pack_tiles,
-        "rope_threshold": rope_threshold(config.language),
-    }
+def pack_rule(recipe: Recipe, config: ModelConfig, device: torch.device) -> PackRule:
+    """What bounds a pack of a run, and how it is laid out."""
+    return PackRule(
+        tokens=recipe.train.pack_tokens,
+        tiles=recipe.train.pack_tiles,
+        rope_threshold=rope_threshold(config.language),
+        one_row=device.type == "cuda",
+    )
 
 
 def initial_seed(recipe: Recipe) -> int:
@@ -223,16 +229,22 @@ def initial_seed(recipe: Recipe) -> int:
     return randomness.key(recipe.train.seed, "weights") % 2**63
 
 
-def summary(prepared: Prepared, num_trained: int, num_frozen: int, precision: torch.dtype | None = None) -> dict[str, Any]:
+def summary(
+    prepared: Prepared, num_trained: int, num_frozen: int, precision: torch.dtype | None, rule: PackRule, ranks: int = 1
+) -> dict[str, Any]:
     """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps. ``precision`` None computes in float32."""
     recipe, plan, sizes = prepared.request.recipe, prepared.plan, prepared.sizes
+    flops = flops_of(prepared.config)
     tokens = tiles = places = packs = activations = 0
     largest = [0, 0]
-    budget = pack_budget(recipe, prepared.config)
+    work = slowest = 0.0
     for step in plan.steps:
-        for pack in pack_step(step, sizes, **budget):
+        shares = share_step(step, sizes, rule, flops, ranks)
+        loads = [sum(piece_flops(piece, sizes, flops) for pack in mine for piece in pack) for mine in shares]
+        work, slowest = work + sum(loads), slowest + max(loads)
+        for pack in filter(None, itertools.chain.from_iterable(shares)):
             lengths = [sizes.tokens(piece.tree.rows) for piece in pack]
-            pack_area = pack_places(lengths)
+            pack_area = pack_places(lengths, one_row=rule.one_row)
             pack_tiles = sum(int(sizes.tiles[piece.tree.rows[0]]) for piece in pack)
             tokens, tiles, places, packs = tokens + sum(lengths), tiles + pack_tiles, places + pack_area, packs + 1
             largest = [max(largest[0], pack_area), max(largest[1], pack_tiles)]
@@ -256,7 +268,9 @@ def summary(prepared: Prepared, num_trained: int, num_frozen: int, precision: to
         "tiles_without_sharing": alone,
         "packs": packs,
         "padding": round(1 - tokens / places, 4),
-        "straggler": 0.0,  # the share of a step that devices wait for the slowest; one device waits for none
+        "fill": round(places / (packs * rule.tokens), 4),
+        "straggler": round(ranks * slowest / work - 1, 4),  # how much longer the busiest device works than the mean one
+        "devices": ranks,
         "largest_pack": {"places": largest[0], "tiles": largest[1]},
         "parameters": num_parameters,
         "trained_parameters": num_trained,
@@ -265,7 +279,11 @@ def summary(prepared: Prepared, num_trained: int, num_frozen: int, precision: to
             "activations_roughly": activations,
         },
         "disk_bytes": (4 * stored + 8 * num_trained) * (recipe.train.keep + 1) + 8 * num_parameters,
-        "teraflops": round(_flops(prepared, tokens, tiles) / 1e12, 1),
+        "teraflops": round(training_flops(work, recipe.train) / 1e12, 1),
+        "pack_tokens": rule.tokens,
+        "pack_tiles": rule.tiles,
+        "suggested_pack_tokens": suggest_pack_tokens(plan.steps, sizes, rule),
+        "straggler_on": {str(count): straggler(plan.steps[:100], sizes, rule, flops, count) for count in (2, 4, 8)},
         "digest": plan.digest,
         "data_fingerprint": prepared.index.fingerprint,
         "notes": list(prepared.notes),
@@ -291,19 +309,12 @@ def _activation_bytes(prepared: Prepared, places: int, tiles: int, predicted: in
     return (precision or torch.float32).itemsize * (in_vision + in_language) + 4 * logits
 
 
-def _flops(prepared: Prepared, tokens: int, tiles: int) -> float:
-    """Forward and backward: 6 per weight and token, attention products left out (small at these lengths)."""
-    vision, language = prepared.config.vision, prepared.config.language
-    per_tile = (
-        vision.num_layers * (4 * vision.hidden_size**2 + 2 * vision.hidden_size * vision.mlp_size) * (vision.grid_size**2 + 1)
-    )
-    width, layers = language["hidden_size"], language["num_hidden_layers"]
-    heads = language["num_key_value_heads"] / language["num_attention_heads"]
-    per_token = layers * (width**2 * (2 + 2 * heads) + 3 * width * language["intermediate_size"])
-    return 6.0 * (tiles * per_tile + tokens * per_token)
+def training_flops(forward: float, recipe: TrainRecipe) -> float:
+    """Forward and backward: the backward pass computes twice the forward's products, once where the weights do not train."""
+    return forward * (3.0 if recipe.stage != LORA else 2.0)
 
 
-def description(prepared: Prepared, device: torch.device) -> dict[str, Any]:
+def description(prepared: Prepared, world: World) -> dict[str, Any]:
     """What config.json keeps: all that decides the run's numbers."""
     request = prepared.request
     lora_packages = ("peft",) if request.recipe.train.stage == LORA else ()
@@ -323,7 +334,8 @@ def description(prepared: Prepared, device: torch.device) -> dict[str, Any]:
         "data_fingerprint": prepared.index.fingerprint,
         "files": {str(path.absolute()): safe.file_sha256(path) for path in prepared.index.files},
         "plan_digest": prepared.plan.digest,
-        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": "cpu" if world.device.type == "cpu" else torch.cuda.get_device_name(world.device),
+        "devices": world.size,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in (*RECORDED_PACKAGES, *lora_packages)},
@@ -340,11 +352,11 @@ def _git_commit() -> str | None:
     return answer.stdout.strip() or None
 
 
-def write_start(folder: Path, prepared: Prepared, plan_summary: Mapping[str, Any], device: torch.device) -> None:
+def write_start(folder: Path, prepared: Prepared, plan_summary: Mapping[str, Any], world: World) -> None:
     """Write config.json, plan.json and the tokenizer of a run that starts."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.staged_folder(folder / "tokenizer") as staged:
         prepared.tokenizer.save_pretrained(staged)
     atomic.write_text(folder / "plan.json", json.dumps(dict(plan_summary), indent=1))
     # config.json last: a folder that has one has all that a resume needs
-    atomic.write_text(folder / "config.json", json.dumps(description(prepared, device), indent=1))
+    atomic.write_text(folder / "config.json", json.dumps(description(prepared, world), indent=1))

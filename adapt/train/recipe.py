@@ -19,6 +19,9 @@ CHOICES = {
     "train.loss_reduction": ("token", "sample", "square"),
     "train.precision": ("auto", "float32", "bfloat16", "float16"),
     "train.stage": tuple(PARTS_OF_STAGE),
+    "train.early_stop": ("none", "forgetting"),
+    "train.reshard": ("auto", "yes", "no"),
+    "train.compile": ("auto", "yes", "no"),
     "data.augment": ("none", "photometric", "overhead"),
     "data.overlong": ("stop", "drop"),
 }
@@ -56,7 +59,13 @@ class TrainRecipe:
     save_every: int = 500
     keep: int = 2
     validate_every: int = 0  # 0: ten times a run
+    early_stop: str = "none"  # forgetting: end where the held-out domain loss is flat and the general one rises
+    patience: int = 3  # validations on end that must say so
+    skip_nonfinite: int = 0  # steps whose loss or gradient is not finite that are left out before the run stops
+    reshard: str = "auto"  # of several devices: give the whole weights of a layer back after each use
+    compile: str = "auto"  # the vision blocks and decoder layers, by torch.compile; auto: on a GPU
     tensorboard: bool = True
+    wandb: str = ""  # a project's name: log to Weights & Biases too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +171,7 @@ POSITIVE = (
     "train.pack_tiles",
     "train.save_every",
     "train.keep",
+    "train.patience",
     "train.lora_rank",
     "train.lora_alpha",
     "data.max_tiles",

@@ -1,7 +1,7 @@
 """A prepared run carried out: started or resumed, trained, saved as a model that transformers loads."""
 
 import contextlib
-import time
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,26 +9,31 @@ from typing import Any
 import torch
 
 from adapt import progress, safe
+from adapt.data.packing import PackRule
 from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig
+from adapt.model.flops import flops_of
 from adapt.model.internvl import InternVL
-from adapt.model.layouts import from_disk, to_disk
+from adapt.model.layouts import from_disk
 from adapt.model.loading import load_internvl
-from adapt.model.saving import save_model
 from adapt.train import checkpoint
+from adapt.train.distributed import World, shard
+from adapt.train.keeper import Keeper
 from adapt.train.lock import locked
-from adapt.train.log import RunLog, read_log
-from adapt.train.loop import Run, train
-from adapt.train.optim import make_optimizer, moments, restore_moments, steps_taken
-from adapt.train.parts import adapter_state, from_adapter_state, merged_state, save_adapter, set_trained
+from adapt.train.log import NoLog, RunLog, read_log
+from adapt.train.loop import train
+from adapt.train.optim import make_optimizer, restore_moments
+from adapt.train.parts import from_adapter_state, set_trained
 from adapt.train.prepare import Prepared, description, initial_seed, reader_of, write_start
 from adapt.train.recipe import LORA, TrainRecipe
+from adapt.train.state import Run
 
 # Settings that change a run's cost, not its numbers: a resume may change them.
 FREE_SETTINGS = frozenset(
     {
-        "train.pack_tokens", "train.pack_tiles", "train.checkpoint_activations", "train.save_every", "train.keep",
-        "train.tensorboard", "data.workers", "data.prefetch",
+        "train.pack_tokens", "train.pack_tiles", "train.checkpoint_activations", "train.reshard", "train.compile",
+        "train.save_every", "train.keep", "train.early_stop", "train.patience", "train.skip_nonfinite", "train.tensorboard",
+        "train.wandb", "data.workers", "data.prefetch",
     }
 )  # fmt: skip
 
@@ -42,19 +47,20 @@ def count_parameters(config: ModelConfig, recipe: TrainRecipe) -> tuple[int, int
     return trained, sum(parameter.numel() for parameter in model.parameters()) - trained
 
 
-def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.device) -> None:
+def show_plan(prepared: Prepared, summary: Mapping[str, Any], world: World) -> None:
     """Say what will happen, in a few lines on stderr."""
     samples, pack, memory = summary["samples"], summary["largest_pack"], summary["memory_bytes"]
     lines = [
         *prepared.notes,
-        f"{summary['steps']:,} steps of about {prepared.request.recipe.train.samples_per_step} samples on {device}: "
+        f"{summary['steps']:,} steps of about {prepared.request.recipe.train.samples_per_step} samples on {_devices(world)}: "
         f"{samples['domain']:,} domain and {samples['general']:,} general samples "
         f"({summary['epochs']['domain']:.2f} and {summary['epochs']['general']:.2f} epochs; "
         f"realised ratio {summary['realised_general_ratio']:.3f})",
         f"{summary['trees']:,} trees of {summary['samples_per_tree']} questions; {summary['tokens']:,} tokens; "
         f"{summary['tiles']:,} tiles encoded ({summary['tiles_without_sharing']:,} without sharing); "
-        f"{summary['packs']:,} packs, {summary['padding']:.1%} padding, the largest {pack['places']:,} tokens "
-        f"and {pack['tiles']} tiles",
+        f"{summary['packs']:,} packs, {summary['fill']:.0%} full, {summary['padding']:.1%} padding, the largest "
+        f"{pack['places']:,} tokens and {pack['tiles']} tiles",
+        *_balance(prepared.request.recipe.train, summary),
         f"{summary['parameters'] / 1e6:,.1f} M parameters, {summary['trained_parameters'] / 1e6:,.1f} M of them trained (stage "
         f"{prepared.request.recipe.train.stage}); memory: {memory['weights_gradients_moments'] / 2**30:.2f} GiB of "
         f"weights, gradients and moments, about {memory['activations_roughly'] / 2**30:.2f} GiB of activations; "
@@ -62,22 +68,33 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], device: torch.devi
         f"{summary['teraflops']:,} TFLOP: {summary['minutes_roughly']:.1f} minutes here, roughly",
     ]
     recipe = prepared.request.recipe.train
-    if recipe.precision == "auto" and precision_of(recipe, device) is torch.float16:
+    if recipe.precision == "auto" and precision_of(recipe, world.device) is torch.float16:
         lines.append("this GPU has no native bfloat16: computing in float16 with loss scaling")
     for line in lines:
         progress.say(line)
 
 
-def minutes_roughly(teraflops: float, precision: torch.dtype | None, device: torch.device) -> float:
-    """How long the plan takes if the device keeps up half of the matrix throughput that it shows now, for a moment."""
-    square = torch.ones(1024, 1024, dtype=precision or torch.float32, device=device)
-    for _ in range(2):  # the first round warms up
-        start, done = time.perf_counter(), 0
-        while time.perf_counter() - start < 0.1:
-            done += 1
-            (square @ square)[0, 0].item()
-        per_second = done * 2 * 1024**3 / (time.perf_counter() - start)
-    return 2 * teraflops * 1e12 / per_second / 60
+def _devices(world: World) -> str:
+    return str(world.device) if world.size == 1 else f"{world.size} processes ({world.device.type})"
+
+
+def _balance(recipe: TrainRecipe, summary: Mapping[str, Any]) -> list[str]:
+    """How evenly several devices would work, and a pack length that is filled better."""
+    stragglers = ", ".join(f"{share:.1%} on {count}" for count, share in summary["straggler_on"].items())
+    lines = [f"straggler (how much longer the busiest device works than the mean): {stragglers} devices"]
+    if summary["suggested_pack_tokens"] != summary["pack_tokens"]:
+        lines.append(
+            f"train.pack_tokens={summary['suggested_pack_tokens']} would fill packs better than {summary['pack_tokens']:,}; it "
+            "changes no number of the run"
+        )
+    if summary["straggler"] > 0.03:
+        lines.append(f"a larger train.samples_per_step ({recipe.samples_per_step} now) is spread more evenly")
+    return lines
+
+
+def minutes_roughly(teraflops: float, peak_flops: float, devices: int) -> float:
+    """How long the plan takes if every device keeps up half of the matrix throughput that this one shows now."""
+    return 2 * teraflops * 1e12 / (peak_flops * devices) / 60
 
 
 def precision_of(recipe: TrainRecipe, device: torch.device) -> torch.dtype | None:
@@ -89,12 +106,23 @@ def precision_of(recipe: TrainRecipe, device: torch.device) -> torch.dtype | Non
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def run_plan(
-    prepared: Prepared, folder: Path, device: torch.device, summary: Mapping[str, Any], *, resume: bool, accept_new_data: bool
-) -> dict[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Where a prepared run happens: its world, the rule of its packs, the plan in numbers, what the device can do."""
+
+    world: World
+    rule: PackRule
+    summary: dict[str, Any]
+    peak_flops: float
+
+
+def run_plan(prepared: Prepared, folder: Path, setting: Setting, *, resume: bool, accept_new_data: bool) -> dict[str, Any]:
     """Train from the newest valid checkpoint, or from the start, to the plan's end."""
-    with _deterministic(device), locked(folder):
-        return _run_plan(prepared, folder, device, summary, resume=resume, accept_new_data=accept_new_data)
+    with _deterministic(setting.world.device), contextlib.ExitStack() as held:
+        with setting.world.main_first():
+            if setting.world.is_main:
+                held.enter_context(locked(folder))
+        return _run_plan(prepared, folder, setting, resume=resume, accept_new_data=accept_new_data)
 
 
 @contextlib.contextmanager
@@ -109,53 +137,115 @@ def _deterministic(device: torch.device) -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=only_warned)
 
 
-def _run_plan(
-    prepared: Prepared, folder: Path, device: torch.device, summary: Mapping[str, Any], *, resume: bool, accept_new_data: bool
-) -> dict[str, Any]:
-    recipe = prepared.request.recipe
-    found = checkpoint.newest_valid(folder / "checkpoints") if resume else None
-    if resume:
-        progress.say(f"resuming from {found}" if found else f"{folder}: no valid checkpoint; starting from step 0")
-    accepted = None
-    if found:
-        accepted = _check_same_run(prepared, folder, accept_new_data, device)
-        checkpoint.remove_after(folder / "checkpoints", checkpoint.step_of(found))
-    else:
-        checkpoint.remove_after(folder / "checkpoints", 0)
-        checkpoint.require_space(folder, summary["disk_bytes"])
-        write_start(folder, prepared, summary, device)
-    model = _model(prepared).to(device)
-    optimizer = make_optimizer(model, recipe.train)
-    precision = precision_of(recipe.train, device)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision is torch.float16)
-    step, best = 0, float("inf")
-    if found:
-        step, best = _restore(found, model, optimizer, scaler, lora=recipe.train.stage == LORA)
-    log = RunLog(folder, resume_step=step, tensorboard=recipe.train.tensorboard)
+def _run_plan(prepared: Prepared, folder: Path, setting: Setting, *, resume: bool, accept_new_data: bool) -> dict[str, Any]:
+    found, accepted = _start(prepared, folder, setting, resume=resume, accept_new_data=accept_new_data)
+    run, keeper = _make_run(prepared, folder, setting, found)
     if accepted:
-        log.write(accepted | {"step": step})
-    keeper = _Keeper(prepared, folder, model, optimizer, scaler, best, precision or torch.float32)
-    run = Run(
-        model=model, optimizer=optimizer, recipe=recipe, plan=prepared.plan, reader=reader_of(prepared), sizes=prepared.sizes,
-        sources=prepared.sources, held_out=prepared.held_out, log=log, device=device, autocast=precision, scaler=scaler,
-        save=keeper.save, save_best=keeper.save_best, step=step,
-    )  # fmt: skip
+        run.log.write(accepted | {"step": run.step})
     try:
         train(run)
     finally:
-        log.close()
-    if recipe.train.stage == LORA:  # before RUN/model, which says that the run is finished
-        save_adapter(folder / "adapter", model, recipe.train, prepared.found)
-        progress.say(f"the adapters are {folder / 'adapter'}; peft loads them onto the base in transformers' layout")
-    keeper.write_model(folder / "model", run.step)
-    progress.say(f"the tuned model is {folder / 'model'}; transformers loads it as it is")
+        run.log.close()
+    keeper.finish(run.step)
+    if not setting.world.is_main:
+        return {}
     _write_report(folder)
     rows = read_log(folder)
     losses = [row["loss"] for row in rows if "loss" in row]
     validation = [
         {name: value for name, value in row.items() if name != "event"} for row in rows if row.get("event") == "validation"
     ]
-    return dict(summary) | {"output": str(folder), "loss": losses[-1], "validation": validation[-1] if validation else None}
+    return setting.summary | {
+        "output": str(folder),
+        "loss": losses[-1] if losses else None,
+        "validation": validation[-1] if validation else None,
+    }
+
+
+def _start(
+    prepared: Prepared, folder: Path, setting: Setting, *, resume: bool, accept_new_data: bool
+) -> tuple[Path | None, dict[str, Any] | None]:
+    """The checkpoint to go on from, and the log's row where its data has changed since; the folder made ready.
+
+    The main process does it; the others hear what it found.
+    """
+    found, accepted, fault = None, None, None
+    if setting.world.is_main:
+        try:
+            found, accepted = _make_ready(prepared, folder, setting, resume=resume, accept_new_data=accept_new_data)
+        except DataError as error:
+            if setting.world.size == 1:
+                raise
+            fault = str(error)
+    setting.world.raise_together(fault)
+    return setting.world.gathered((found, accepted))[0]
+
+
+def _make_ready(
+    prepared: Prepared, folder: Path, setting: Setting, *, resume: bool, accept_new_data: bool
+) -> tuple[Path | None, dict[str, Any] | None]:
+    found = checkpoint.newest_valid(folder / "checkpoints") if resume else None
+    if resume:
+        progress.say(f"resuming from {found}" if found else f"{folder}: no valid checkpoint; starting from step 0")
+    if found:
+        accepted = _check_same_run(prepared, folder, accept_new_data, setting.world)
+        checkpoint.remove_after(folder / "checkpoints", checkpoint.step_of(found))
+        return found, accepted
+    checkpoint.remove_after(folder / "checkpoints", 0)
+    checkpoint.require_space(folder, setting.summary["disk_bytes"])
+    write_start(folder, prepared, setting.summary, setting.world)
+    return None, None
+
+
+def _make_run(prepared: Prepared, folder: Path, setting: Setting, found: Path | None) -> tuple[Run, Keeper]:
+    """The run at the step of ``found``, or at its start."""
+    recipe, world = prepared.request.recipe, setting.world
+    precision = precision_of(recipe.train, world.device)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=precision is torch.float16)
+    model = _model(prepared)
+    stored = _restore_weights(found, model, lora=recipe.train.stage == LORA) if found else Stored()
+    reshard = _reshards(recipe.train, model, world)
+    model = model.to(world.device)
+    compile_layers(model, recipe.train, world.device)
+    shard(model, world, reshard=reshard)
+    optimizer = make_optimizer(model, recipe.train)
+    if found:
+        restore_moments(model, optimizer, stored.moments, stored.state["optimizer_steps"])
+        if scaler.is_enabled() and stored.state["scaler"]:
+            scaler.load_state_dict(stored.state["scaler"])
+    step, best = stored.state.get("step", 0), stored.state.get("best_loss")
+    validations = [
+        row for row in (read_log(folder) if step else []) if row["step"] <= step and row.get("event") == "validation"
+    ]
+    world.gathered(None)  # nobody cuts the log that another still reads
+    log: RunLog | NoLog = NoLog()
+    if world.is_main:
+        log = RunLog(folder, resume_step=step, tensorboard=recipe.train.tensorboard, wandb=recipe.train.wandb)
+    best_loss = float("inf") if best is None else best
+    keeper = Keeper(prepared, folder, world, model, optimizer, scaler, best_loss, precision or torch.float32)
+    run = Run(
+        model=model, optimizer=optimizer, recipe=recipe, plan=prepared.plan,
+        reader=reader_of(prepared, setting.rule, world.size), sizes=prepared.sizes, sources=prepared.sources,
+        held_out=prepared.held_out, log=log, world=world, rule=setting.rule, flops=flops_of(prepared.config),
+        peak_flops=setting.peak_flops, autocast=precision, scaler=scaler, reshard=reshard, save=keeper.save,
+        save_best=keeper.save_best, step=step, skipped=stored.state.get("skipped", 0), validations=validations,
+    )  # fmt: skip
+    return run, keeper
+
+
+def _reshards(recipe: TrainRecipe, model: InternVL, world: World) -> bool:
+    """Whether several devices give the whole weights of a layer back after each use: where memory is short."""
+    if recipe.reshard != "auto" or world.size == 1 or world.device.type != "cuda":
+        return recipe.reshard == "yes"
+    whole_bytes = 8 * sum(parameter.numel() for parameter in model.parameters())  # weights and gradients in float32
+    return whole_bytes > 0.4 * torch.cuda.get_device_properties(world.device).total_memory
+
+
+def compile_layers(model: InternVL, recipe: TrainRecipe, device: torch.device) -> None:
+    """Have torch.compile make kernels of the vision blocks and decoder layers, where asked for or on a GPU."""
+    if recipe.compile == "yes" or (recipe.compile == "auto" and device.type == "cuda"):
+        for layer in (*model.vision.vit.blocks, *model.language.model.layers):
+            layer.compile()
 
 
 def _write_report(folder: Path) -> None:
@@ -180,28 +270,29 @@ def _model(prepared: Prepared) -> InternVL:
     return model
 
 
-def _restore(
-    found: Path, model: InternVL, optimizer: torch.optim.AdamW, scaler: torch.amp.GradScaler, *, lora: bool
-) -> tuple[int, float]:
-    """Weights, moments and scale of a checkpoint; with ``lora`` it holds the adapters alone. Returns (step, best loss)."""
-    weights, stored, state = checkpoint.load_checkpoint(found)
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What a checkpoint holds beside the weights, by our names; empty where a run starts."""
+
+    moments: dict[str, dict[str, torch.Tensor]] = dataclasses.field(default_factory=dict)
+    state: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _restore_weights(found: Path, model: InternVL, *, lora: bool) -> Stored:
+    """Put the weights of a checkpoint into a model that is not spread yet; with ``lora`` it holds the adapters alone."""
+    weights, moments, state = checkpoint.load_checkpoint(found)
     own_names = from_adapter_state if lora else from_disk
     missing = model.load_state_dict(own_names(weights), strict=not lora).missing_keys
     assert not any(".lora_" in name for name in missing), "a checkpoint holds every adapter"
-    restore_moments(
-        model, optimizer, {moment: own_names(tensors) for moment, tensors in stored.items()}, state["optimizer_steps"]
-    )
-    if scaler.is_enabled() and state["scaler"]:
-        scaler.load_state_dict(state["scaler"])
-    return state["step"], float("inf") if state["best_loss"] is None else state["best_loss"]
+    return Stored({moment: own_names(tensors) for moment, tensors in moments.items()}, state)
 
 
-def _check_same_run(prepared: Prepared, folder: Path, accept_new_data: bool, device: torch.device) -> dict[str, Any] | None:
+def _check_same_run(prepared: Prepared, folder: Path, accept_new_data: bool, world: World) -> dict[str, Any] | None:
     """Refuse to go on with other data, another recipe, plan or model; say what else differs. Raises DataError.
 
     Returns the row that the log keeps where new data was accepted.
     """
-    stored, now = safe.read_json(folder / "config.json"), description(prepared, device)
+    stored, now = safe.read_json(folder / "config.json"), description(prepared, world)
     different = sorted(
         name for name, value in now["recipe"].items() if value != stored["recipe"].get(name) and name not in FREE_SETTINGS
     )
@@ -229,9 +320,9 @@ def _check_same_run(prepared: Prepared, folder: Path, accept_new_data: bool, dev
             f"{now['plan_digest'][:12]} now): the files stand in another order or on the other side of --data and --general, "
             "or adapt is another release; give what the run was started with, or start a new run"
         )
-    for name in ("threads", "device", "packages", "python"):
-        if stored[name] != now[name]:
-            progress.say(f"note: {name} was {stored[name]}, is {now[name]}: the resumed run is close, not bit for bit")
+    for name in ("threads", "device", "devices", "packages", "python"):
+        if stored.get(name) != now[name]:
+            progress.say(f"note: {name} was {stored.get(name)}, is {now[name]}: the resumed run is close, not bit for bit")
     return accepted
 
 
@@ -239,56 +330,3 @@ def _contents(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What a model is, wherever it lies: its digests and commit, or its name where it has none."""
     found = {name: value for name, value in provenance.items() if name.endswith("sha256") or name == "commit"}
     return found or dict(provenance)
-
-
-class _Keeper:
-    """Saves checkpoints, the best model and the last one; remembers the best loss."""
-
-    def __init__(
-        self,
-        prepared: Prepared,
-        folder: Path,
-        model: InternVL,
-        optimizer: torch.optim.AdamW,
-        scaler: torch.amp.GradScaler,
-        best: float,
-        dtype: torch.dtype,
-    ) -> None:
-        self._prepared, self._folder, self._model = prepared, folder, model
-        self._optimizer, self._scaler, self._best, self._dtype = optimizer, scaler, best, dtype
-
-    def save(self, step: int) -> None:
-        """Write the checkpoint of ``step``."""
-        state = {
-            "step": step,
-            "optimizer_steps": steps_taken(self._optimizer),
-            "plan_digest": self._prepared.plan.digest,
-            "data_fingerprint": self._prepared.index.fingerprint,
-            "best_loss": self._best if self._best < float("inf") else None,
-            "scaler": self._scaler.state_dict(),
-        }
-        recipe = self._prepared.request.recipe.train
-        disk_names = adapter_state if recipe.stage == LORA else to_disk
-        stored = {moment: disk_names(tensors) for moment, tensors in moments(self._model, self._optimizer).items()}
-        weights = disk_names(self._model.state_dict())
-        checkpoint.save_checkpoint(self._folder / "checkpoints", step, weights, stored, state, recipe.keep)
-
-    def save_best(self, step: int, loss: float) -> None:
-        """Write RUN/best when ``loss`` is the lowest so far."""
-        if loss < self._best:
-            self._best = loss
-            self.write_model(self._folder / "best", step)
-
-    def write_model(self, folder: Path, step: int) -> None:
-        """Write a folder that transformers loads, in the type that the run computed in."""
-        prepared = self._prepared
-        provenance = {
-            "base": prepared.found.provenance,
-            "step": step,
-            "domain": prepared.request.domain,
-            "data": [path.name for path in prepared.request.data],
-            "general": [path.name for path in prepared.request.general],
-            "data_fingerprint": prepared.index.fingerprint,
-        }
-        state = merged_state(self._model)
-        save_model(folder, prepared.config, state, prepared.tokenizer, dtype=self._dtype, provenance=provenance)

@@ -1,6 +1,5 @@
 """``adapt finetune``: tune a model on domain data, mixed with general data so that it forgets less."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,9 @@ from adapt.domain import find_domain
 from adapt.errors import DataError, UsageError, no_file
 
 if TYPE_CHECKING:
-    import torch
-
+    from adapt.train.distributed import World
     from adapt.train.prepare import Prepared, Request
+    from adapt.train.run import Setting
 
 
 def finetune(
@@ -34,11 +33,10 @@ def finetune(
     """Tune ``model`` on ``data`` and leave a run in ``output``; returns the plan's summary with the run's losses.
 
     ``general_ratio`` is general samples per domain sample. ``config`` is a run's config.json: it starts the same run again,
-    other arguments over it. Raises UsageError, DataError, or adapt.errors.Stopped after a clean stop on a signal.
+    other arguments over it. Under torchrun its processes train as one, and all but the first return an empty dict. Raises
+    UsageError, DataError, or adapt.errors.Stopped after a clean stop on a signal.
     """
     folder = Path(output)
-    if (world := os.environ.get("WORLD_SIZE", "1")) != "1":
-        raise UsageError(f"WORLD_SIZE={world}: a run uses one device for now; start 'adapt finetune' without torchrun")
     stored = _stored_config(folder, config, resume)
     if resume and not stored and (model is None or not data):
         raise UsageError(
@@ -50,13 +48,15 @@ def finetune(
         _refuse_changes(request, stored, folder)
         progress.say(f"{folder}: the run is finished; nothing to resume")
         return {"output": str(folder), "finished": True} | safe.read_json(folder / "plan.json")
+    from adapt.train.distributed import join_world
     from adapt.train.run import run_plan, show_plan
 
-    prepared, device, summary = _prepare(request, folder, resume, dry_run)
-    show_plan(prepared, summary, device)
-    if dry_run:
-        return summary
-    return run_plan(prepared, folder, device, summary, resume=resume, accept_new_data=accept_new_data)
+    with join_world() as world:
+        prepared, setting = _prepare(request, folder, resume, dry_run, world)
+        show_plan(prepared, setting.summary, world)
+        if dry_run:
+            return setting.summary
+        return run_plan(prepared, folder, setting, resume=resume, accept_new_data=accept_new_data)
 
 
 def _refuse_changes(request: "Request", stored: Mapping[str, Any], folder: Path) -> None:
@@ -71,19 +71,23 @@ def _refuse_changes(request: "Request", stored: Mapping[str, Any], folder: Path)
         raise DataError(f"{folder}: the run is finished and its recipe was another: {', '.join(different)}; start a new run")
 
 
-def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool) -> "tuple[Prepared, torch.device, dict[str, Any]]":
+def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool, world: "World") -> "tuple[Prepared, Setting]":
     import torch
 
-    from adapt.train.prepare import prepare, summary
-    from adapt.train.run import count_parameters, minutes_roughly, precision_of
+    from adapt.train.prepare import pack_rule, prepare, summary
+    from adapt.train.run import Setting, count_parameters, minutes_roughly, precision_of
+    from adapt.train.speed import measured_peak
 
     tokenizer = folder / "tokenizer" if resume and not dry_run and (folder / "config.json").is_file() else None
-    prepared = prepare(request, tokenizer)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = precision_of(request.recipe.train, device)
-    planned = summary(prepared, *count_parameters(prepared.config, request.recipe.train), precision)
-    minutes = minutes_roughly(planned["teraflops"], precision, device)
-    return prepared, device, planned | {"minutes_roughly": round(minutes, 2)}
+    with world.main_first():
+        prepared = prepare(request, tokenizer)
+    precision = precision_of(request.recipe.train, world.device)
+    rule = pack_rule(request.recipe, prepared.config, world.device)
+    trained, frozen = count_parameters(prepared.config, request.recipe.train)
+    planned = summary(prepared, trained, frozen, precision, rule, world.size)
+    peak = measured_peak(world.device, precision or torch.float32)
+    minutes = minutes_roughly(planned["teraflops"], peak, world.size)
+    return prepared, Setting(world, rule, planned | {"minutes_roughly": round(minutes, 2)}, peak)
 
 
 def _stored_config(folder: Path, config: str | Path | None, resume: bool) -> dict[str, Any]:

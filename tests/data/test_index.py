@@ -10,7 +10,7 @@ from PIL import Image
 
 from adapt.data.index import build_index
 from adapt.data.loader import PackReader, PackRequest, TileRule, load_packs, loss_weight, read_tiles, row_sizes
-from adapt.data.packing import Piece, collate, pack_step
+from adapt.data.packing import PackRule, Piece, collate, pack_step
 from adapt.data.plan import Tree, hold_out
 from adapt.data.template import get_template
 from adapt.data.tiling import tile
@@ -264,13 +264,13 @@ def test_packs_hold_their_budget(files: Path, tokenizer) -> None:
     sizes, reader = row_sizes(index, RULE), reader_of(index, tokenizer)
     step = [Tree(0, 0, tuple(range(start, min(start + 40, 120), 2))) for start in (0, 1, 40, 41, 80, 81)]
     for tokens, tiles in ((200, 4), (400, 6), (4000, 100)):
-        packs = pack_step(step, sizes, pack_tokens=tokens, pack_tiles=tiles)
+        packs = pack_step(step, sizes, PackRule(tokens=tokens, tiles=tiles))
         for pack in packs:
             batch = reader.read(type("Request", (), {"pieces": tuple(pack), "step": None})())
             assert batch.input_ids_RL.numel() <= tokens and len(batch.tiles_NCHW) <= tiles
         assert sorted(r for pack in packs for piece in pack for r in piece.tree.rows) == list(range(120))
     with pytest.raises(DataError, match="raise it"):
-        pack_step(step, sizes, pack_tokens=20, pack_tiles=4)
+        pack_step(step, sizes, PackRule(tokens=20, tiles=4))
 
 
 def test_augmentation_is_drawn_by_step_and_spares_named_places(files: Path, tokenizer) -> None:

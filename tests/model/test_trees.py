@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import InternVLForConditionalGeneration
 
-from adapt.data.packing import EncodedTree, Piece, RowSizes, collate, pack_step
+from adapt.data.packing import EncodedTree, PackRule, Piece, RowSizes, collate, pack_step
 from adapt.data.plan import Tree
 from adapt.model.config import ModelConfig, VisionConfig
 from adapt.model.internvl import InternVL
@@ -251,7 +251,7 @@ def test_a_long_sample_does_not_change_a_short_one() -> None:
         )
 
     def step(limit: int | None) -> list[list[EncodedTree]]:
-        packs = pack_step(planned, sizes, pack_tokens=1000, pack_tiles=4, rope_threshold=limit)
+        packs = pack_step(planned, sizes, PackRule(tokens=1000, tiles=4, rope_threshold=limit))
         assert sorted(row for pack in packs for piece in pack for row in piece.tree.rows) == list(range(len(places)))
         return [[encode(piece) for piece in pack] for pack in packs]
 
@@ -284,7 +284,7 @@ def test_a_tree_of_40_keeps_its_logits_beside_one_past_the_threshold() -> None:
     trees = [Tree(0, 0, (0,)), Tree(0, 0, (1,))]
     threshold = rope_threshold(config.language)
     assert threshold == 64
-    packs = pack_step(trees, sizes, pack_tokens=1000, pack_tiles=4, rope_threshold=threshold)
+    packs = pack_step(trees, sizes, PackRule(tokens=1000, tiles=4, rope_threshold=threshold))
     with_short = next(pack for pack in packs if any(piece.number == 0 for piece in pack))
     assert torch.equal(logits([(short, long)[piece.number] for piece in with_short]), logits([short]))
     assert not torch.allclose(logits([short, long]), logits([short]), atol=1e-3)

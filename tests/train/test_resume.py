@@ -1,37 +1,17 @@
 """A run that is killed and resumed is the run that was not."""
 
-import hashlib
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_runs import finish, run_here, start_run
+from tiny_runs import finish, losses, run_here, start_run, wait_for_step, weights
 
 from adapt.errors import DataError
 from adapt.train import checkpoint
 from adapt.train.log import read_log
-
-
-def losses(run: Path) -> list[str]:
-    return [float(row["loss"]).hex() for row in read_log(run) if "loss" in row]
-
-
-def weights(run: Path) -> str:
-    return hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest()
-
-
-def wait_for_step(run: Path, step: int, timeout_s: float = 240) -> None:
-    """Until the log has a row of that step."""
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        if (run / "log.jsonl").exists() and f'"step": {step},' in (run / "log.jsonl").read_text():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"step {step} was never reached")
 
 
 def test_killed_at_step_20_and_resumed_is_bit_for_bit(

@@ -88,10 +88,12 @@ def test_the_model_is_stored_in_the_type_that_computed(data: dict[str, Path], tm
         assert {tensor.dtype for tensor in stored.values()} == {dtype}
 
 
-def test_several_processes_are_refused(data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under torchrun with several processes: one device for now, said before anything is written."""
+def test_half_an_environment_of_torchrun_is_refused(
+    data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WORLD_SIZE that something else than torchrun set is named before anything is written."""
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="WORLD_SIZE=2: a run uses one device for now"):
+    with pytest.raises(UsageError, match="WORLD_SIZE=2 without RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT: something set it"):
         run(data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -149,7 +151,7 @@ def test_a_step_waits_for_its_packs_aloud(data: dict[str, Path], tmp_path: Path)
 def test_out_of_memory_names_the_step_and_the_knobs() -> None:
     """A device that is too small is one line with the step's tokens and tiles and the settings that make it smaller."""
     sizes = RowSizes(*(np.full(2, count) for count in (10, 5, 3, 2)))
-    state = SimpleNamespace(step=4, sizes=sizes, recipe=make_recipe({}), device="cuda")
+    state = SimpleNamespace(step=4, sizes=sizes, recipe=make_recipe({}), world=SimpleNamespace(device="cuda"))
     message = (
         r"step 5 \(20 tokens, 3 tiles .*train.pack_tokens=16384 or train.pack_tiles=48, or set train.checkpoint_activations"
     )

@@ -1,13 +1,16 @@
 """A small real data set for runs that take seconds: coloured squares, three questions each."""
 
+import hashlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from adapt.records import ChatRecord, Turn, write_records
+from adapt.train.log import read_log
 from adapt.verbs import finetune
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}
@@ -76,3 +79,23 @@ def finish(process: subprocess.Popen[str]) -> str:
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     return errors
+
+
+def losses(run: Path) -> list[str]:
+    """Every loss of the log, to the last bit."""
+    return [float(row["loss"]).hex() for row in read_log(run) if "loss" in row]
+
+
+def weights(run: Path) -> str:
+    """What the tuned model is, in one word."""
+    return hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def wait_for_step(run: Path, step: int, timeout_s: float = 240) -> None:
+    """Until the log has a row of that step."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if (run / "log.jsonl").exists() and f'"step": {step},' in (run / "log.jsonl").read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"step {step} was never reached")
