@@ -20,8 +20,8 @@ def block_tables(tree_L: np.ndarray, branch_L: np.ndarray) -> tuple[np.ndarray, 
     segment_start_L = np.maximum.accumulate(np.where(opens, places, 0))
     new_tree = np.r_[True, tree_L[1:] != tree_L[:-1]]
     tree_start_L = np.maximum.accumulate(np.where(new_tree, places, 0))
-    # A prefix ends where its tree's first branch opens; padding has none and sees its own segment alone.
-    first_branch = opens & ~new_tree & (branch_L != PREFIX)
+    # A prefix, which may be empty, ends where its tree's first branch opens; padding is a prefix without one.
+    first_branch = opens & (branch_L != PREFIX)
     starts = places[first_branch]
     _, first = np.unique(tree_L[starts], return_index=True)
     prefix_end = np.zeros(int(tree_L.max(initial=PADDING)) + 2, np.int64)

@@ -22,6 +22,8 @@ from adapt.errors import DataError
 
 PADDING = -1
 PREFIX = -1
+EVEN = 1.02  # of the mean: a busiest device that is left as it is
+MOST_SPLITS = 2  # a device
 BLOCK = 128  # queries and keys of a block of flex attention
 
 
@@ -215,8 +217,9 @@ def pack_step(trees: Sequence[Tree], sizes: RowSizes, rule: PackRule) -> list[li
 def share_step(trees: Sequence[Tree], sizes: RowSizes, rule: PackRule, flops: Flops, ranks: int) -> list[list[list[Piece]]]:
     """The packs of each of ``ranks`` devices, as many for each: who has fewer gets empty ones.
 
-    Trees go, the dearest first, to the device that has least to do so far. While the busiest device's step gets shorter by it,
-    its dearest tree is split between its branches; the picture is then encoded twice.
+    Trees go, the dearest first, to the device that has least to do so far. Where the busiest still has much more to do than the
+    mean, the dearest trees are split between their branches, as long as that shortens its step: the picture is then encoded
+    twice.
     """
     pieces = _pieces(trees, sizes, rule)
     if ranks == 1:
@@ -226,18 +229,16 @@ def share_step(trees: Sequence[Tree], sizes: RowSizes, rule: PackRule, flops: Fl
     def cost(piece: Piece) -> float:
         return piece_flops(piece, sizes, flops)
 
-    shares = _spread(pieces, cost, ranks)
-    while True:
+    shares = best = _spread(pieces, cost, ranks)
+    for _ in range(MOST_SPLITS * ranks):
         loads = [sum(map(cost, share)) for share in shares]
-        busiest = shares[loads.index(max(loads))]
-        dearest = max((piece for piece in busiest if len(piece.tree.rows) > 1), key=cost, default=None)
-        if dearest is None:
+        dearest = max((piece for piece in pieces if len(piece.tree.rows) > 1), key=cost, default=None)
+        if dearest is None or max(loads) <= EVEN * sum(loads) / ranks:
             break
         pieces = [part for piece in pieces for part in (_halves(piece) if piece is dearest else (piece,))]
-        other = _spread(pieces, cost, ranks)
-        if max(sum(map(cost, share)) for share in other) >= max(loads):
-            break
-        shares = other
+        shares = _spread(pieces, cost, ranks)
+        best = min(best, shares, key=lambda each: max(sum(map(cost, share)) for share in each))
+    shares = best
     packs = [_fill(share, sizes, rule) for share in shares]
     most = max(map(len, packs))
     return [mine + [[] for _ in range(most - len(mine))] for mine in packs]
