@@ -266,7 +266,10 @@ def straggler(steps: Sequence[Sequence[Tree]], sizes: RowSizes, rule: PackRule, 
 
 
 def suggest_pack_tokens(steps: Sequence[Sequence[Tree]], sizes: RowSizes, rule: PackRule, most_steps: int = 100) -> int:
-    """The pack length, among those near the rule's, that the packs of the first steps fill best; the rule's own in a draw."""
+    """The pack length, among those near the rule's, that the packs of the first steps fill best; the rule's own in a draw.
+
+    Where a step is one pack there is nothing to fill better.
+    """
 
     def fill(tokens: int) -> float:
         used = count = 0
