@@ -279,6 +279,8 @@ def suggest_pack_tokens(steps: Sequence[Sequence[Tree]], sizes: RowSizes, rule: 
             count += len(packs)
         return used / (count * tokens)
 
+    if all(len(pack_step(step, sizes, rule)) == 1 for step in steps[:most_steps]):
+        return rule.tokens
     largest = max(
         pack_places([sizes.tokens((row,))], one_row=rule.one_row) for step in steps for tree in step for row in tree.rows
     )

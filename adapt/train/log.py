@@ -1,6 +1,7 @@
 """What a run writes while it runs: ``log.jsonl``, one row a step, and TensorBoard events."""
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,14 @@ def _wandb_run(folder: Path, project: str) -> Any:
         raise UsageError(f"train.wandb={project} needs wandb; run: pip install 'adapt-vlm[wandb]'") from error
     kept = folder / "wandb_id.txt"
     if not kept.exists():
-        atomic.write_text(kept, wandb.util.generate_id())
+        atomic.write_text(kept, uuid.uuid4().hex[:8])
     config = safe.read_json(folder / "config.json")
-    return wandb.init(project=project, dir=folder, id=kept.read_text(), resume="allow", name=folder.name, config=config)
+    # The terminal's text is not captured: the loader's workers are forked, and what they print must not go through a client
+    # that lives in their parent.
+    return wandb.init(
+        project=project, dir=folder, id=kept.read_text(), resume="allow", name=folder.name, config=config,
+        settings=wandb.Settings(console="off"),
+    )  # fmt: skip
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
