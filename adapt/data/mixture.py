@@ -148,8 +148,8 @@ def realised(plan: Plan, index: "Index", sides: Mapping[str, Side]) -> dict[str,
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for number, (name, side) in enumerate(sides.items()):
         rows = _counted(everywhere[np.concatenate([stream.rows for stream in side.streams])])
-        taken = [row for step in plan.steps for tree in step if tree.stream == number for row in tree.rows]
-        samples = _counted(everywhere[np.asarray(taken, dtype=np.int64)])
+        taken = index.records([row for step in plan.steps for tree in step if tree.stream == number for row in tree.rows])
+        samples = _counted(everywhere[taken])
         found[name] = {
             source: {
                 "rows": count,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adapt import randomness
+from adapt.data.augment import AS_STORED, symmetries
 
 if TYPE_CHECKING:
     from adapt.data.index import Index
@@ -52,11 +53,15 @@ def whole(stream: Stream) -> Side:
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """Rows that share their pictures and their prompt up to the last picture; ``stream`` 0 is the domain, 1 general data."""
+    """Rows that share their pictures and their prompt up to the last picture; ``stream`` 0 is the domain, 1 general data.
+
+    In another ``symmetry`` than the stored one the rows with boxes are turned rows of the index.
+    """
 
     stream: int
     epoch: int
     rows: tuple[int, ...]
+    symmetry: str = AS_STORED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +207,32 @@ def plan_run(
     samples = (sides[0].samples, sides[1].samples if len(sides) == 2 else 0)
     done = (samples[0] / domain.epoch_samples, samples[1] / general.epoch_samples if general is not None else 0.0)
     return Plan(tuple(steps), samples, done, _digest(steps))
+
+
+def draw_symmetries(plan: Plan, index: "Index", seed: int) -> Plan:
+    """The plan with a symmetry drawn for each tree whose rows can all turn, by its place in the plan."""
+    turnable = np.asarray(index.table["turnable"][:])
+    pictures = index.table["pictures"][:]
+    sizes = list(zip(index.pictures["width"][:], index.pictures["height"][:], strict=True))
+    of_turned = np.asarray(index.turned["row"][:], dtype=np.int64)
+
+    def row_in(row: int, group: tuple[str, ...], symmetry: str) -> int:
+        first = int(np.searchsorted(of_turned, row))
+        moves = symmetry != AS_STORED and first < len(of_turned) and of_turned[first] == row
+        return len(index) + first + group.index(symmetry) - 1 if moves else row
+
+    def turned(tree: Tree, step: int, number: int) -> Tree:
+        if not turnable[list(tree.rows)].all():
+            return tree
+        group = symmetries(sizes[pictures[tree.rows[0]][0]])
+        drawn = group[randomness.choice(len(group), seed, "symmetry", step, number)]
+        rows = tuple(row_in(row, group, drawn) for row in tree.rows)
+        return dataclasses.replace(tree, rows=rows, symmetry=drawn)
+
+    steps = [tuple(turned(tree, step, number) for number, tree in enumerate(trees)) for step, trees in enumerate(plan.steps)]
+    drawn = [[tree.symmetry for tree in step] for step in steps]
+    digest = hashlib.sha256(f"{_digest(steps)} {drawn}".encode()).hexdigest()
+    return dataclasses.replace(plan, steps=tuple(steps), digest=digest)
 
 
 def validation_steps(stream: Stream, samples_per_step: int, max_branches: int) -> tuple[tuple[Tree, ...], ...]:

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from adapt import __version__, atomic, progress, randomness, safe
+from adapt.data.augment import AS_STORED, OVERHEAD
 from adapt.data.index import Index, build_index
-from adapt.data.loader import PackReader, TileRule, row_sizes
+from adapt.data.loader import PackReader, TileRule, most_tokens, row_sizes
 from adapt.data.mixture import check_sources, make_side, read_by_source, realised
 from adapt.data.packing import PackRule, RowSizes, pack_places, piece_flops, share_step, straggler, suggest_pack_tokens
-from adapt.data.plan import Plan, Side, Tree, hold_out, plan_run, stream_of, validation_steps
+from adapt.data.plan import Plan, Side, Tree, draw_symmetries, hold_out, plan_run, stream_of, validation_steps
 from adapt.data.template import get_template
 from adapt.data.tokenizer import tokenizer_for_run
 from adapt.errors import DataError, UsageError
@@ -93,7 +94,8 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
     config = dataclasses.replace(
         for_tokenizer(found.config, tokenizer, grows=found.folder is not None), max_tiles=recipe.data.max_tiles
     )
-    index = build_index(files, tokenizer, get_template(config.template), request.images)
+    turns = recipe.data.augment == OVERHEAD
+    index = build_index(files, tokenizer, get_template(config.template), request.images, turned=turns)
     rule = TileRule(config.tile_px, config.tokens_per_tile, recipe.data.max_tiles)
     sizes = row_sizes(index, rule)
     numbers = np.asarray(index.table["file"][:])
@@ -130,6 +132,13 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
         epochs=recipe.train.epochs,
         max_steps=recipe.train.max_steps,
     )
+    if turns:
+        plan = draw_symmetries(plan, index, recipe.train.seed)
+        trees = [tree for step in plan.steps for tree in step]
+        notes.append(
+            f"data.augment=overhead turns {sum(tree.symmetry != AS_STORED for tree in trees):,} of {len(trees):,} trees; "
+            "those with a text that names a side, or with other than one picture, stay as they are"
+        )
     if not plan.samples[0]:
         raise UsageError(
             f"the plan of {len(plan)} steps of {recipe.train.samples_per_step} samples at data.general_ratio="
@@ -184,7 +193,7 @@ def _usable(index: Index, rows: np.ndarray, sizes: RowSizes, request: Request, n
         notes.append(f"{name}: {int(odd.sum()):,} rows of other splits ({found}) are not used; train, val or none are")
         rows = rows[~odd]
     # Judged by data.max_tokens alone: a pack's budget is a device's affair and must never change which rows are trained on.
-    tokens = sizes.prefix_tokens[rows] + sizes.branch_tokens[rows]
+    tokens = most_tokens(index, sizes)[rows]
     limits = request.recipe
     long = tokens > limits.data.max_tokens
     if long.any() and limits.data.overlong == "stop":
