@@ -10,7 +10,7 @@ a scale can be named and a mixture refused.
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from adapt.errors import DataError
 
@@ -101,6 +101,41 @@ def find_boxes(text: str) -> list[FoundBoxes]:
         end = match.end()
     found += _untagged(text[end:])
     return [each for each in found if each.texts]
+
+
+def outside_tags(text: str) -> str:
+    """The text with what stands in <box> tags left out."""
+    return _TAGGED.sub("<box>", text)
+
+
+def move_boxes(text: str, size: tuple[int, int], move: Callable[[Box], Box]) -> str | None:
+    """The text with each box in <box> tags put where ``move`` sends it, in pixels of a picture of ``size`` (width, height).
+
+    All else stays as it is written. None where the tags hold numbers that are not boxes of whole numbers 0..1000 with
+    their first corner first: polygons, turned boxes, other scales.
+    """
+    parts, end = [], 0
+    for tagged in _TAGGED.finditer(text):
+        body, start = tagged["body"], tagged.start("body")
+        if any(character.isdigit() for character in _INSIDE_TAGS.sub("", body)):
+            return None
+        for inner in _INSIDE_TAGS.finditer(body):
+            if not _is_ours(_numbers(inner)):
+                return None
+            moved = _to_thousand(move(to_pixels(_floats(_numbers(inner)), size)), size)
+            places = [place for place in range(1, 1 + len(inner.groups())) if inner[place] is not None]
+            for place, value in zip(places, moved, strict=True):
+                parts += [text[end : start + inner.start(place)], str(value)]
+                end = start + inner.end(place)
+    return "".join([*parts, text[end:]])
+
+
+def _is_ours(texts: tuple[str, str, str, str]) -> bool:
+    """Whether four numbers are written as ``format_boxes`` writes them."""
+    if not all(text.isascii() and text.isdigit() for text in texts):
+        return False
+    x1, y1, x2, y2 = (int(text) for text in texts)
+    return x1 <= x2 <= FULL_SCALE and y1 <= y2 <= FULL_SCALE
 
 
 def _untagged(text: str) -> list[FoundBoxes]:

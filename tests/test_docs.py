@@ -25,7 +25,7 @@ PAGES = [
 DATASETS = {"data/EuroSAT": "data/eurosat_rgb", "data/easy-VQA": "data/easy_vqa/data"}
 STEPS = int(os.environ.get("ADAPT_DOCS_STEPS", "4"))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_TRAINS = re.compile(r"^\s*adapt (finetune|evaluate|demo|chat)\b|adapt\.load\(", re.MULTILINE)
+_TRAINS = re.compile(r"^\s*adapt (finetune\b(?!.*--dry-run)|(evaluate|demo|chat)\b)|adapt\.load\(", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)

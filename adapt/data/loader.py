@@ -44,24 +44,37 @@ def loss_weight(supervised: int, reduction: str) -> float:
 
 
 def row_sizes(index: "Index", rule: TileRule) -> RowSizes:
-    """The cost of every row of the index under a tile rule."""
+    """The cost of every row of the index under a tile rule, the turned rows after the others."""
     import pyarrow.compute as pc
 
-    columns = index.table.with_format("arrow")[:]
-    lengths = pc.list_value_length(columns["input_ids"]).to_numpy()
-    supervised = np.asarray([sum(flags) for flags in columns["supervised"].to_pylist()], dtype=np.int64)
-    prefix = columns["prefix_length"].to_numpy().astype(np.int64)
+    columns, turned = index.table.with_format("arrow")[:], index.turned.with_format("arrow")[:]
+    both = [columns, turned]
+    lengths = np.concatenate([pc.list_value_length(each["input_ids"]).to_numpy() for each in both])
+    flags = np.concatenate([pc.list_flatten(each["supervised"]).to_numpy() for each in both])
+    running, ends = np.r_[0, np.cumsum(flags, dtype=np.int64)], np.cumsum(lengths, dtype=np.int64)
+    supervised = running[ends] - running[ends - lengths]
+    prefix = np.concatenate([each["prefix_length"].to_numpy() for each in both]).astype(np.int64)
+    records = np.concatenate([np.arange(len(index)), turned["row"].to_numpy()])
     pictures = columns["pictures"].to_pylist()
     shapes = list(zip(index.pictures["width"][:], index.pictures["height"][:], strict=True))
     own = columns["max_tiles"].to_pylist()
     counts = np.asarray([_tiles(numbers, most, shapes, rule) for numbers, most in zip(pictures, own, strict=True)], np.int64)
-    placeholders = np.asarray([len(numbers) for numbers in pictures], dtype=np.int64)
+    placeholders = np.asarray([len(numbers) for numbers in pictures], dtype=np.int64)[records]
+    counts = counts[records]
     return RowSizes(
         prefix_tokens=prefix - placeholders + counts * rule.tokens_per_tile,
         branch_tokens=lengths - prefix,
         tiles=counts,
         supervised=supervised,
     )
+
+
+def most_tokens(index: "Index", sizes: RowSizes) -> np.ndarray:
+    """int64[N]: tokens of each row of the index's table, a row that turns in its longest symmetry."""
+    tokens = sizes.prefix_tokens + sizes.branch_tokens
+    most = tokens[: len(index)].copy()
+    np.maximum.at(most, np.asarray(index.turned["row"][:], dtype=np.int64), tokens[len(index) :])
+    return most
 
 
 def _tiles(numbers: Sequence[int], own: int, shapes: Sequence[tuple[int, int]], rule: TileRule) -> int:
@@ -82,7 +95,7 @@ def read_tiles(picture: dict[str, Any], budget: int, rule: TileRule, change: "Ch
     if change is not None:
         from PIL import Image
 
-        decoded = Image.fromarray(augment(np.asarray(decoded), change.kind, turn=change.turn, draw=change.draw))
+        decoded = Image.fromarray(augment(np.asarray(decoded), symmetry=change.symmetry, draw=change.draw))
     return tile(decoded, budget, rule.tile_px)
 
 
@@ -90,8 +103,7 @@ def read_tiles(picture: dict[str, Any], budget: int, rule: TileRule, change: "Ch
 class Change:
     """One drawn augmentation of one picture."""
 
-    kind: str
-    turn: bool
+    symmetry: str
     draw: int
 
 
@@ -134,7 +146,7 @@ class PackReader:
 
     def tree(self, piece: Piece, step: int | None) -> EncodedTree:
         """Encode one tree: pictures from disk, weights of the loss, drop-path factors."""
-        rows = [self.index.table[row] for row in piece.tree.rows]
+        rows = [self.index.fields(row) for row in piece.tree.rows]
         tiles = self._tiles(rows, piece, step)
         prefix_length = rows[0]["prefix_length"]
         prefix = self._expand(rows[0]["input_ids"][:prefix_length], tiles)
@@ -159,12 +171,12 @@ class PackReader:
     def _tiles(self, rows: list[dict[str, Any]], piece: Piece, step: int | None) -> list[np.ndarray]:
         numbers = rows[0]["pictures"]
         budget = tile_budget(self.rule.max_tiles, len(numbers), rows[0]["max_tiles"])
-        turn = all(row["turnable"] for row in rows)
         out = []
         for place, number in enumerate(numbers):
             change = None
             if step is not None and self.augment != "none":
-                change = Change(self.augment, turn, randomness.choice(2**31, self.seed, "augment", step, piece.number, place))
+                draw = randomness.choice(2**31, self.seed, "augment", step, piece.number, place)
+                change = Change(piece.tree.symmetry, draw)
             tiles = read_tiles(self.index.pictures[number], budget, self.rule, change)
             if step is not None and self.jpeg_quality:
                 drawn = randomness.uniforms(len(tiles), self.seed, "jpeg", step, piece.number, place)

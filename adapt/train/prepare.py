@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from adapt import __version__, atomic, progress, randomness, safe
+from adapt.data.augment import AS_STORED, OVERHEAD
 from adapt.data.index import Index, build_index
-from adapt.data.loader import PackReader, TileRule, row_sizes
+from adapt.data.loader import PackReader, TileRule, most_tokens, row_sizes
+from adapt.data.mixture import check_sources, make_side, read_by_source, realised
 from adapt.data.packing import PackRule, RowSizes, pack_places, piece_flops, share_step, straggler, suggest_pack_tokens
-from adapt.data.plan import Plan, Stream, Tree, hold_out, plan_run, stream_of, validation_steps
+from adapt.data.plan import Plan, Side, Tree, draw_symmetries, hold_out, plan_run, stream_of, validation_steps
 from adapt.data.template import get_template
 from adapt.data.tokenizer import tokenizer_for_run
 from adapt.errors import DataError, UsageError
@@ -57,10 +59,15 @@ class Prepared:
     index: Index
     sizes: RowSizes
     plan: Plan
-    domain: Stream
-    general: Stream | None
+    domain: Side
+    general: Side | None
     held_out: dict[str, tuple[tuple[Tree, ...], ...]]
     notes: tuple[str, ...]
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """The sides of the mixture by name."""
+        return {"domain": self.domain} | ({} if self.general is None else {"general": self.general})
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -87,13 +94,14 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
     config = dataclasses.replace(
         for_tokenizer(found.config, tokenizer, grows=found.folder is not None), max_tiles=recipe.data.max_tiles
     )
-    index = build_index(files, tokenizer, get_template(config.template), request.images)
+    turns = recipe.data.augment == OVERHEAD
+    index = build_index(files, tokenizer, get_template(config.template), request.images, turned=turns)
     rule = TileRule(config.tile_px, config.tokens_per_tile, recipe.data.max_tiles)
     sizes = row_sizes(index, rule)
     numbers = np.asarray(index.table["file"][:])
     notes: list[str] = []
     held_out: dict[str, tuple[tuple[Tree, ...], ...]] = {}
-    streams: dict[str, Stream | None] = {"domain": None, "general": None}
+    training: dict[str, np.ndarray] = {}
     for name, mine in (("domain", numbers < len(request.data)), ("general", numbers >= len(request.data))):
         if not mine.any():
             continue
@@ -103,15 +111,15 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
         )
         if not len(train):
             raise UsageError(f"the {name} data has no training rows (its splits: {_splits(index, rows)})")
-        streams[name] = stream_of(name, index, train)
+        training[name] = train
         if len(held):
             steps = validation_steps(
                 stream_of(f"{name}-held-out", index, held), recipe.train.samples_per_step, recipe.max_branches
             )
             held_out[name] = steps
         notes.append(f"{name}: {len(train):,} training rows; held out: {how}")
-    domain, general = streams["domain"], streams["general"]
-    assert domain is not None, "--data is required"
+    sides = _sides(index, training, recipe, notes)
+    domain, general = sides["domain"], sides.get("general")
     if general is None:
         notes.append("general ratio 0: no --general data, so forgetting is neither prevented nor measured")
     plan = plan_run(
@@ -124,12 +132,30 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
         epochs=recipe.train.epochs,
         max_steps=recipe.train.max_steps,
     )
+    if turns:
+        plan = draw_symmetries(plan, index, recipe.train.seed)
+        trees = [tree for step in plan.steps for tree in step]
+        notes.append(
+            f"data.augment=overhead turns {sum(tree.symmetry != AS_STORED for tree in trees):,} of {len(trees):,} trees; "
+            "those with a text that names a side, or with other than one picture, stay as they are"
+        )
     if not plan.samples[0]:
         raise UsageError(
             f"the plan of {len(plan)} steps of {recipe.train.samples_per_step} samples at data.general_ratio="
             f"{recipe.data.general_ratio:g} has no domain sample; raise train.samples_per_step or lower the ratio"
         )
     return Prepared(request, found, config, tokenizer, index, sizes, plan, domain, general, held_out, tuple(notes))
+
+
+def _sides(index: Index, training: Mapping[str, np.ndarray], recipe: Recipe, notes: list[str]) -> dict[str, Side]:
+    """The sides of the mixture by name, their sources weighed as the recipe says."""
+    by_source = read_by_source(recipe.data.weights, recipe.data.epochs, recipe.data.caps)
+    check_sources(by_source, index, training)
+    sides = {}
+    for name, rows in training.items():
+        sides[name], said = make_side(name, index, rows, by_source, seed=recipe.train.seed, max_branches=recipe.max_branches)
+        notes.extend(said)
+    return sides
 
 
 def _tokenizer(found: Found, files: Sequence[Path], accept_test: bool, stored: Path | None) -> Any:
@@ -167,7 +193,7 @@ def _usable(index: Index, rows: np.ndarray, sizes: RowSizes, request: Request, n
         notes.append(f"{name}: {int(odd.sum()):,} rows of other splits ({found}) are not used; train, val or none are")
         rows = rows[~odd]
     # Judged by data.max_tokens alone: a pack's budget is a device's affair and must never change which rows are trained on.
-    tokens = sizes.prefix_tokens[rows] + sizes.branch_tokens[rows]
+    tokens = most_tokens(index, sizes)[rows]
     limits = request.recipe
     long = tokens > limits.data.max_tokens
     if long.any() and limits.data.overlong == "stop":
@@ -260,6 +286,7 @@ def summary(
         "samples": {"domain": plan.samples[0], "general": plan.samples[1]},
         "epochs": {"domain": round(plan.epochs[0], 4), "general": round(plan.epochs[1], 4)},
         "realised_general_ratio": round(plan.samples[1] / plan.samples[0], 4),
+        "sources": realised(plan, prepared.index, prepared.sides),
         "trees": sum(map(len, plan.steps)),
         "samples_per_tree": round(samples / max(1, sum(map(len, plan.steps))), 2),
         "tokens": tokens,

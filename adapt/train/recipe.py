@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapt.data.mixture import read_by_source
 from adapt.errors import UsageError, unknown
 
 PARTS = ("vision", "connector", "language")
@@ -73,6 +74,9 @@ class DataRecipe:
     """What is read and how. ``general_ratio`` is general samples per domain sample; ``max_tokens`` bounds a record."""
 
     general_ratio: float = 0.25
+    weights: str = ""  # aerial=2,street=1: by source, how the samples of these are shared out; see adapt/data/mixture.py
+    epochs: str = ""  # rare=3: by source, how often its rows are seen in one epoch of its side
+    caps: str = ""  # huge=5000: by source, at most that many rows, drawn
     max_tiles: int = 12
     max_tokens: int = 8192
     overlong: str = "stop"
@@ -205,6 +209,7 @@ def make_recipe(*layers: Mapping[str, Any]) -> Recipe:
         sections[section][field] = value
     recipe = Recipe(TrainRecipe(**sections["train"]), DataRecipe(**sections["data"]))
     trained_parts(recipe.train)
+    read_by_source(recipe.data.weights, recipe.data.epochs, recipe.data.caps)
     return recipe
 
 

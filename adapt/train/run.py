@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from adapt import progress, safe
+from adapt.data.mixture import describe_sources
 from adapt.data.packing import PackRule
 from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig
@@ -56,6 +57,7 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], world: World) -> N
         f"{samples['domain']:,} domain and {samples['general']:,} general samples "
         f"({summary['epochs']['domain']:.2f} and {summary['epochs']['general']:.2f} epochs; "
         f"realised ratio {summary['realised_general_ratio']:.3f})",
+        *describe_sources(summary["sources"]),
         f"{summary['trees']:,} trees of {summary['samples_per_tree']} questions; {summary['tokens']:,} tokens; "
         f"{summary['tiles']:,} tiles encoded ({summary['tiles_without_sharing']:,} without sharing); "
         f"{summary['packs']:,} packs, {summary['fill']:.0%} full, {summary['padding']:.1%} padding, the largest "

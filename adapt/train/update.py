@@ -125,8 +125,8 @@ def pack_loss(run: Run, batch: Batch, total: float) -> tuple[Tensor, Tensor]:
 
 def _skip(run: Run, trees: tuple[Tree, ...], loss: float, norm: float) -> dict[str, Any]:
     """Leave the weights as they are: an event for the log while the budget lasts. Raises DataError when it is spent."""
-    ids = run.reader.index.table["id"]
-    names = [ids[row] for tree in trees for row in tree.rows]
+    index = run.reader.index
+    names = [index.fields(row)["id"] for tree in trees for row in tree.rows]
     shown = ", ".join(names[:SHOWN_IDS]) + (f" and {len(names) - SHOWN_IDS} more" if len(names) > SHOWN_IDS else "")
     budget = run.recipe.train.skip_nonfinite
     found = f"step {run.step + 1}: loss {loss}, gradient norm {norm}; the weights were left as they were. Records: {shown}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adapt.data.packing import PackRule, Piece, RowSizes, pack_step, piece_flops, share_step, straggler, suggest_pack_tokens
-from adapt.data.plan import Plan, Stream, plan_run
+from adapt.data.plan import Plan, Stream, plan_run, whole
 from adapt.model.config import PRESETS
 from adapt.model.flops import flops_of
 from adapt.train.recipe import make_recipe
@@ -33,7 +33,7 @@ def default_plan() -> tuple[Plan, RowSizes]:
     domain, general, sizes = mixed_corpus()
     recipe = make_recipe({})
     plan = plan_run(
-        domain, general, ratio=recipe.data.general_ratio, seed=0, samples_per_step=recipe.train.samples_per_step,
+        whole(domain), whole(general), ratio=recipe.data.general_ratio, seed=0, samples_per_step=recipe.train.samples_per_step,
         max_branches=recipe.max_branches, epochs=1, max_steps=0,
     )  # fmt: skip
     return plan, sizes
@@ -65,7 +65,7 @@ def test_one_large_tree_is_shared_too() -> None:
     """A step of one picture with many long questions is split between its branches, since that shortens the step."""
     sizes = RowSizes(np.full(64, 290), np.full(64, 2000), np.full(64, 1), np.full(64, 10))
     plan = plan_run(
-        Stream("one", np.arange(64), np.zeros(64)),
+        whole(Stream("one", np.arange(64), np.zeros(64))),
         None,
         ratio=0,
         seed=0,
@@ -77,15 +77,15 @@ def test_one_large_tree_is_shared_too() -> None:
     (tree,) = plan.steps[0]
     shares = share_step(plan.steps[0], sizes, PackRule(tokens=200_000, tiles=4), FLOPS, 4)
     assert all(mine[0] for mine in shares), "no device is idle"
-    whole = piece_flops(Piece(0, tree), sizes, FLOPS)
-    assert max(sum(piece_flops(piece, sizes, FLOPS) for pack in mine for piece in pack) for mine in shares) < 0.3 * whole
+    unsplit = piece_flops(Piece(0, tree), sizes, FLOPS)
+    assert max(sum(piece_flops(piece, sizes, FLOPS) for pack in mine for piece in pack) for mine in shares) < 0.3 * unsplit
 
 
 def test_the_suggested_pack_length_is_filled_best() -> None:
     """Rows of 3,000 tokens leave a pack of 8,192 a quarter empty; a length that holds whole rows is suggested."""
     sizes = RowSizes(np.full(96, 1000), np.full(96, 2000), np.full(96, 3), np.full(96, 10))
     plan = plan_run(
-        Stream("rows", np.arange(96), np.arange(96)),
+        whole(Stream("rows", np.arange(96), np.arange(96))),
         None,
         ratio=0,
         seed=0,

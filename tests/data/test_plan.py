@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adapt.data.plan import Stream, epoch_trees, plan_run
+from adapt.data.plan import Stream, epoch_trees, plan_run, whole
 
 
 def make_stream(name: str, rows: int, groups: int, start: int = 0) -> Stream:
@@ -13,7 +13,8 @@ def make_stream(name: str, rows: int, groups: int, start: int = 0) -> Stream:
 
 def plan(ratio: float, **changes: object):
     settings = {"ratio": ratio, "seed": 0, "samples_per_step": 64, "max_branches": 8, "epochs": 2.0, "max_steps": 0}
-    return plan_run(make_stream("domain", 6000, 700), make_stream("general", 4000, 500, 6000), **(settings | changes))
+    domain, general = make_stream("domain", 6000, 700), make_stream("general", 4000, 500, 6000)
+    return plan_run(whole(domain), whole(general), **(settings | changes))
 
 
 @pytest.mark.parametrize("ratio", [0.1, 0.25, 1.0, 3.0])
