@@ -87,6 +87,11 @@ def _photometric() -> Any:
     )
 
 
+def load() -> None:
+    """Import what augmentation needs in this process: workers forked from it need not, each on its own."""
+    _photometric()
+
+
 def turn(picture_HWC: np.ndarray, symmetry: str) -> np.ndarray:
     """uint8[H, W, 3] -> the picture in that symmetry."""
     if symmetry == AS_STORED:

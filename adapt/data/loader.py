@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from adapt import randomness, safe
-from adapt.data.augment import augment, degrade
+from adapt.data.augment import augment, degrade, load
 from adapt.data.packing import Batch, EncodedTree, Piece, RowSizes, collate
 from adapt.data.tiling import count_tiles, tile, tile_budget
 from adapt.errors import DataError
@@ -241,6 +241,8 @@ def load_packs(
 
     Raises DataError for a bad picture.
     """
+    if workers and reader.augment != "none":
+        load()
     loader = torch.utils.data.DataLoader(
         _Requests(reader),
         sampler=requests,
