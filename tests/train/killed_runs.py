@@ -15,7 +15,7 @@ from warm_runs import WarmRuns, warm_runs
 
 from adapt.train import checkpoint
 
-STEPS = 8
+STEPS = 6
 SETTINGS = (
     *FIXED,
     f"train.max_steps={STEPS}",
