@@ -189,7 +189,8 @@ def _write(
     content = hashlib.sha256(json.dumps([file[0] for file in identity["files"]]).encode())
     for row in rows:  # which picture a row has is content too
         content.update(json.dumps([hashes[number] for number in row["pictures"]]).encode())
-    atomic.write_text(folder / "identity.json", json.dumps(identity | {"fingerprint": content.hexdigest()}, indent=1))
+    stored = identity | {"fingerprint": content.hexdigest()}
+    (folder / "identity.json").write_text(json.dumps(stored, indent=1), encoding="utf-8")
 
 
 def _save(folder: Path, rows: Iterable[dict[str, Any]], features: "datasets.Features") -> None:

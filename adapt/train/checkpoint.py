@@ -19,6 +19,8 @@ from adapt.train.optim import MOMENTS
 
 PREFIX = "step-"
 MANIFEST = "manifest.json"
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
+_ADVICE = "the checkpoints before it are whole: free some space, or lower train.keep, and go on with --resume"
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -38,23 +40,26 @@ def save_checkpoint(
 
     Folders of later steps are neither counted nor touched: they are of a run that went on from another checkpoint.
 
-    Raises DataError, naming path and free bytes, where the disk has no room for it.
+    Raises DataError, naming path and free bytes, where the disk has no room for it or refuses it.
     """
     flat = {f"{moment}.{name}": tensor for moment, tensors in moments.items() for name, tensor in tensors.items()}
     require_space(folder, sum(tensor.nbytes for tensors in (weights, flat) for tensor in tensors.values()))
     final = checkpoint_path(folder, step)
-    with atomic.staged_folder(final) as staged:
+    with atomic.staged_folder(final, advice=_ADVICE) as staged:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, staged / "model.safetensors")
         save_file({name: tensor.contiguous() for name, tensor in flat.items()}, staged / "optimizer.safetensors")
-        atomic.write_text(staged / "state.json", json.dumps(state, indent=1))
-        files = {
-            path.name: {"sha256": safe.file_sha256(path), "bytes": path.stat().st_size} for path in sorted(staged.iterdir())
-        }
-        atomic.write_text(staged / MANIFEST, json.dumps({"step": step, "files": files}, indent=1))
+        (staged / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+        files = {name: {"sha256": safe.file_sha256(staged / name), "bytes": (staged / name).stat().st_size} for name in FILES}
+        (staged / MANIFEST).write_text(_manifest(step, files), encoding="utf-8")
     earlier = [path for path in list_checkpoints(folder) if step_of(path) <= step]
     for old in earlier[keep:]:
-        shutil.rmtree(old)
+        with atomic.disk_faults_told(old, f"{final} is whole; mend the disk, and go on with --resume"):
+            shutil.rmtree(old)
     return final
+
+
+def _manifest(step: int, files: dict[str, Any]) -> str:
+    return json.dumps({"step": step, "files": files}, indent=1)
 
 
 def remove_after(folder: Path, step: int) -> None:
@@ -84,22 +89,24 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint folder, or None."""
+    """What is wrong with a checkpoint folder, or None. Any changed bit is, the manifest's own too."""
     if not (path / MANIFEST).is_file():
         return f"{path}: no {MANIFEST}: it was never finished"
     try:
-        manifest = safe.read_json(path / MANIFEST)
-        files = dict(manifest["files"])
-        if set(files) != {"model.safetensors", "optimizer.safetensors", "state.json"}:
+        content = safe.read_bytes(path / MANIFEST)
+        files = dict(safe.load_json(content, str(path / MANIFEST))["files"])
+        if set(files) != set(FILES):
             return f"{path / MANIFEST}: lists {', '.join(sorted(files)) or 'nothing'}"
         for name, stored in files.items():
             size = (path / name).stat().st_size
             if size != stored["bytes"]:
-                return f"{path / name}: {size:,} bytes, expected {stored['bytes']:,}"
+                return f"{path / name}: {size:,} bytes, {stored['bytes']:,} in {MANIFEST}"
             if safe.file_sha256(path / name) != stored["sha256"]:
-                return f"{path / name}: its content is not what was saved (sha256 differs)"
+                return f"{path / name}: its content is not what was saved (its sha256 is not that of {MANIFEST})"
+        if content != _manifest(step_of(path), files).encode():
+            return f"{path / MANIFEST}: damaged (not as it was written for step {step_of(path)})"
     except (DataError, OSError, KeyError, TypeError, ValueError) as error:
-        return f"{path / MANIFEST}: damaged ({error})"
+        return f"{path / MANIFEST}: damaged, or a file beside it is gone ({error})"
     return None
 
 

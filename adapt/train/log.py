@@ -9,6 +9,8 @@ from adapt import atomic, safe
 from adapt.errors import UsageError
 from adapt.records import read_rows
 
+_ADVICE = "free some space, and go on with --resume"
+
 
 class RunLog:
     """Appends rows. On resume the log is cut to the checkpoint's step first, atomically, so each step appears once."""
@@ -35,9 +37,10 @@ class RunLog:
         atomic.write_bytes(self._path, b"".join(kept))
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one row; numbers go to TensorBoard too."""
-        self._handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
-        self._handle.flush()
+        """Append one row; numbers go to TensorBoard too. Raises DataError where the disk is full."""
+        with atomic.disk_faults_told(self._path, _ADVICE):
+            self._handle.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+            self._handle.flush()
         prefix = "validation/" if row.get("event") == "validation" else ""
         numbers = {prefix + name: value for name, value in row.items() if isinstance(value, int | float) and name != "step"}
         if self._events is not None:
@@ -48,7 +51,8 @@ class RunLog:
 
     def close(self) -> None:
         """Flush everything."""
-        self._handle.close()
+        with atomic.disk_faults_told(self._path, _ADVICE):  # what a full disk refused before is tried once more
+            self._handle.close()
         if self._events is not None:
             self._events.close()
         if self._wandb is not None:

@@ -109,7 +109,7 @@ def save_adapter(folder: Path, state: Mapping[str, Tensor], recipe: TrainRecipe,
     with atomic.staged_folder(folder) as staged:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter_state(state).items()}
         save_file(tensors, staged / "adapter_model.safetensors", metadata={"format": "pt"})
-        atomic.write_text(staged / "adapter_config.json", json.dumps(config, indent=2) + "\n")
+        (staged / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _adapted_layers(state: Mapping[str, Tensor]) -> set[str]:

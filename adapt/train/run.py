@@ -148,10 +148,11 @@ def _run_plan(prepared: Prepared, folder: Path, setting: Setting, *, resume: boo
         train(run)
     finally:
         run.log.close()
+    if setting.world.is_main:
+        _write_report(folder)  # before RUN/model, which says that the run is finished
     keeper.finish(run.step)
     if not setting.world.is_main:
         return {}
-    _write_report(folder)
     rows = read_log(folder)
     losses = [row["loss"] for row in rows if "loss" in row]
     validation = [
@@ -190,7 +191,7 @@ def _make_ready(
     if resume:
         progress.say(f"resuming from {found}" if found else f"{folder}: no valid checkpoint; starting from step 0")
     if found:
-        accepted = _check_same_run(prepared, folder, accept_new_data, setting.world)
+        accepted = _check_same_run(prepared, folder, found, accept_new_data, setting.world)
         checkpoint.remove_after(folder / "checkpoints", checkpoint.step_of(found))
         return found, accepted
     checkpoint.remove_after(folder / "checkpoints", 0)
@@ -289,22 +290,26 @@ def _restore_weights(found: Path, model: InternVL, *, lora: bool) -> Stored:
     return Stored({moment: own_names(tensors) for moment, tensors in moments.items()}, state)
 
 
-def _check_same_run(prepared: Prepared, folder: Path, accept_new_data: bool, world: World) -> dict[str, Any] | None:
+def _check_same_run(
+    prepared: Prepared, folder: Path, found: Path, accept_new_data: bool, world: World
+) -> dict[str, Any] | None:
     """Refuse to go on with other data, another recipe, plan or model; say what else differs. Raises DataError.
 
     Returns the row that the log keeps where new data was accepted.
     """
     stored, now = safe.read_json(folder / "config.json"), description(prepared, world)
+    state = safe.read_json(found / "state.json")  # where new data was accepted before, its checkpoints are of that
+    stored |= {name: state[name] for name in ("data_fingerprint", "plan_digest")}
     different = sorted(
         name for name, value in now["recipe"].items() if value != stored["recipe"].get(name) and name not in FREE_SETTINGS
     )
     if different:
         shown = ", ".join(f"{name} was {stored['recipe'].get(name)}, is {now['recipe'][name]}" for name in different)
         raise DataError(f"{folder}: the recipe changed since the checkpoint: {shown}; give the old values or start a new run")
-    was, found = _contents(stored["model"]), _contents(now["model"])
-    if was != found:
+    was, given = _contents(stored["model"]), _contents(now["model"])
+    if was != given:
         raise DataError(
-            f"{folder}: the run started from the model {was}, --model is now {found}; give the old one or start a new run"
+            f"{folder}: the run started from the model {was}, --model is now {given}; give the old one or start a new run"
         )
     accepted = None
     if stored["data_fingerprint"] != now["data_fingerprint"]:
