@@ -88,7 +88,7 @@ def read_tiles(picture: dict[str, Any], budget: int, rule: TileRule, change: "Ch
     content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
     if (found := hashlib.sha256(content).hexdigest()) != picture["sha256"]:
         raise DataError(
-            f"{path}: the picture changed since it was indexed (sha256 {found[:12]}, expected {picture['sha256'][:12]}); "
+            f"{path}: the picture changed since the run was planned (sha256 {found[:12]}, expected {picture['sha256'][:12]}); "
             f"restore it, or have it indexed anew (touch '{path}') and go on with --resume --accept-new-data or with a new run"
         )
     decoded = safe.decode_picture(content, str(path))

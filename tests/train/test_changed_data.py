@@ -151,7 +151,7 @@ def test_a_picture_changed_in_secret_never_reaches_a_step(here: Path) -> None:
         changed.append(path)
     assert fingerprint(here) == was, "size and time tell nothing"
     for accept in (False, True):
-        with pytest.raises(DataError, match="the picture changed since it was indexed") as raised:
+        with pytest.raises(DataError, match="the picture changed since the run was planned") as raised:
             resume(here, accept_new_data=accept)
         path = next(path for path in changed if str(path) in str(raised.value))
         assert f"touch '{path}'" in str(raised.value)
