@@ -114,7 +114,9 @@ def _next(run: Run, batches: Iterator[Batch]) -> Batch:
 
 def pack_loss(run: Run, batch: Batch, total: float) -> tuple[Tensor, Tensor]:
     """(the pack's share of the step's loss, float64[2, sources]: weighted losses and weights by source)."""
-    with torch.autocast(run.world.device.type, dtype=run.autocast) if run.autocast else contextlib.nullcontext():
+    # Each weight is read once a forward pass: autocast's cache would only hold all casts of layers that are computed again.
+    casting = torch.autocast(run.world.device.type, dtype=run.autocast, cache_enabled=False)
+    with casting if run.autocast else contextlib.nullcontext():
         losses_P = run.model(batch)
     weighted_P = losses_P * batch.target_weights_P.to(losses_P.dtype)
     both_2P = torch.stack([weighted_P.detach().double(), batch.target_weights_P])
