@@ -41,7 +41,8 @@ def predict(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture], m
         tokenizer = tokenizer_for_run(records, found.config.language["vocab_size"], accept_test=only_test)
     template = get_template(found.config.template)
     tiles, tokens, faults = [], [], []
-    most_tokens = min(recipe.data.max_tokens, recipe.train.pack_tokens)
+    most_tokens = min(recipe.data.max_tokens, recipe.train.pack_tokens or recipe.data.max_tokens)  # 0: auto, as much as needed
+    most_tiles = recipe.train.pack_tiles or recipe.data.max_tokens // found.config.tokens_per_tile
     for row in usable:
         budget = tile_budget(recipe.data.max_tiles, len(row.record.images), row.record.max_tiles)
         sizes = [pictures[row.root, name].size for name in row.record.images]
@@ -50,10 +51,8 @@ def predict(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture], m
         row_tokens = text_tokens + row_tiles * found.config.tokens_per_tile
         tiles.append(row_tiles)
         tokens.append(row_tokens)
-        if row_tokens > most_tokens or row_tiles > recipe.train.pack_tiles:
-            message = (
-                f"{row_tokens:,} tokens and {row_tiles} tiles, expected at most {most_tokens:,} and {recipe.train.pack_tiles}"
-            )
+        if row_tokens > most_tokens or row_tiles > most_tiles:
+            message = f"{row_tokens:,} tokens and {row_tiles} tiles, expected at most {most_tokens:,} and {most_tiles}"
             faults.append(Fault(row.where, "long", f"{message}; raise data.max_tokens or lower data.max_tiles"))
     return Costs(_summary(tiles), _summary(tokens), faults)
 

@@ -125,9 +125,8 @@ def newest_valid(folder: Path) -> Path | None:
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Any]]:
     """(weights, moments, state) by their names on disk."""
-    flat = load_file(path / "optimizer.safetensors")
-    stored = {
-        moment: {name.removeprefix(f"{moment}."): tensor for name, tensor in flat.items() if name.startswith(f"{moment}.")}
-        for moment in MOMENTS
-    }
+    stored: dict[str, dict[str, Tensor]] = {moment: {} for moment in MOMENTS}
+    for flat_name, tensor in load_file(path / "optimizer.safetensors").items():
+        moment, _, name = flat_name.partition(".")
+        stored.setdefault(moment, {})[name] = tensor
     return load_file(path / "model.safetensors"), stored, safe.read_json(path / "state.json")

@@ -17,7 +17,7 @@ from adapt.model.layouts import to_disk
 from adapt.model.saving import save_model
 from adapt.train import checkpoint
 from adapt.train.distributed import World, whole
-from adapt.train.optim import moments, steps_taken
+from adapt.train.optim import MOMENTS, moments, steps_taken
 from adapt.train.parts import adapter_state, merged_state, save_adapter
 from adapt.train.prepare import Prepared
 from adapt.train.recipe import LORA
@@ -54,8 +54,9 @@ class Keeper:
             "scaler": self._scaler.state_dict(),
         }
         disk_names = adapter_state if self._recipe.stage == LORA else to_disk
-        stored = {
-            moment: disk_names(self._put_together(tensors)) for moment, tensors in moments(self._model, self._optimizer).items()
+        together = {moment: self._put_together(tensors) for moment, tensors in moments(self._model, self._optimizer).items()}
+        stored = {  # a moment in 8 bits is laid out as our own weights are, and keeps their names
+            moment: disk_names(tensors) if moment in MOMENTS else tensors for moment, tensors in together.items()
         }
         weights = disk_names(self._put_together(self._model.state_dict()))
         place = self._folder / "checkpoints"

@@ -9,12 +9,11 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-import torch
-
 from adapt import progress
 from adapt.data.loader import load_packs
 from adapt.data.plan import Tree
 from adapt.errors import DataError, Stopped
+from adapt.train.budget import explain, is_exhausted
 from adapt.train.speed import Speed
 from adapt.train.state import Run
 from adapt.train.update import update
@@ -69,17 +68,12 @@ def _memory(run: Run, trees: tuple[Tree, ...]) -> Iterator[None]:
     """Say what did not fit the device, and which knobs make it smaller."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        tokens = sum(run.sizes.tokens(tree.rows) for tree in trees)
-        tiles = sum(int(run.sizes.tiles[tree.rows[0]]) for tree in trees)
-        recipe = run.recipe.train
-        raise DataError(
-            f"step {run.step + 1} ({tokens:,} tokens, {tiles:,} tiles in packs of at most {recipe.pack_tokens:,} and "
-            f"{recipe.pack_tiles:,}) does not fit the memory of {run.world.device}; lower train.pack_tokens="
-            f"{recipe.pack_tokens} or train.pack_tiles={recipe.pack_tiles}"
-            + ("" if recipe.checkpoint_activations else ", or set train.checkpoint_activations=yes")
-            + "; --resume goes on with other values of these"
-        ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_exhausted(error):
+            raise
+        packs = [request.pieces for request in run.requests(trees, run.step)]
+        message = explain(run.step + 1, packs, run.sizes, run.rule, run.recipe.train, run.predicted, run.world)
+        raise DataError(message) from error
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from adapt.data.augment import AS_STORED, OVERHEAD
 from adapt.data.index import Index, build_index
 from adapt.data.loader import PackReader, TileRule, most_tokens, row_sizes
 from adapt.data.mixture import check_sources, make_side, read_by_source, realised
-from adapt.data.packing import PackRule, RowSizes, pack_places, piece_flops, share_step, straggler, suggest_pack_tokens
+from adapt.data.packing import PackRule, RowSizes, piece_flops, share_step, straggler, suggest_pack_tokens
 from adapt.data.plan import Plan, Side, Tree, draw_symmetries, hold_out, plan_run, stream_of, validation_steps
 from adapt.data.template import get_template
 from adapt.data.tokenizer import tokenizer_for_run
@@ -29,6 +29,7 @@ from adapt.model.language import rope_threshold
 from adapt.model.loading import Found, find_model
 from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import iterate_records
+from adapt.train import memory
 from adapt.train.distributed import World
 from adapt.train.recipe import LORA, Recipe, TrainRecipe, recipe_settings
 
@@ -53,6 +54,7 @@ class Prepared:
     """A run that could start now."""
 
     request: Request
+    recipe: Recipe  # the request's, with numbers where it says auto once ``budget.resolve`` went over it
     found: Found
     config: ModelConfig
     tokenizer: Any
@@ -63,6 +65,7 @@ class Prepared:
     general: Side | None
     held_out: dict[str, tuple[tuple[Tree, ...], ...]]
     notes: tuple[str, ...]
+    free_bytes: int | None = None  # of the device, where auto chose by them
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -144,7 +147,7 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
             f"the plan of {len(plan)} steps of {recipe.train.samples_per_step} samples at data.general_ratio="
             f"{recipe.data.general_ratio:g} has no domain sample; raise train.samples_per_step or lower the ratio"
         )
-    return Prepared(request, found, config, tokenizer, index, sizes, plan, domain, general, held_out, tuple(notes))
+    return Prepared(request, recipe, found, config, tokenizer, index, sizes, plan, domain, general, held_out, tuple(notes))
 
 
 def _sides(index: Index, training: Mapping[str, np.ndarray], recipe: Recipe, notes: list[str]) -> dict[str, Side]:
@@ -209,7 +212,7 @@ def _usable(index: Index, rows: np.ndarray, sizes: RowSizes, request: Request, n
     for knob, costs in (("pack_tokens", tokens), ("pack_tiles", sizes.tiles[rows])):
         budget = getattr(limits.train, knob)
         over = costs > budget
-        if over.any():
+        if budget and over.any():  # auto makes room for the largest row (adapt/train/budget.py)
             raise DataError(
                 f"{index.where(rows[over][0])}: {_measure(tokens, sizes.tiles[rows], over)}, more than train.{knob}={budget:,} "
                 f"({int(over.sum()):,} such rows); raise train.{knob} to {int(costs.max()):,} or more, or lower data.max_tiles"
@@ -256,12 +259,13 @@ def initial_seed(recipe: Recipe) -> int:
 
 
 def summary(
-    prepared: Prepared, num_trained: int, num_frozen: int, precision: torch.dtype | None, rule: PackRule, ranks: int = 1
+    prepared: Prepared, num_trained: int, num_frozen: int, predicted: memory.Predictor, rule: PackRule, ranks: int = 1
 ) -> dict[str, Any]:
-    """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps. ``precision`` None computes in float32."""
-    recipe, plan, sizes = prepared.request.recipe, prepared.plan, prepared.sizes
+    """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps; ``predicted`` is of one device's memory."""
+    recipe, plan, sizes = prepared.recipe, prepared.plan, prepared.sizes
     flops = flops_of(prepared.config)
-    tokens = tiles = places = packs = activations = 0
+    tokens = tiles = places = packs = 0
+    shapes: set[memory.Pack] = set()
     largest = [0, 0]
     work = slowest = 0.0
     for step in plan.steps:
@@ -269,13 +273,12 @@ def summary(
         loads = [sum(piece_flops(piece, sizes, flops) for pack in mine for piece in pack) for mine in shares]
         work, slowest = work + sum(loads), slowest + max(loads)
         for pack in filter(None, itertools.chain.from_iterable(shares)):
-            lengths = [sizes.tokens(piece.tree.rows) for piece in pack]
-            pack_area = pack_places(lengths, one_row=rule.one_row)
-            pack_tiles = sum(int(sizes.tiles[piece.tree.rows[0]]) for piece in pack)
-            tokens, tiles, places, packs = tokens + sum(lengths), tiles + pack_tiles, places + pack_area, packs + 1
-            largest = [max(largest[0], pack_area), max(largest[1], pack_tiles)]
-            predicted = sum(int(sizes.supervised[row]) for piece in pack for row in piece.tree.rows)
-            activations = max(activations, _activation_bytes(prepared, pack_area, pack_tiles, predicted, precision))
+            shape = memory.pack_shape(pack, sizes, rule)
+            tokens += sum(sizes.tokens(piece.tree.rows) for piece in pack)
+            tiles, places, packs = tiles + shape.tiles, places + shape.places, packs + 1
+            largest = [max(largest[0], shape.places), max(largest[1], shape.tiles)]
+            shapes.add(shape)
+    peak = max((predicted(recipe.train, shape) for shape in shapes), key=lambda each: each.total)
     samples = sum(plan.samples)
     supervised = sum(int(sizes.supervised[row]) for step in plan.steps for tree in step for row in tree.rows)
     num_parameters = num_trained + num_frozen
@@ -301,11 +304,15 @@ def summary(
         "largest_pack": {"places": largest[0], "tiles": largest[1]},
         "parameters": num_parameters,
         "trained_parameters": num_trained,
-        "memory_bytes": {
-            "weights_gradients_moments": 4 * num_frozen + 16 * num_trained,
-            "activations_roughly": activations,
+        "pack_budget": {
+            "pack_tokens": recipe.train.pack_tokens,
+            "pack_tiles": recipe.train.pack_tiles,
+            "checkpoint_activations": recipe.train.checkpoint_activations,
+            "free_bytes": prepared.free_bytes,
         },
-        "disk_bytes": (4 * stored + 8 * num_trained) * (recipe.train.keep + 1) + 8 * num_parameters,
+        "memory_bytes": dataclasses.asdict(peak) | {"total": peak.total},
+        "disk_bytes": (4 * stored + int(memory.STATE_BYTES[recipe.train.optimizer] * num_trained)) * (recipe.train.keep + 1)
+        + 8 * num_parameters,
         "teraflops": round(training_flops(work, recipe.train) / 1e12, 1),
         "pack_tokens": rule.tokens,
         "pack_tiles": rule.tiles,
@@ -317,25 +324,6 @@ def summary(
     }
 
 
-def _activation_bytes(prepared: Prepared, places: int, tiles: int, predicted: int, precision: torch.dtype | None) -> int:
-    """What the backward pass of one pack keeps, roughly: 17 values of the width a token and layer.
-
-    Where activations are checkpointed each layer keeps its input alone, and one layer at a time the rest. Logits are
-    float32 always. Source: Korthikanti et al., "Reducing activation recomputation in large transformer models" (2022),
-    section 4.1: 34 bytes in two-byte computation, without the attention matrix.
-    """
-    vision, language = prepared.config.vision, prepared.config.language
-    checkpointed = prepared.request.recipe.train.checkpoint_activations
-
-    def values(layers: int, tokens: int, width: int) -> int:
-        return (layers + 17 if checkpointed else 17 * layers) * tokens * width
-
-    in_vision = values(vision.num_layers, tiles * (vision.grid_size**2 + 1), vision.hidden_size)
-    in_language = values(language["num_hidden_layers"], places, language["hidden_size"])
-    logits = 3 * predicted * language["vocab_size"]
-    return (precision or torch.float32).itemsize * (in_vision + in_language) + 4 * logits
-
-
 def training_flops(forward: float, recipe: TrainRecipe) -> float:
     """Forward and backward: the backward pass computes twice the forward's products, once where the weights do not train."""
     return forward * (3.0 if recipe.stage != LORA else 2.0)
@@ -345,6 +333,7 @@ def description(prepared: Prepared, world: World) -> dict[str, Any]:
     """What config.json keeps: all that decides the run's numbers."""
     request = prepared.request
     lora_packages = ("peft",) if request.recipe.train.stage == LORA else ()
+    optimizer_packages = ("torchao",) if request.recipe.train.optimizer == "adamw8bit" else ()
     return {
         "adapt_version": __version__,
         "arguments": {
@@ -365,7 +354,7 @@ def description(prepared: Prepared, world: World) -> dict[str, Any]:
         "devices": world.size,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in (*RECORDED_PACKAGES, *lora_packages)},
+        "packages": {name: version(name) for name in (*RECORDED_PACKAGES, *lora_packages, *optimizer_packages)},
         "git_commit": _git_commit(),
     }
 

@@ -14,6 +14,8 @@ from adapt.errors import UsageError, unknown
 
 PARTS = ("vision", "connector", "language")
 LORA = "lora"
+AUTO = "auto"
+AUTO_NUMBERS = ("train.pack_tokens", "train.pack_tiles")  # numbers that may be the word auto, which is kept as 0
 # The two-stage recipe is align, then tune; full tuning is one stage, all. Under lora only the language model's adapters train.
 PARTS_OF_STAGE = {"all": PARTS, "align": ("connector",), "tune": PARTS, LORA: ()}
 CHOICES = {
@@ -23,6 +25,8 @@ CHOICES = {
     "train.early_stop": ("none", "forgetting"),
     "train.reshard": ("auto", "yes", "no"),
     "train.compile": ("auto", "yes", "no"),
+    "train.optimizer": ("adamw", "adamw8bit", "adamw-offload"),
+    "train.checkpoint_activations": ("auto", "yes", "no"),
     "data.augment": ("none", "photometric", "overhead"),
     "data.overlong": ("stop", "drop"),
 }
@@ -54,9 +58,10 @@ class TrainRecipe:
     lora_rank: int = 16  # of stage=lora; the official second tuning's, and so is alpha
     lora_alpha: int = 32
     precision: str = "auto"
-    pack_tokens: int = 16384
-    pack_tiles: int = 48
-    checkpoint_activations: bool = False
+    pack_tokens: int = 0  # 0: auto, from the device's free memory (adapt/train/budget.py); so is the next
+    pack_tiles: int = 0
+    checkpoint_activations: str = "auto"
+    optimizer: str = "adamw"
     save_every: int = 500
     keep: int = 2
     validate_every: int = 0  # 0: ten times a run
@@ -149,6 +154,10 @@ def check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _convert(name: str, value: Any, kind: type) -> Any:
+    if name in AUTO_NUMBERS and str(value) == AUTO:
+        return AUTO
+    if name == "train.checkpoint_activations":
+        value = {"true": "yes", "1": "yes", "false": "no", "0": "no"}.get(str(value).lower(), value)
     if name in CHOICES and value not in CHOICES[name]:
         raise UsageError(f"{name}={value}: expected one of {', '.join(CHOICES[name])}")
     if kind is bool:
@@ -166,13 +175,13 @@ def _convert(name: str, value: Any, kind: type) -> Any:
         raise UsageError(f"{name}={value}: expected {wanted}") from error
     if kind in (int, float) and name != "train.seed" and not 0 <= number < float("inf"):
         raise UsageError(f"{name}={value}: expected zero or more")
+    if name in AUTO_NUMBERS and number < 1:
+        raise UsageError(f"{name}={value}: expected at least 1, or auto")
     return number
 
 
 POSITIVE = (
     "train.samples_per_step",
-    "train.pack_tokens",
-    "train.pack_tiles",
     "train.save_every",
     "train.keep",
     "train.patience",
@@ -206,7 +215,7 @@ def make_recipe(*layers: Mapping[str, Any]) -> Recipe:
     sections: dict[str, dict[str, Any]] = {"train": {}, "data": {}}
     for name, value in merged.items():
         section, field = name.split(".")
-        sections[section][field] = value
+        sections[section][field] = 0 if name in AUTO_NUMBERS and value == AUTO else value
     recipe = Recipe(TrainRecipe(**sections["train"]), DataRecipe(**sections["data"]))
     trained_parts(recipe.train)
     read_by_source(recipe.data.weights, recipe.data.epochs, recipe.data.caps)
@@ -237,6 +246,7 @@ def trained_parts(recipe: TrainRecipe) -> tuple[str, ...]:
 
 def recipe_settings(recipe: Recipe) -> dict[str, Any]:
     """The recipe as ``section.field`` settings: what config.json keeps and ``--config`` takes."""
-    return {
+    settings = {
         f"{section}.{name}": value for section, fields in dataclasses.asdict(recipe).items() for name, value in fields.items()
     }
+    return settings | {name: AUTO for name in AUTO_NUMBERS if not settings[name]}

@@ -23,7 +23,8 @@ from adapt.train.keeper import Keeper
 from adapt.train.lock import locked
 from adapt.train.log import NoLog, RunLog, read_log
 from adapt.train.loop import train
-from adapt.train.optim import make_optimizer, restore_moments
+from adapt.train.memory import Memory, Pack, Predictor, predict
+from adapt.train.optim import MOMENTS, make_optimizer, restore_moments
 from adapt.train.parts import from_adapter_state, set_trained
 from adapt.train.prepare import Prepared, description, initial_seed, reader_of, write_start
 from adapt.train.recipe import LORA, TrainRecipe
@@ -48,6 +49,20 @@ def count_parameters(config: ModelConfig, recipe: TrainRecipe) -> tuple[int, int
     return trained, sum(parameter.numel() for parameter in model.parameters()) - trained
 
 
+def predictor(
+    config: ModelConfig, recipe: TrainRecipe, precision: torch.dtype | None, num_trained: int, num_frozen: int, world: World
+) -> Predictor:
+    """What a pack will take of one device's memory, by recipe and pack."""
+
+    def predicted(train: TrainRecipe, pack: Pack) -> Memory:
+        return predict(
+            config, train, pack, precision, num_trained=num_trained, num_frozen=num_frozen, device_type=world.device.type,
+            world_size=world.size, reshard=reshards(recipe, num_trained + num_frozen, world),
+        )  # fmt: skip
+
+    return predicted
+
+
 def show_plan(prepared: Prepared, summary: Mapping[str, Any], world: World) -> None:
     """Say what will happen, in a few lines on stderr."""
     samples, pack, memory = summary["samples"], summary["largest_pack"], summary["memory_bytes"]
@@ -64,9 +79,10 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], world: World) -> N
         f"{pack['places']:,} tokens and {pack['tiles']} tiles",
         *_balance(prepared.request.recipe.train, summary),
         f"{summary['parameters'] / 1e6:,.1f} M parameters, {summary['trained_parameters'] / 1e6:,.1f} M of them trained (stage "
-        f"{prepared.request.recipe.train.stage}); memory: {memory['weights_gradients_moments'] / 2**30:.2f} GiB of "
-        f"weights, gradients and moments, about {memory['activations_roughly'] / 2**30:.2f} GiB of activations; "
-        f"disk: up to {summary['disk_bytes'] / 2**30:.2f} GiB",
+        f"{prepared.recipe.train.stage}); memory: {memory['total'] / 2**30:.2f} GiB at the peak, "
+        f"{(memory['weights'] + memory['gradients'] + memory['moments']) / 2**30:.2f} GiB of it weights, gradients and "
+        f"moments; disk: up to {summary['disk_bytes'] / 2**30:.2f} GiB",
+        packing_line(prepared),
         f"{summary['teraflops']:,} TFLOP: {summary['minutes_roughly']:.1f} minutes here, roughly",
     ]
     recipe = prepared.request.recipe.train
@@ -74,6 +90,15 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], world: World) -> N
         lines.append("this GPU has no native bfloat16: computing in float16 with loss scaling")
     for line in lines:
         progress.say(line)
+
+
+def packing_line(prepared: Prepared) -> str:
+    """What bounds the packs, and where that comes from."""
+    recipe, free = prepared.recipe.train, prepared.free_bytes
+    kept = "computed again in the backward pass" if recipe.checkpoint_activations == "yes" else "kept"
+    source = "as set" if recipe == prepared.request.recipe.train else "auto"
+    source += "" if free is None else f", from {free / 2**30:.1f} GiB free"
+    return f"packs of at most {recipe.pack_tokens:,} tokens and {recipe.pack_tiles} tiles, activations {kept} ({source})"
 
 
 def _devices(world: World) -> str:
@@ -110,12 +135,13 @@ def precision_of(recipe: TrainRecipe, device: torch.device) -> torch.dtype | Non
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Where a prepared run happens: its world, the rule of its packs, the plan in numbers, what the device can do."""
+    """Where a prepared run happens: its world, the rule of its packs, the plan in numbers, what the device can do and hold."""
 
     world: World
     rule: PackRule
     summary: dict[str, Any]
     peak_flops: float
+    predicted: Predictor
 
 
 def run_plan(prepared: Prepared, folder: Path, setting: Setting, *, resume: bool, accept_new_data: bool) -> dict[str, Any]:
@@ -202,12 +228,12 @@ def _make_ready(
 
 def _make_run(prepared: Prepared, folder: Path, setting: Setting, found: Path | None) -> tuple[Run, Keeper]:
     """The run at the step of ``found``, or at its start."""
-    recipe, world = prepared.request.recipe, setting.world
+    recipe, world = prepared.recipe, setting.world
     precision = precision_of(recipe.train, world.device)
     scaler = torch.amp.GradScaler(world.device.type, enabled=precision is torch.float16)
     model = _model(prepared)
     stored = _restore_weights(found, model, lora=recipe.train.stage == LORA) if found else Stored()
-    reshard = _reshards(recipe.train, model, world)
+    reshard = reshards(recipe.train, sum(parameter.numel() for parameter in model.parameters()), world)
     model = model.to(world.device)
     compile_layers(model, recipe.train, world.device)
     shard(model, world, reshard=reshard)
@@ -230,17 +256,18 @@ def _make_run(prepared: Prepared, folder: Path, setting: Setting, found: Path | 
         model=model, optimizer=optimizer, recipe=recipe, plan=prepared.plan,
         reader=reader_of(prepared, setting.rule, world.size), sizes=prepared.sizes, sources=prepared.sources,
         held_out=prepared.held_out, log=log, world=world, rule=setting.rule, flops=flops_of(prepared.config),
+        predicted=setting.predicted,
         peak_flops=setting.peak_flops, autocast=precision, scaler=scaler, reshard=reshard, save=keeper.save,
         save_best=keeper.save_best, step=step, skipped=stored.state.get("skipped", 0), validations=validations,
     )  # fmt: skip
     return run, keeper
 
 
-def _reshards(recipe: TrainRecipe, model: InternVL, world: World) -> bool:
+def reshards(recipe: TrainRecipe, num_parameters: int, world: World) -> bool:
     """Whether several devices give the whole weights of a layer back after each use: where memory is short."""
     if recipe.reshard != "auto" or world.size == 1 or world.device.type != "cuda":
         return recipe.reshard == "yes"
-    whole_bytes = 8 * sum(parameter.numel() for parameter in model.parameters())  # weights and gradients in float32
+    whole_bytes = 8 * num_parameters  # weights and gradients in float32
     return whole_bytes > 0.4 * torch.cuda.get_device_properties(world.device).total_memory
 
 
@@ -266,8 +293,7 @@ def _model(prepared: Prepared) -> InternVL:
         torch.manual_seed(initial_seed(prepared.request.recipe))
         model = load_internvl(prepared.found, prepared.config)
         set_trained(model, prepared.request.recipe.train)
-    recipe = prepared.request.recipe.train
-    if recipe.checkpoint_activations:
+    if prepared.recipe.train.checkpoint_activations == "yes":
         model.vision.checkpointing = True
         model.language.gradient_checkpointing_enable({"use_reentrant": False})
     return model
@@ -287,7 +313,7 @@ def _restore_weights(found: Path, model: InternVL, *, lora: bool) -> Stored:
     own_names = from_adapter_state if lora else from_disk
     missing = model.load_state_dict(own_names(weights), strict=not lora).missing_keys
     assert not any(".lora_" in name for name in missing), "a checkpoint holds every adapter"
-    return Stored({moment: own_names(tensors) for moment, tensors in moments.items()}, state)
+    return Stored({moment: own_names(tensors) if moment in MOMENTS else tensors for moment, tensors in moments.items()}, state)
 
 
 def _check_same_run(

@@ -13,6 +13,7 @@ from adapt.data.plan import Plan, Tree
 from adapt.model.internvl import InternVL
 from adapt.train.distributed import World
 from adapt.train.log import NoLog, RunLog
+from adapt.train.memory import Predictor
 from adapt.train.recipe import Recipe
 
 
@@ -36,6 +37,7 @@ class Run:
     world: World
     rule: PackRule
     flops: Flops
+    predicted: Predictor
     peak_flops: float
     autocast: torch.dtype | None
     scaler: torch.amp.GradScaler

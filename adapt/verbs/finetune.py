@@ -74,20 +74,26 @@ def _refuse_changes(request: "Request", stored: Mapping[str, Any], folder: Path)
 def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool, world: "World") -> "tuple[Prepared, Setting]":
     import torch
 
+    from adapt.train.budget import resolve
+    from adapt.train.optim import check_optimizer
     from adapt.train.prepare import pack_rule, prepare, summary
-    from adapt.train.run import Setting, count_parameters, minutes_roughly, precision_of
+    from adapt.train.run import Setting, count_parameters, minutes_roughly, precision_of, predictor
     from adapt.train.speed import measured_peak
 
-    tokenizer = folder / "tokenizer" if resume and not dry_run and (folder / "config.json").is_file() else None
+    started = resume and not dry_run and (folder / "config.json").is_file()
+    check_optimizer(request.recipe.train, world.device, world.size)
     with world.main_first():
-        prepared = prepare(request, tokenizer)
+        prepared = prepare(request, folder / "tokenizer" if started else None)
     precision = precision_of(request.recipe.train, world.device)
-    rule = pack_rule(request.recipe, prepared.config, world.device)
     trained, frozen = count_parameters(prepared.config, request.recipe.train)
-    planned = summary(prepared, trained, frozen, precision, rule, world.size)
+    predicted = predictor(prepared.config, request.recipe.train, precision, trained, frozen, world)
+    before = safe.read_json(folder / "plan.json").get("pack_budget") if started else None
+    prepared = resolve(prepared, predicted, world, before)
+    rule = pack_rule(prepared.recipe, prepared.config, world.device)
+    planned = summary(prepared, trained, frozen, predicted, rule, world.size)
     peak = measured_peak(world.device, precision or torch.float32)
     minutes = minutes_roughly(planned["teraflops"], peak, world.size)
-    return prepared, Setting(world, rule, planned | {"minutes_roughly": round(minutes, 2)}, peak)
+    return prepared, Setting(world, rule, planned | {"minutes_roughly": round(minutes, 2)}, peak, predicted)
 
 
 def _stored_config(folder: Path, config: str | Path | None, resume: bool) -> dict[str, Any]:
