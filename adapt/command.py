@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 data or training fault, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM. The last line on stderr is the error.
 """
 
+import logging
 import os
 import shlex
 import signal
@@ -132,6 +133,8 @@ def _usage_message(error: click.UsageError) -> str:
 def run(group: click.Group, args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every fault becomes one line."""
     signal.signal(signal.SIGTERM, _terminate)
+    # transformers imports torchao where it is installed, and torch says something about that to its developers
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
         code = group.main(args=None if args is None else list(args), prog_name="adapt", standalone_mode=False)
         sys.stdout.flush()

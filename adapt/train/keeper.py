@@ -93,7 +93,7 @@ class Keeper:
         if self._world.is_main:
             try:
                 write()
-            except DataError as error:
+            except (DataError, OSError) as error:
                 if self._world.size == 1:
                     raise
                 fault = str(error)

@@ -314,8 +314,6 @@ def summary(
         "disk_bytes": (4 * stored + int(memory.STATE_BYTES[recipe.train.optimizer] * num_trained)) * (recipe.train.keep + 1)
         + 8 * num_parameters,
         "teraflops": round(training_flops(work, recipe.train) / 1e12, 1),
-        "pack_tokens": rule.tokens,
-        "pack_tiles": rule.tiles,
         "suggested_pack_tokens": suggest_pack_tokens(plan.steps, sizes, rule),
         "straggler_on": {str(count): straggler(plan.steps[:100], sizes, rule, flops, count) for count in (2, 4, 8)},
         "digest": plan.digest,

@@ -109,11 +109,9 @@ def _balance(recipe: TrainRecipe, summary: Mapping[str, Any]) -> list[str]:
     """How evenly several devices would work, and a pack length that is filled better."""
     stragglers = ", ".join(f"{share:.1%} on {count}" for count, share in summary["straggler_on"].items())
     lines = [f"straggler (how much longer the busiest device works than the mean): {stragglers} devices"]
-    if summary["suggested_pack_tokens"] != summary["pack_tokens"]:
-        lines.append(
-            f"train.pack_tokens={summary['suggested_pack_tokens']} would fill packs better than {summary['pack_tokens']:,}; it "
-            "changes no number of the run"
-        )
+    better, now = summary["suggested_pack_tokens"], summary["pack_budget"]["pack_tokens"]
+    if better != now:
+        lines.append(f"train.pack_tokens={better} would fill packs better than {now:,}; it changes no number of the run")
     if summary["straggler"] > 0.03:
         lines.append(f"a larger train.samples_per_step ({recipe.samples_per_step} now) is spread more evenly")
     return lines
