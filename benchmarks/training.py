@@ -21,7 +21,6 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,9 +32,13 @@ from transformers import InternVLForConditionalGeneration
 
 from adapt.data.packing import EncodedTree, collate
 from adapt.model.config import PRESETS, ModelConfig, VisionConfig
+from adapt.model.flops import flops_of
 from adapt.model.internvl import InternVL
 from adapt.model.layouts import to_disk
 from adapt.model.saving import transformers_config
+from adapt.train.recipe import TrainRecipe
+from adapt.train.run import compile_layers
+from adapt.train.speed import measured_peak, peak_bytes
 
 IMAGE = 5
 SMALL = ModelConfig(
@@ -49,7 +52,7 @@ SMALL = ModelConfig(
 )  # fmt: skip
 SYSTEM_TOKENS, TURN_TOKENS = 34, 6  # in front of the picture; around a question
 BATCH_SIZES = (1, 4, 8, 16)
-PACK_TOKENS, PACK_TILES = 4096, 16
+PACKS = {"cpu": (1024, 2), "cuda": (16384, 48)}  # places and tiles; a processor works best on what its caches hold
 CPU_TILES = 16  # of a padded batch on a CPU; more than fit its memory
 
 
@@ -77,15 +80,7 @@ class Work:
 
     def flops(self, config: ModelConfig) -> float:
         """Floating point operations of one forward pass, two for each multiply-add."""
-        vision, language = config.vision, config.language
-        grid, width, hidden = vision.grid_size**2 + 1, vision.hidden_size, language["hidden_size"]
-        tower = vision.num_layers * (2 * grid * (4 * width**2 + 2 * width * vision.mlp_size) + 4 * grid**2 * width)
-        connector = config.tokens_per_tile * 2 * (config.shuffle_size**2 * width * hidden + hidden**2)
-        shared = language["num_key_value_heads"] / language["num_attention_heads"]
-        layer = hidden**2 * (2 + 2 * shared) + 3 * hidden * language["intermediate_size"]
-        layers = language["num_hidden_layers"]
-        text = layers * (2 * layer * self.tokens + 4 * hidden * self.pairs)
-        return self.tiles * (tower + connector) + text + 2 * hidden * language["vocab_size"] * self.head
+        return flops_of(config).forward(tiles=self.tiles, tokens=self.tokens, pairs=self.pairs, predictions=self.head)
 
 
 def vision_share(config: ModelConfig) -> float:
@@ -142,13 +137,14 @@ def split(tree: EncodedTree, most: int) -> list[EncodedTree]:
     ]
 
 
-def pack(trees: Sequence[EncodedTree]) -> list[list[EncodedTree]]:
+def pack(trees: Sequence[EncodedTree], device: torch.device) -> list[list[EncodedTree]]:
     """Trees of like length together, up to the budget of tokens and tiles; a larger one goes alone."""
+    most_tokens, most_tiles = PACKS[device.type]
     packs: list[list[EncodedTree]] = []
     for tree in sorted(trees, key=lambda tree: -tree.num_tokens):
         tokens = [sum(each.num_tokens for each in pack) + tree.num_tokens for pack in packs[-1:]]
         tiles = [sum(len(each.tiles) for each in pack) + len(tree.tiles) for pack in packs[-1:]]
-        if packs and tokens[0] <= PACK_TOKENS and tiles[0] <= PACK_TILES:
+        if packs and tokens[0] <= most_tokens and tiles[0] <= most_tiles:
             packs[-1].append(tree)
         else:
             packs.append([tree])
@@ -193,7 +189,7 @@ def run_trees(model: InternVL, packs: Sequence[Sequence[EncodedTree]], device: t
     model.zero_grad(set_to_none=True)
     found, weights = 0.0, 0.0
     for trees in packs:
-        batch = collate(list(trees), IMAGE).to(device)
+        batch = collate(list(trees), IMAGE, one_row=device.type == "cuda").to(device)
         with autocast(device):
             losses_P = model(batch)
         weighted_P = losses_P * batch.target_weights_P.to(losses_P.dtype)
@@ -263,34 +259,28 @@ def measure(work: Callable[[], float], device: torch.device, seconds: float) -> 
     return best, loss
 
 
-def peak_matmul(device: torch.device) -> float:
-    """Floating point operations a second of a large product, in the type that is computed in."""
-    size = 4096 if device.type == "cuda" else 1024
-    square = torch.ones(size, size, device=device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32)
-    seconds, _ = measure(lambda: float((square @ square)[0, 0]), device, 1.0)
-    return 2 * size**3 / seconds
-
-
 def run(name: str, device: torch.device, max_branches: int | None) -> dict[str, Any]:
     """Measure one shape."""
     torch.manual_seed(0)
     config = PRESETS["1b"] if device.type == "cuda" else SMALL
     config = dataclasses.replace(config, image_token_id=IMAGE)
     model = InternVL(config).to(device)
+    compile_layers(model, TrainRecipe(), device)
     whole = make_trees(name, config)
     samples = [sample for tree in whole for sample in split(tree, 1)]
     compared = [sample for sample in samples if sample.sources == (0,)]
     parts = [part for tree in whole for part in split(tree, max_branches or len(tree.branches))]
-    seconds, loss = measure(lambda: run_trees(model, pack(parts), device), device, 60)
+    seconds, loss = measure(lambda: run_trees(model, pack(parts, device), device), device, 60)
     result: dict[str, Any] = {"samples_per_s": {"ours": len(samples) / seconds}, "loss": {"ours": loss}}
     work = work_of_trees(parts, config)
-    mfu = 3 * work.flops(config) / seconds / peak_matmul(device)
-    peak = (
-        torch.cuda.max_memory_allocated()
-        if device.type == "cuda"
-        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    mfu = (
+        3
+        * work.flops(config)
+        / seconds
+        / measured_peak(device, torch.bfloat16 if device.type == "cuda" else torch.float32, 1.0)
     )
-    seconds, loss = measure(lambda: run_trees(model, pack(compared), device), device, 30)
+    peak = peak_bytes(device)
+    seconds, loss = measure(lambda: run_trees(model, pack(compared, device), device), device, 30)
     result["samples_per_s"]["unshared"], result["loss"]["unshared"] = len(compared) / seconds, loss
     peer = make_peer(model, device)
     found = {}
@@ -308,7 +298,7 @@ def run(name: str, device: torch.device, max_branches: int | None) -> dict[str, 
         "bound": bound,
         "share_of_bound": ratio / bound,
         "mfu": mfu,
-        "peak_bytes": int(peak),
+        "peak_bytes": peak,
         "padded_batch": fastest,
         "branches_per_tree": max(len(part.branches) for part in parts),
         "vision_share": vision_share(config),
