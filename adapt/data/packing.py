@@ -24,6 +24,7 @@ PADDING = -1
 PREFIX = -1
 EVEN = 1.02  # of the mean: a busiest device that is left as it is
 MOST_SPLITS = 2  # a device
+LONG_PREFIX = 256  # tokens; computing a shorter one on its own saves less than it costs
 BLOCK = 128  # queries and keys of a block of flex attention
 
 
@@ -92,7 +93,7 @@ class Batch:
     feature_positions int64[K] flat places of the picture tokens, in the order of the tiles; target_positions int64[P] flat
     places whose hidden state predicts target_ids int64[P] with target_weights float64[P] for source target_sources int64[P];
     keep float32[M, N] or None; blocks the four tables of adapt.data.blocks, each with two leading axes of 1, where the pack is
-    one row for flex attention.
+    one row for flex attention; prefix_apart the tokens of a prefix whose attention is computed on its own, 0 for none.
     """
 
     tiles_NCHW: Tensor
@@ -107,6 +108,7 @@ class Batch:
     target_sources_P: Tensor
     keep_MN: Tensor | None
     blocks: tuple[Tensor, ...] | None
+    prefix_apart: int
     num_tokens: int
 
     @property
@@ -445,6 +447,9 @@ def collate(trees: Sequence[EncodedTree], image_token_id: int, *, one_row: bool 
         target_sources_P=torch.from_numpy(sources.reshape(-1)[targets]),
         keep_MN=torch.from_numpy(np.concatenate(keeps, axis=1)) if keeps else None,
         blocks=None if blocks is None else tuple(torch.from_numpy(table)[None, None] for table in blocks),
+        prefix_apart=len(trees[0].prefix_ids)
+        if len(trees) == 1 and len(trees[0].prefix_ids) >= LONG_PREFIX and not one_row
+        else 0,
         num_tokens=sum(tree.num_tokens for tree in trees),
     )
 

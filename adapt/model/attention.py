@@ -1,9 +1,11 @@
 """Who sees whom in a pack: a token sees the prefix of its tree and its own branch up to itself, and nothing else.
 
 Two ways to compute it, behind one function: a dense mask for scaled_dot_product_attention, on any device; and flex attention,
-which skips the blocks that nobody looks at, where the pack was laid out for it (adapt.data.blocks).
+which skips the blocks that nobody looks at, where the pack was laid out for it (adapt.data.blocks). Where a pack is one tree
+with a long prefix, the prefix is computed on its own, causally, which is half of the work; the mask then has rows for the
+branches alone.
 
-Axes: R rows, L row length (queries and keys), H heads, D head size.
+Axes: R rows, L row length (queries and keys), B places behind the prefix, H heads, D head size.
 """
 
 import functools
@@ -35,9 +37,13 @@ def tree_mask(tree_RL: Tensor, branch_RL: Tensor) -> Tensor:
 
 
 def mask_of(batch: Batch) -> Tensor | BlockMask:
-    """The mask of a pack, made once for all layers: by blocks where the pack has their tables, dense elsewhere."""
+    """The mask of a pack, made once for all layers: by blocks where the pack has their tables, dense elsewhere.
+
+    Dense it is bool[R, 1, L, L], or bool[1, 1, B, L] where the prefix is computed on its own.
+    """
     if batch.blocks is None:
-        return tree_mask(batch.tree_RL, batch.branch_RL)
+        mask = tree_mask(batch.tree_RL, batch.branch_RL)
+        return mask[:, :, batch.prefix_apart :]
     tree_L, branch_L = batch.tree_RL[0], batch.branch_RL[0]
 
     def sees(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -55,12 +61,23 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Attention of one layer, as transformers calls it: [R, H, L, D] each, out [R, L, H, D]."""
     if not isinstance(attention_mask, BlockMask):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+        return _dense(module, query, key, value, attention_mask, **settings), None
     grouped = query.shape[1] != key.shape[1]
-    mixed = _flex(query.device.type)(
-        query, key, value, block_mask=attention_mask, scale=settings.get("scaling"), enable_gqa=grouped
-    )
+    # Inside of a compiled layer the kernel is part of what is compiled.
+    compute = flex_attention if torch.compiler.is_compiling() else _flex(query.device.type)
+    mixed = compute(query, key, value, block_mask=attention_mask, scale=settings.get("scaling"), enable_gqa=grouped)
     return mixed.transpose(1, 2).contiguous(), None
+
+
+def _dense(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **settings: Any) -> Tensor:
+    apart = 0 if mask is None else query.shape[2] - mask.shape[2]
+    if not apart:
+        return sdpa_attention_forward(module, query, key, value, mask, **settings)[0]
+    first_query, first_key, first_value = (each[:, :, :apart] for each in (query, key, value))
+    causal = settings | {"is_causal": True}
+    prefix = sdpa_attention_forward(module, first_query, first_key, first_value, None, **causal)[0]
+    branches = sdpa_attention_forward(module, query[:, :, apart:], key, value, mask, **settings)[0]
+    return torch.cat([prefix, branches], dim=1)
 
 
 @functools.cache

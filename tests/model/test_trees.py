@@ -101,6 +101,7 @@ CASES = {
     "several trees, one of text alone": [{"branches": 7, "tiles": 2}, {"branches": 1, "tiles": 0}, {"branches": 3, "tiles": 1}],
     "answers before the last picture": [{"branches": 5, "tiles": 2, "multi_turn": True}],
     "more supervised tokens than the head takes at a time": [{"branches": 260, "tiles": 1}, {"branches": 130, "tiles": 2}],
+    "a prefix long enough to be computed on its own": [{"branches": 9, "tiles": 80}],
     "equal drop masks": [{"branches": 6, "tiles": 2, "drop": True}, {"branches": 2, "tiles": 1, "drop": True}],
 }
 
