@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from adapt import progress
-from adapt.errors import DataError, Stopped, UsageError, unknown
+from adapt.errors import DataError, SharedError, Stopped, UsageError, unknown
 
 DONE, FAULT, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -116,9 +116,15 @@ def _one_line(error: BaseException) -> str:
 
 
 def fail(message: str, code: int) -> int:
-    """Say the error as the last line on stderr (of several processes the first says it), and return the exit code."""
-    progress.say(f"error: {message}")
+    """Say the error as the last line on stderr, and return the exit code. Of several processes each says which it is."""
+    process = f"process {os.environ['RANK']}: " if progress.is_quiet() else ""
+    print(f"{process}error: {message}", file=sys.stderr, flush=True)
     return code
+
+
+def _fail_once(message: str, code: int) -> int:
+    """The same for what all processes raise: the first says it."""
+    return code if progress.is_quiet() else fail(message, code)
 
 
 def _usage_message(error: click.UsageError) -> str:
@@ -146,10 +152,12 @@ def run(group: click.Group, args: Sequence[str] | None = None) -> int:
         return fail(_usage_message(error), WRONG_USAGE)
     except UsageError as error:
         return fail(_one_line(error), WRONG_USAGE)
+    except SharedError as error:
+        return _fail_once(_one_line(error), FAULT)
     except DataError as error:
         return fail(_one_line(error), FAULT)
     except Stopped as stop:
-        return fail(_one_line(stop), 128 + stop.number)
+        return _fail_once(_one_line(stop), 128 + stop.number)
     except (KeyboardInterrupt, click.Abort):
         return fail("interrupted", INTERRUPTED)
     except SystemExit as stop:

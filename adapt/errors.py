@@ -13,6 +13,10 @@ class DataError(ValueError):
     """
 
 
+class SharedError(DataError):
+    """A fault that one of several processes found and all of them raise; the first says it for all."""
+
+
 class UsageError(ValueError):
     """The command or a setting is wrong. The command line answers with exit code 2."""
 

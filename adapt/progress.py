@@ -14,7 +14,7 @@ METER_INTERVAL_S = 5.0
 
 def is_quiet() -> bool:
     """Whether this process is one of several that torchrun started, and not the first: that one speaks for all."""
-    return os.environ.get("RANK", "0") != "0"
+    return os.environ.get("RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def say(text: str) -> None:

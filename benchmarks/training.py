@@ -80,7 +80,7 @@ class Work:
 
     def flops(self, config: ModelConfig) -> float:
         """Floating point operations of one forward pass, two for each multiply-add."""
-        return flops_of(config).forward(tiles=self.tiles, tokens=self.tokens, pairs=self.pairs, predictions=self.head)
+        return flops_of(config).total(tiles=self.tiles, tokens=self.tokens, pairs=self.pairs, predictions=self.head)
 
 
 def vision_share(config: ModelConfig) -> float:

@@ -8,8 +8,7 @@ vision tower, S tile side in pixels.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -227,19 +226,17 @@ def share_step(trees: Sequence[Tree], sizes: RowSizes, rule: PackRule, flops: Fl
     if ranks == 1:
         return [_fill(pieces, sizes, rule)]
 
-    @functools.cache
-    def cost(piece: Piece) -> float:
-        return piece_flops(piece, sizes, flops)
-
-    shares = best = _spread(pieces, cost, ranks)
+    costs = {piece: piece_flops(piece, sizes, flops) for piece in pieces}
+    shares = best = _spread(costs, ranks)
     for _ in range(MOST_SPLITS * ranks):
-        loads = [sum(map(cost, share)) for share in shares]
-        dearest = max((piece for piece in pieces if len(piece.tree.rows) > 1), key=cost, default=None)
+        loads = [sum(costs[piece] for piece in share) for share in shares]
+        dearest = max((piece for piece in costs if len(piece.tree.rows) > 1), key=costs.__getitem__, default=None)
         if dearest is None or max(loads) <= EVEN * sum(loads) / ranks:
             break
-        pieces = [part for piece in pieces for part in (_halves(piece) if piece is dearest else (piece,))]
-        shares = _spread(pieces, cost, ranks)
-        best = min(best, shares, key=lambda each: max(sum(map(cost, share)) for share in each))
+        costs = {piece: cost for piece, cost in costs.items() if piece is not dearest}
+        costs |= {half: piece_flops(half, sizes, flops) for half in _halves(dearest)}
+        shares = _spread(costs, ranks)
+        best = min(best, shares, key=lambda each: max(sum(piece_flops(p, sizes, flops) for p in share) for share in each))
     shares = best
     packs = [_fill(share, sizes, rule) for share in shares]
     most = max(map(len, packs))
@@ -249,7 +246,7 @@ def share_step(trees: Sequence[Tree], sizes: RowSizes, rule: PackRule, flops: Fl
 def piece_flops(piece: Piece, sizes: RowSizes, flops: Flops) -> float:
     """Operations of the forward pass of a piece, padding left out."""
     rows = piece.tree.rows
-    return flops.forward(
+    return flops.total(
         tiles=int(sizes.tiles[rows[0]]),
         tokens=sizes.tokens(rows),
         pairs=sizes.pairs(rows),
@@ -292,41 +289,44 @@ def suggest_pack_tokens(steps: Sequence[Sequence[Tree]], sizes: RowSizes, rule: 
     )
 
 
-def _spread(pieces: Sequence[Piece], cost: Callable[[Piece], float], ranks: int) -> list[list[Piece]]:
+def _spread(costs: Mapping[Piece, float], ranks: int) -> list[list[Piece]]:
     """Longest processing time first (Graham, "Bounds on multiprocessing timing anomalies", 1969), then exchanges that help."""
-    shares: list[list[Piece]] = [[] for _ in range(ranks)]
+    pieces, cost = list(costs), list(costs.values())
+    shares: list[list[int]] = [[] for _ in range(ranks)]
     loads = [0.0] * ranks
-    for _, place in sorted((-cost(piece), place) for place, piece in enumerate(pieces)):
+    for number in sorted(range(len(pieces)), key=lambda number: (-cost[number], number)):
         least = loads.index(min(loads))
-        shares[least].append(pieces[place])
-        loads[least] += cost(pieces[place])
-    while _exchange(shares, cost):
+        shares[least].append(number)
+        loads[least] += cost[number]
+    while max(loads) > EVEN * sum(loads) / ranks and _exchange(shares, loads, cost):
         pass
-    return shares
+    return [[pieces[number] for number in share] for share in shares]
 
 
-def _exchange(shares: list[list[Piece]], cost: Callable[[Piece], float]) -> bool:
+def _exchange(shares: list[list[int]], loads: list[float], cost: Sequence[float]) -> bool:
     """Give one piece of the busiest share for one of another, or for none, so that the busier of the two has less to do.
 
     The best such exchange is made; False where there is none.
     """
-    loads = [sum(map(cost, share)) for share in shares]
     busiest = loads.index(max(loads))
-    best: tuple[float, int, int, int | None] | None = None
-    for other, load in enumerate(loads):
-        for mine, piece in enumerate(shares[busiest]):
-            for place, taken in enumerate([None, *shares[other]]):
-                moved = cost(piece) - (cost(taken) if taken is not None else 0.0)
-                after = max(loads[busiest] - moved, load + moved)
-                if other != busiest and after < loads[busiest] * (1 - 1e-4) and (best is None or after < best[0]):
-                    best = after, other, mine, place - 1 if place else None
-    if best is None:
+    best: tuple[float, int, int, int | None] = loads[busiest] * (1 - 1e-4), busiest, 0, None
+    for other in range(len(shares)):
+        for mine in shares[busiest] if other != busiest else ():
+            for taken in (None, *shares[other]):
+                moved = cost[mine] - (0.0 if taken is None else cost[taken])
+                after = max(loads[busiest] - moved, loads[other] + moved)
+                if after < best[0]:
+                    best = after, other, mine, taken
+    _, other, given, swapped = best
+    if other == busiest:
         return False
-    _, other, mine, swapped = best
-    given = shares[busiest].pop(mine)
-    if swapped is not None:
-        shares[busiest].append(shares[other].pop(swapped))
+    moved = cost[given] - (0.0 if swapped is None else cost[swapped])
+    shares[busiest].remove(given)
     shares[other].append(given)
+    if swapped is not None:
+        shares[other].remove(swapped)
+        shares[busiest].append(swapped)
+    loads[busiest], loads[other] = loads[busiest] - moved, loads[other] + moved
     return True
 
 

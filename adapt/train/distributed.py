@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from adapt.errors import DataError, UsageError
+from adapt.errors import SharedError, UsageError
 from adapt.model.internvl import InternVL
 
 WAIT = datetime.timedelta(hours=2)  # for the main process, which indexes the data while the others wait
@@ -54,27 +54,27 @@ class World:
         return found
 
     def raise_together(self, fault: str | None) -> None:
-        """Raise DataError in every process where one of them has found a fault."""
+        """Raise DataError in every process where one of them has found a fault; it is said once."""
         for message in self.gathered(fault):
             if message is not None:
-                raise DataError(message)
+                raise SharedError(message)
 
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:
-        """The main process runs the block before the others, which then find what it left (a cached index)."""
+        """The main process runs the block before the others, which then find what it left (a cached index).
+
+        What stops it there stops the others too.
+        """
         if not self.is_main:
             self.raise_together(None)
             yield
             return
         try:
             yield
-        except (DataError, UsageError) as error:
-            self.gathered(str(error))
+        except Exception as error:
+            self.gathered(f"the main process: {error}")
             raise
         self.gathered(None)
-
-
-ALONE = World(0, 1, torch.device("cpu"))
 
 
 @contextlib.contextmanager
@@ -122,10 +122,14 @@ def shard(model: InternVL, world: World, *, reshard: bool) -> None:
         fully_shard(unit, mesh=mesh, reshard_after_forward=reshard)
 
 
-def sync_gradients(model: nn.Module, now: bool) -> None:
-    """Whether the next backward pass adds its gradients up over the processes; until then they gather in each."""
+def prepare_backward(model: nn.Module, *, last: bool, reshard: bool) -> None:
+    """Whether the next backward pass adds its gradients up over the processes and gives the whole weights back.
+
+    Until the ``last`` of a step both stay where they are, unless ``reshard`` saves memory by traffic.
+    """
     if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(now)
+        model.set_requires_gradient_sync(last or reshard)
+        model.set_reshard_after_backward(last or reshard)
 
 
 def whole(tensor: Tensor) -> Tensor:

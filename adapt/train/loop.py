@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import itertools
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -42,7 +41,7 @@ def train(run: Run) -> None:
                 )
                 break
             with _memory(run, run.plan.steps[run.step]):
-                row = update(run, itertools.islice(batches, len(step)), len(step))
+                row = update(run, batches, len(step))
             run.step += 1
             run.log.write({"step": run.step} | row)
             if "event" not in row:

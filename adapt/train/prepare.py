@@ -15,10 +15,11 @@ import torch
 
 from adapt import __version__, atomic, progress, randomness, safe
 from adapt.data.augment import AS_STORED, OVERHEAD
+from adapt.data.flops import Flops
 from adapt.data.index import Index, build_index
 from adapt.data.loader import PackReader, TileRule, most_tokens, row_sizes
 from adapt.data.mixture import check_sources, make_side, read_by_source, realised
-from adapt.data.packing import PackRule, RowSizes, piece_flops, share_step, straggler, suggest_pack_tokens
+from adapt.data.packing import PackRule, Piece, RowSizes, piece_flops, share_step, straggler, suggest_pack_tokens
 from adapt.data.plan import Plan, Side, Tree, draw_symmetries, hold_out, plan_run, stream_of, validation_steps
 from adapt.data.template import get_template
 from adapt.data.tokenizer import tokenizer_for_run
@@ -31,7 +32,7 @@ from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import iterate_records
 from adapt.train import memory
 from adapt.train.distributed import World
-from adapt.train.recipe import LORA, Recipe, TrainRecipe, recipe_settings
+from adapt.train.recipe import LORA, Recipe, TrainRecipe, recipe_settings, trained_parts
 
 RECORDED_PACKAGES = ("torch", "transformers", "timm", "tokenizers", "datasets", "albumentations", "numpy", "pillow")
 
@@ -258,20 +259,25 @@ def initial_seed(recipe: Recipe) -> int:
     return randomness.key(recipe.train.seed, "weights") % 2**63
 
 
+JUDGED_STEPS = 50  # of a plan, for what other numbers of devices would make of it
+
+
 def summary(
     prepared: Prepared, num_trained: int, num_frozen: int, predicted: memory.Predictor, rule: PackRule, ranks: int = 1
 ) -> dict[str, Any]:
     """The plan in numbers: what ``--dry-run`` prints and ``plan.json`` keeps; ``predicted`` is of one device's memory."""
     recipe, plan, sizes = prepared.recipe, prepared.plan, prepared.sizes
     flops = flops_of(prepared.config)
+    step_flops = training_flops(flops, recipe.train)
     tokens = tiles = places = packs = 0
     shapes: set[memory.Pack] = set()
     largest = [0, 0]
-    work = slowest = 0.0
+    work = slowest = training = 0.0
     for step in plan.steps:
         shares = share_step(step, sizes, rule, flops, ranks)
         loads = [sum(piece_flops(piece, sizes, flops) for pack in mine for piece in pack) for mine in shares]
         work, slowest = work + sum(loads), slowest + max(loads)
+        training += sum(piece_flops(Piece(0, tree), sizes, step_flops) for tree in step)
         for pack in filter(None, itertools.chain.from_iterable(shares)):
             shape = memory.pack_shape(pack, sizes, rule)
             tokens += sum(sizes.tokens(piece.tree.rows) for piece in pack)
@@ -313,18 +319,23 @@ def summary(
         "memory_bytes": dataclasses.asdict(peak) | {"total": peak.total},
         "disk_bytes": (4 * stored + int(memory.STATE_BYTES[recipe.train.optimizer] * num_trained)) * (recipe.train.keep + 1)
         + 8 * num_parameters,
-        "teraflops": round(training_flops(work, recipe.train) / 1e12, 1),
+        "teraflops": round(training / 1e12, 1),
         "suggested_pack_tokens": suggest_pack_tokens(plan.steps, sizes, rule),
-        "straggler_on": {str(count): straggler(plan.steps[:100], sizes, rule, flops, count) for count in (2, 4, 8)},
+        "straggler_on": {str(count): straggler(plan.steps[:JUDGED_STEPS], sizes, rule, flops, count) for count in (2, 4, 8)},
         "digest": plan.digest,
         "data_fingerprint": prepared.index.fingerprint,
         "notes": list(prepared.notes),
     }
 
 
-def training_flops(forward: float, recipe: TrainRecipe) -> float:
-    """Forward and backward: the backward pass computes twice the forward's products, once where the weights do not train."""
-    return forward * (3.0 if recipe.stage != LORA else 2.0)
+def training_flops(forward: Flops, recipe: TrainRecipe) -> Flops:
+    """The costs of forward and backward passes together.
+
+    Where weights train, the backward pass computes two products for each of the forward's; where only weights before or beside
+    them do, one; and none where nothing before them does.
+    """
+    trained = trained_parts(recipe)
+    return forward.times(3.0 if "vision" in trained else 1.0, 3.0 if "language" in trained else 2.0)
 
 
 def description(prepared: Prepared, world: World) -> dict[str, Any]:

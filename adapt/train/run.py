@@ -26,7 +26,7 @@ from adapt.train.loop import train
 from adapt.train.memory import Memory, Pack, Predictor, predict
 from adapt.train.optim import MOMENTS, make_optimizer, restore_moments
 from adapt.train.parts import from_adapter_state, set_trained
-from adapt.train.prepare import Prepared, description, initial_seed, reader_of, write_start
+from adapt.train.prepare import Prepared, description, initial_seed, reader_of, training_flops, write_start
 from adapt.train.recipe import LORA, TrainRecipe
 from adapt.train.state import Run
 
@@ -196,15 +196,10 @@ def _start(
 
     The main process does it; the others hear what it found.
     """
-    found, accepted, fault = None, None, None
-    if setting.world.is_main:
-        try:
+    found, accepted = None, None
+    with setting.world.main_first():
+        if setting.world.is_main:
             found, accepted = _make_ready(prepared, folder, setting, resume=resume, accept_new_data=accept_new_data)
-        except DataError as error:
-            if setting.world.size == 1:
-                raise
-            fault = str(error)
-    setting.world.raise_together(fault)
     return setting.world.gathered((found, accepted))[0]
 
 
@@ -241,19 +236,19 @@ def _make_run(prepared: Prepared, folder: Path, setting: Setting, found: Path | 
         if scaler.is_enabled() and stored.state["scaler"]:
             scaler.load_state_dict(stored.state["scaler"])
     step, best = stored.state.get("step", 0), stored.state.get("best_loss")
-    validations = [
-        row for row in (read_log(folder) if step else []) if row["step"] <= step and row.get("event") == "validation"
-    ]
-    world.gathered(None)  # nobody cuts the log that another still reads
     log: RunLog | NoLog = NoLog()
-    if world.is_main:
-        log = RunLog(folder, resume_step=step, tensorboard=recipe.train.tensorboard, wandb=recipe.train.wandb)
+    with world.main_first():  # who cuts what a kill tore off the log; the others read what is left
+        if world.is_main:
+            log = RunLog(folder, resume_step=step, tensorboard=recipe.train.tensorboard, wandb=recipe.train.wandb)
+    validations = [row for row in (read_log(folder) if step else []) if row.get("event") == "validation"]
     best_loss = float("inf") if best is None else best
+    flops = flops_of(prepared.config)
     keeper = Keeper(prepared, folder, world, model, optimizer, scaler, best_loss, precision or torch.float32)
     run = Run(
         model=model, optimizer=optimizer, recipe=recipe, plan=prepared.plan,
         reader=reader_of(prepared, setting.rule, world.size), sizes=prepared.sizes, sources=prepared.sources,
-        held_out=prepared.held_out, log=log, world=world, rule=setting.rule, flops=flops_of(prepared.config),
+        held_out=prepared.held_out, log=log, world=world, rule=setting.rule, flops=flops,
+        step_flops=training_flops(flops, recipe.train),
         predicted=setting.predicted,
         peak_flops=setting.peak_flops, autocast=precision, scaler=scaler, reshard=reshard, save=keeper.save,
         save_best=keeper.save_best, step=step, skipped=stored.state.get("skipped", 0), validations=validations,

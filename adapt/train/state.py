@@ -21,8 +21,8 @@ from adapt.train.recipe import Recipe
 class Run:
     """A run under way. ``step`` counts finished steps, ``skipped`` those among them whose update was left out.
 
-    ``peak_flops`` is what the device was measured to do in a second; ``validations`` the rows of the log that hold held-out
-    losses, oldest first.
+    ``flops`` are a forward pass's, which packs are balanced by, ``step_flops`` those of training; ``peak_flops`` is what the
+    device was measured to do in a second; ``validations`` the rows of the log that hold held-out losses, oldest first.
     """
 
     model: InternVL
@@ -37,6 +37,7 @@ class Run:
     world: World
     rule: PackRule
     flops: Flops
+    step_flops: Flops
     predicted: Predictor
     peak_flops: float
     autocast: torch.dtype | None

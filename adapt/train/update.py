@@ -1,6 +1,7 @@
 """One step of a run: the gradients of all its packs, clipping, the optimizer; what is not finite never reaches the weights."""
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -15,9 +16,8 @@ from adapt.data.loader import loss_weight
 from adapt.data.packing import Batch, Piece, RowSizes, piece_flops
 from adapt.data.plan import Tree
 from adapt.errors import DataError
-from adapt.train.distributed import sync_gradients
+from adapt.train.distributed import World, prepare_backward
 from adapt.train.optim import learning_rate
-from adapt.train.prepare import training_flops
 from adapt.train.speed import peak_bytes
 from adapt.train.state import Run
 
@@ -49,7 +49,10 @@ def update(run: Run, batches: Iterator[Batch], num_packs: int) -> dict[str, Any]
     clipped = torch.nn.utils.clip_grad_norm_(trained, run.recipe.train.clip_norm or math.inf)
     norm = float(clipped.full_tensor() if isinstance(clipped, DTensor) else clipped)
     loss = float(sums_2S[0].sum()) / total
-    if not math.isfinite(loss) or (not math.isfinite(norm) and not run.scaler.is_enabled()):
+    # Loss scaling leaves out steps whose gradients overflow and halves its scale; below 1 it is not the scale that is at fault.
+    overflowed = run.scaler.is_enabled() and run.scaler.get_scale() >= 1
+    if not math.isfinite(loss) or (not math.isfinite(norm) and not overflowed):
+        run.scaler.update()
         return _skip(run, trees, loss, norm)
     rate = learning_rate(run.recipe.train, run.step, len(run.plan))
     for group in run.optimizer.param_groups:
@@ -60,7 +63,7 @@ def update(run: Run, batches: Iterator[Batch], num_packs: int) -> dict[str, Any]
         f"loss/{name}": float(sums_2S[0, i] / sums_2S[1, i]) for i, name in enumerate(run.sources) if float(sums_2S[1, i]) > 0
     }
     seconds = time.perf_counter() - start
-    work = sum(piece_flops(Piece(0, tree), run.sizes, run.flops) for tree in trees)
+    work = sum(piece_flops(Piece(0, tree), run.sizes, run.step_flops) for tree in trees)
     return {
         "loss": loss,
         **by_source,
@@ -71,7 +74,7 @@ def update(run: Run, batches: Iterator[Batch], num_packs: int) -> dict[str, Any]
         "grad_norm": norm if math.isfinite(norm) else None,
         "seconds": seconds,
         "wait_seconds": waited,
-        "mfu": training_flops(work, run.recipe.train) / seconds / (run.peak_flops * run.world.size),
+        "mfu": work / seconds / (run.peak_flops * run.world.size),
         "peak_bytes": peak_bytes(run.world.device),
     }
 
@@ -82,34 +85,37 @@ def _gradients(run: Run, batches: Iterator[Batch], num_packs: int, total: float)
     Returns (float64[2, sources] losses and weights, tokens, tiles; of all processes; seconds that this one waited for data).
     """
     sums_2S = torch.zeros(2, len(run.sources), dtype=torch.float64, device=run.world.device)
-    counts, waited = torch.zeros(2, dtype=torch.int64), 0.0
-    for number in range(num_packs):
-        asked = time.perf_counter()
-        batch = _next(run, batches)
+    counts, waited, asked = torch.zeros(2, dtype=torch.int64), 0.0, time.perf_counter()
+    for number, batch in enumerate(read_together(run.world, batches, num_packs)):
         waited += time.perf_counter() - asked
         counts += torch.tensor([batch.num_tokens, batch.num_tiles])
-        sync_gradients(run.model, run.reshard or number == num_packs - 1)
+        prepare_backward(run.model, last=number == num_packs - 1, reshard=run.reshard)
         loss, sums = pack_loss(run, batch.to(run.world.device), total)
         scaled = run.scaler.scale(loss) * run.world.size  # FSDP takes the mean over the processes
         if scaled.requires_grad:  # a pack of text alone has no path to the connector, where that alone is trained
             scaled.backward()
         sums_2S += sums
+        asked = time.perf_counter()
     tokens, tiles = run.world.sum(counts).tolist()
     return run.world.sum(sums_2S), tokens, tiles, waited
 
 
-def _next(run: Run, batches: Iterator[Batch]) -> Batch:
-    """The next pack; where one process cannot read its own, all stop with its reason."""
-    fault, batch = None, None
+def read_together(world: World, batches: Iterator[Batch], num_packs: int) -> Iterator[Batch]:
+    """The next ``num_packs`` packs of this process.
+
+    Among several all are read before the first is given: where one process cannot read its own, all stop with its reason, and
+    none waits for another between packs. Raises DataError for a picture that changed.
+    """
+    if world.size == 1:
+        yield from itertools.islice(batches, num_packs)
+        return
+    fault, read = None, []
     try:
-        batch = next(batches)
+        read = list(itertools.islice(batches, num_packs))
     except DataError as error:
-        if run.world.size == 1:
-            raise
         fault = str(error)
-    run.world.raise_together(fault)
-    assert batch is not None, "there are as many packs as the plan says"
-    return batch
+    world.raise_together(fault)
+    yield from read
 
 
 def pack_loss(run: Run, batch: Batch, total: float) -> tuple[Tensor, Tensor]:
@@ -134,7 +140,7 @@ def _skip(run: Run, trees: tuple[Tree, ...], loss: float, norm: float) -> dict[s
     found = f"step {run.step + 1}: loss {loss}, gradient norm {norm}; the weights were left as they were. Records: {shown}"
     if run.skipped >= budget:
         spent = f" (train.skip_nonfinite={budget} are spent)" if budget else ""
-        raise DataError(
+        run.world.raise_together(
             f"{found}{spent}. Lower train.learning_rate, look at these records with 'adapt check', or leave out so many such "
             "steps with train.skip_nonfinite=N"
         )

@@ -8,9 +8,8 @@ import torch
 
 from adapt import progress
 from adapt.data.loader import load_packs
-from adapt.errors import DataError
 from adapt.train.state import Run
-from adapt.train.update import pack_loss
+from adapt.train.update import pack_loss, read_together
 
 FLAT = 0.005  # a loss that fell by less than this share of itself did not fall
 
@@ -24,14 +23,16 @@ def validate(run: Run) -> None:
     run.model.eval()
     found: dict[str, float] = {}
     for name, steps in run.held_out.items():
-        packs = [request for step in steps for request in run.requests(step, None)]
+        packs = [run.requests(step, None) for step in steps]
+        batches = load_packs(run.reader, [request for step in packs for request in step], workers=0, prefetch=0)
         sums_2S = torch.zeros(2, len(run.sources), dtype=torch.float64, device=run.world.device)
-        for batch in load_packs(run.reader, packs, workers=0, prefetch=0):
-            sums_2S += pack_loss(run, batch.to(run.world.device), 1.0)[1]
+        for step in packs:
+            for batch in read_together(run.world, batches, len(step)):
+                sums_2S += pack_loss(run, batch.to(run.world.device), 1.0)[1]
         total_2S = run.world.sum(sums_2S)
         found[f"{name}_loss"] = value = float(total_2S[0].sum() / total_2S[1].sum())
         if not math.isfinite(value):
-            raise DataError(
+            run.world.raise_together(
                 f"step {run.step}: the held-out loss of the {name} data is {value}; lower train.learning_rate and start a "
                 "new run"
             )

@@ -47,7 +47,7 @@ def finetune(
     if resume and (folder / "model" / "config.json").is_file():
         _refuse_changes(request, stored, folder)
         progress.say(f"{folder}: the run is finished; nothing to resume")
-        return {"output": str(folder), "finished": True} | safe.read_json(folder / "plan.json")
+        return {} if progress.is_quiet() else {"output": str(folder), "finished": True} | safe.read_json(folder / "plan.json")
     from adapt.train.distributed import join_world
     from adapt.train.run import run_plan, show_plan
 
@@ -55,7 +55,7 @@ def finetune(
         prepared, setting = _prepare(request, folder, resume, dry_run, world)
         show_plan(prepared, setting.summary, world)
         if dry_run:
-            return setting.summary
+            return setting.summary if world.is_main else {}
         return run_plan(prepared, folder, setting, resume=resume, accept_new_data=accept_new_data)
 
 

@@ -33,7 +33,7 @@ def test_predicted_operations_are_those_that_torch_counts(tiny_config: ModelConf
     model = InternVL(config)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(batch)
-    predicted = flops_of(config).forward(tiles=2, tokens=tokens, pairs=tokens**2, predictions=answer)
+    predicted = flops_of(config).total(tiles=2, tokens=tokens, pairs=tokens**2, predictions=answer)
     patches = 2 * config.vision.grid_size**2 * 3 * config.vision.patch_size_px**2 * config.vision.hidden_size * 2
     assert counter.get_total_flops() == pytest.approx(predicted + patches, rel=0.01)
 
@@ -45,5 +45,5 @@ def test_the_vision_tower_is_most_of_a_tile_of_1b() -> None:
     """
     flops = flops_of(PRESETS["1b"])
     assert 3 * flops.per_tile == pytest.approx(2.18e12, rel=0.02)
-    head_everywhere = flops.forward(tiles=0, tokens=256, pairs=256 * 257 // 2, predictions=256)
+    head_everywhere = flops.total(tiles=0, tokens=256, pairs=256 * 257 // 2, predictions=256)
     assert 3 * head_everywhere == pytest.approx(0.76e12, rel=0.02)

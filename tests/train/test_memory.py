@@ -19,7 +19,7 @@ from adapt.errors import DataError, UsageError
 from adapt.model.config import PRESETS
 from adapt.model.internvl import InternVL
 from adapt.train import budget, memory
-from adapt.train.distributed import ALONE
+from adapt.train.distributed import World
 from adapt.train.log import read_log
 from adapt.train.parts import set_trained
 from adapt.train.recipe import TrainRecipe, make_recipe, recipe_settings
@@ -192,7 +192,7 @@ def test_out_of_memory_names_step_peaks_and_knobs() -> None:
     sizes, rule = RowSizes(*(np.full(4, count) for count in (1000, 500, 12, 20))), PackRule(16384, 48)
     packs = [[Piece(number, Tree(number, 0, (number,))) for number in range(4)]]
     recipe = dataclasses.replace(KEPT, pack_tokens=16384, pack_tiles=48)
-    said = budget.explain(5, packs, sizes, rule, recipe, one_billion, ALONE)
+    said = budget.explain(5, packs, sizes, rule, recipe, one_billion, World(0, 1, torch.device("cpu")))
     found = one_billion(recipe, memory.pack_shape(packs[0], sizes, rule)).total / GB
     assert said.startswith(
         "step 5 (6,000 tokens, 48 tiles; its largest pack 6,000 places, 48 tiles) does not fit the memory of"
@@ -201,7 +201,9 @@ def test_out_of_memory_names_step_peaks_and_knobs() -> None:
     assert "set train.checkpoint_activations=yes (predicted " in said
     assert " or train.pack_tokens=3000 train.pack_tiles=24 (predicted " in said
     assert "go on with --resume: the run's numbers stay as they are" in said
-    last = budget.explain(5, [packs[0][:1]], sizes, rule, dataclasses.replace(AGAIN), one_billion, ALONE)
+    last = budget.explain(
+        5, [packs[0][:1]], sizes, rule, dataclasses.replace(AGAIN), one_billion, World(0, 1, torch.device("cpu"))
+    )
     assert "start a run with a smaller data.max_tiles, train.optimizer=adamw8bit or train.stage=lora" in last
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,19 @@ def test_sigterm_is_a_clean_stop(data: dict[str, Path], tmp_path: Path, send: Ca
     assert newest is not None
     run_here(data, tmp_path / "stopped", *settings, resume=True)
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
+
+
+def test_a_torn_log_line_is_cut(data: dict[str, Path], tmp_path: Path) -> None:
+    """A line that a kill or a full disk tore off does not keep a run from going on; each step appears once."""
+    settings = ("train.max_steps=4", "train.save_every=2", "train.keep=9")
+    run_here(data, tmp_path / "run", *settings)
+    whole = losses(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    shutil.rmtree(checkpoint.checkpoint_path(tmp_path / "run" / "checkpoints", 4))
+    with open(tmp_path / "run" / "log.jsonl", "ab") as log:
+        log.write(b'{"step": 5, "loss": 1.2')
+    run_here(data, tmp_path / "run", *settings, resume=True)
+    assert losses(tmp_path / "run") == whole
 
 
 def test_a_changed_recipe_or_data_is_not_resumed(data: dict[str, Path], tmp_path: Path) -> None:

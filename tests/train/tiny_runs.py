@@ -57,9 +57,11 @@ FIXED = (
 )
 
 
-def start_run(data: dict[str, Path], output: Path, *settings: str, resume: bool = False) -> subprocess.Popen[str]:
+def start_run(
+    data: dict[str, Path], output: Path, *settings: str, resume: bool = False, model: str = "nano"
+) -> subprocess.Popen[str]:
     """Start ``adapt finetune`` of a nano model on a tiny plan, in its own process."""
-    command = [sys.executable, "-m", "adapt", "finetune", "--model", "nano"]
+    command = [sys.executable, "-m", "adapt", "finetune", "--model", model]
     command += ["--data", str(data["field"]), "--general", str(data["common"])]
     command += ["--output", str(output), *(["--resume"] if resume else [])]
     for setting in (*FIXED, *settings):
