@@ -6,6 +6,7 @@ device; which rows are trained on never depends on them.
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,8 @@ def _nothing_fits(recipe: TrainRecipe, fitting: Fitting) -> str:
     knobs += ["train.checkpoint_activations=yes"] if recipe.checkpoint_activations == "no" else []
     for optimizer in ("adamw8bit", "adamw-offload") if recipe.optimizer == "adamw" else ():
         lighter = fitting.peak(dataclasses.replace(recipe, optimizer=optimizer)).total
-        if lighter < peak.total and (optimizer, fitting.device_type) != ("adamw-offload", "cpu"):
+        alone = int(os.environ.get("WORLD_SIZE", "1")) == 1  # several devices share AdamW's moments out instead
+        if alone and lighter < peak.total and (optimizer, fitting.device_type) != ("adamw-offload", "cpu"):
             knobs.append(f"train.optimizer={optimizer} ({_gib(lighter)})")
     knobs += ["data.max_tiles"] if demand.record_tiles > 1 else []
     knobs += ["train.stage=lora"] if recipe.stage != LORA else []
