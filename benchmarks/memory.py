@@ -121,8 +121,7 @@ def measure(name: str, recipe: TrainRecipe, device: torch.device, *, compiled: b
     pack = memory.Pack(places, places, batch.num_tiles, len(batch.target_ids_P))
     model = InternVL(config).to(device).train()
     if recipe.checkpoint_activations == "yes":
-        model.vision.checkpointing = True
-        model.language.gradient_checkpointing_enable({"use_reentrant": False})
+        model.checkpoint_activations()
     compile_layers(model, dataclasses.replace(recipe, compile="yes" if compiled else "no"), device)
     optimizer = make_optimizer(model, recipe)
     torch.cuda.reset_peak_memory_stats(device)

@@ -249,7 +249,7 @@ def make_peer(model: InternVL, device: torch.device) -> InternVLForConditionalGe
 
 
 def measure(work: Callable[[], float], device: torch.device, seconds: float) -> tuple[float, float]:
-    """(seconds of the fastest round, loss): a first round, then others while time is left. On a GPU one before them compiles."""
+    """(seconds of the fastest round, loss): a first round, then others while time is left; on a GPU one before, to compile."""
     best, spent, loss = float("inf"), 0.0, 0.0
     if device.type == "cuda":
         work()
@@ -316,9 +316,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="rsvqa", help="whose pictures and questions")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--max-branches", type=int, metavar="N", help="questions of a tree at most (default: all of a picture)")
-    parser.add_argument(
-        "--seconds", type=float, default=60, metavar="S", help="how long ours is measured, the others half of it"
-    )
+    parser.add_argument("--seconds", type=float, default=60, metavar="S", help="time for ours; the others get half of it")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args()
     if given.max_branches is not None and given.max_branches < 1:

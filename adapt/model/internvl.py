@@ -41,6 +41,14 @@ class InternVL(nn.Module):
         rotary = self.language.model.rotary_emb
         self.language.model.rotary_emb = type(rotary)(config=self.language.config)
 
+    def checkpoint_activations(self) -> None:
+        """From now on keep the input of each block and layer alone, and compute the rest again in the backward pass."""
+        self.vision.checkpointing = True
+        language: Any = self.language
+        newer = hasattr(language, "activation_checkpointing_enable")  # transformers 5.23 warns of the older name
+        enable = language.activation_checkpointing_enable if newer else language.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+
     def picture_features(self, tiles_NCHW: Tensor, keep_MN: Tensor | None = None) -> Tensor:
         """uint8[N, 3, S, S] -> float[K, D], the tokens of all tiles in order; K = N * tokens_per_tile."""
         dtype = self.connector.norm.weight.dtype

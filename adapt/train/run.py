@@ -287,8 +287,7 @@ def _model(prepared: Prepared) -> InternVL:
         model = load_internvl(prepared.found, prepared.config)
         set_trained(model, prepared.request.recipe.train)
     if prepared.recipe.train.checkpoint_activations == "yes":
-        model.vision.checkpointing = True
-        model.language.gradient_checkpointing_enable({"use_reentrant": False})
+        model.checkpoint_activations()
     return model
 
 

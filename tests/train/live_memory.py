@@ -110,9 +110,8 @@ def step_peak(config: ModelConfig, batch: Batch, precision: torch.dtype | None, 
         model = InternVL(config)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         model = model.to_empty(device="cpu").train()
-        model.vision.checkpointing = checkpointed
         if checkpointed:
-            model.language.gradient_checkpointing_enable({"use_reentrant": False})
+            model.checkpoint_activations()
         moved = {
             field.name: fake.from_tensor(value)
             for field in dataclasses.fields(batch)
