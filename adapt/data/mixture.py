@@ -130,9 +130,11 @@ def quotas(counts: Mapping[str, int], by_source: BySource) -> list[float]:
     weighed = {source: by_source.weights[source] for source in counts if source in by_source.weights}
     if len(weighed) == 1:
         (only,) = weighed
+        others = ", ".join(source for source in counts if source != only)
         raise UsageError(
-            f"data.weights names '{only}' alone of its side, so there is nothing to weigh it against; name another of "
-            f"{', '.join(counts)}, or say how often its rows are seen with data.epochs={only}=2"
+            f"data.weights names '{only}' alone of its side, so there is nothing to weigh it against; "
+            + (f"name another of {others}, or say" if others else "--general-ratio weighs general against domain data; or say")
+            + f" how often its rows are seen with data.epochs={only}=2"
         )
     together = sum(counts[source] for source in weighed)
     total = sum(weighed.values())

@@ -72,7 +72,7 @@ class NoLog:
 def _wandb_run(folder: Path, project: str) -> Any:
     """A run of Weights & Biases, the same one again after a resume: its id is kept beside the log.
 
-    Raises UsageError where the package is not installed.
+    Raises UsageError where the package is not installed, and where it cannot start a run.
     """
     try:
         import wandb
@@ -84,10 +84,16 @@ def _wandb_run(folder: Path, project: str) -> Any:
     config = safe.read_json(folder / "config.json")
     # The terminal's text is not captured: the loader's workers are forked, and what they print must not go through a client
     # that lives in their parent.
-    return wandb.init(
-        project=project, dir=folder, id=kept.read_text(), resume="allow", name=folder.name, config=config,
-        settings=wandb.Settings(console="off"),
-    )  # fmt: skip
+    try:
+        return wandb.init(
+            project=project, dir=folder, id=kept.read_text(), resume="allow", name=folder.name, config=config,
+            settings=wandb.Settings(console="off"),
+        )  # fmt: skip
+    except wandb.Error as error:
+        raise UsageError(
+            f"train.wandb={project}: Weights & Biases does not start ({error}); run 'wandb login', or set WANDB_MODE=offline, and "
+            "go on with --resume"
+        ) from error
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
