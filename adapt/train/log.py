@@ -91,8 +91,8 @@ def _wandb_run(folder: Path, project: str) -> Any:
         )  # fmt: skip
     except wandb.Error as error:
         raise UsageError(
-            f"train.wandb={project}: Weights & Biases does not start ({error}); run 'wandb login', or set WANDB_MODE=offline, and "
-            "go on with --resume"
+            f"train.wandb={project}: Weights & Biases does not start ({error}); run 'wandb login', or set WANDB_MODE=offline, "
+            "and go on with --resume"
         ) from error
 
 
