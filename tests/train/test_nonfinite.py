@@ -83,9 +83,17 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(
     assert len([row for row in read_log(tmp_path / "skips") if row.get("event") == "skipped"]) == 1
 
 
+@pytest.mark.slow
 def test_loss_scaling_does_not_hide_it(poisoned: Path, data: dict[str, Path], tmp_path: Path) -> None:
     """In float16 too the step is left out once and the run goes on after it; its weights stay finite."""
-    tune(poisoned, data["field"], tmp_path / "run", "train.skip_nonfinite=1", "train.precision=float16")
+    tune(
+        poisoned,
+        data["field"],
+        tmp_path / "run",
+        "train.skip_nonfinite=1",
+        "train.precision=float16",
+        "train.validate_every=99",
+    )
     rows = read_log(tmp_path / "run")
     (event,) = [row for row in rows if row.get("event") == "skipped"]
     assert POISON in event["records"] and max(row["step"] for row in rows if "loss" in row) > event["step"]
@@ -93,6 +101,7 @@ def test_loss_scaling_does_not_hide_it(poisoned: Path, data: dict[str, Path], tm
     assert newest is not None and unseen(newest)
 
 
+@pytest.mark.slow
 def test_a_spent_budget_stops_the_run(poisoned: Path, data: dict[str, Path], tmp_path: Path) -> None:
     """The second time the record comes, a budget of one is spent, and the message says so."""
     with pytest.raises(DataError, match=r"\(train.skip_nonfinite=1 are spent\)"):

@@ -36,6 +36,7 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in read_log(run) if "loss" in row]
 
 
+@pytest.mark.slow
 def test_workers_and_a_resume_turn_alike(data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run whose boxes move has the same losses to the last bit with and without workers, and resumed from a checkpoint."""
     with_boxes(data["field"])
