@@ -6,7 +6,7 @@ Runs in worker processes. What a batch holds depends on its pack alone, never on
 import dataclasses
 import hashlib
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +236,7 @@ def _start_worker(number: int) -> None:
 
 def load_packs(
     reader: PackReader, requests: Sequence[PackRequest], *, workers: int, prefetch: int, pin: bool = False
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield the batch of each request, in order. ``workers`` 0 reads in this process; ``pin`` readies them for a GPU's copies.
 
     Raises DataError for a bad picture.

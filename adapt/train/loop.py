@@ -32,7 +32,12 @@ def train(run: Run) -> None:
     )
     every = recipe.validate_every or max(1, len(run.plan) // 10)
     run.model.train()
-    with _clean_stop(run), progress.meter("step", len(run.plan), run.step) as shown:
+    # Closed at once, whatever ends the loop: workers that are left to the end of the process are asked in vain, and waited for.
+    with (
+        contextlib.closing(batches),
+        _clean_stop(run),
+        progress.meter("step", len(run.plan), run.step) as shown,
+    ):
         speed = Speed()
         for step in packs:
             if _should_end(run):
