@@ -119,7 +119,7 @@ def test_what_one_process_finds_stops_both(data: dict[str, Path], tmp_path: Path
     assert process.returncode != 0
     assert said.count("the picture changed since the run was planned") == 1, said
     after = [row["step"] for row in read_log(tmp_path / "run") if "loss" in row]
-    assert after == list(range(1, rows[-1]["step"] + 1)), "no step was made of it"
+    assert after == list(range(1, len(after) + 1)) and len(after) < 400, "the run ended before the step that wanted it"
 
 
 @pytest.mark.slow

@@ -58,7 +58,11 @@ def test_two_signals_stop_at_once(whole: Whole, running: tuple[int, Path], numbe
     wait_until(lambda: whole.runs.ended(process), "the second signal", timeout_s=5)
     assert whole.runs.wait(process) == EXIT_CODES[number]
     said = (run.parent / "errors").read_text()
-    assert said.splitlines()[-1] == {signal.SIGTERM: "error: stopped by SIGTERM", signal.SIGINT: "error: interrupted"}[number]
+    at_once = {signal.SIGTERM: "error: stopped by SIGTERM", signal.SIGINT: "error: interrupted"}[number]
+    # a step of this tiny run may be whole before the second signal comes
+    assert said.splitlines()[-1] == at_once or said.splitlines()[-1].startswith(
+        f"error: stopped by {number.name}; the step is whole"
+    )
     assert "Traceback" not in said
     assert not (run / "model").exists()
     assert check_shot(whole, run) is not None
