@@ -3,22 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from test_trees import CONFIG, IMAGE, make_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from adapt.data.packing import EncodedTree, collate
-from adapt.model.config import ModelConfig, VisionConfig
-from adapt.model.internvl import InternVL
 
-IMAGE = 5
-CONFIG = ModelConfig(
-    VisionConfig(image_size_px=16, patch_size_px=4, hidden_size=32, num_layers=2, num_heads=2, mlp_size=48),
-    {
-        "model_type": "qwen2", "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "intermediate_size": 48, "max_position_embeddings": 512, "rms_norm_eps": 1e-6,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "tie_word_embeddings": False,
-    },
-    image_token_id=IMAGE,
-)  # fmt: skip
 PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm", "aten.convolution", "attention")
 
 
@@ -43,7 +32,7 @@ class Products(TorchDispatchMode):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_every_matrix_product_is_in_the_compute_precision(dtype: torch.dtype) -> None:
     """torch's own dispatcher sees no product in another type; the weights stay float32, and so do their gradients."""
-    model = InternVL(CONFIG)
+    model = make_model(torch.float32)
     tokens = CONFIG.tokens_per_tile
     tree = EncodedTree(
         prefix_ids=np.r_[6, np.full(tokens, IMAGE), 7],
