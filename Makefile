@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed.stamp
-BENCHMARKS := $(filter-out __init__ grouping,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHMARKS := $(filter-out __init__ gathered grouping,$(basename $(notdir $(wildcard benchmarks/*.py))))
 # The first Python of 3.11 to 3.13 that can make virtual environments; PYTHON=... chooses another.
 FIND_PYTHON = for name in $(or $(PYTHON),python3 python3.12 python3.11 python3.13); do \
 	"$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \

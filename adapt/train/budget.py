@@ -98,7 +98,13 @@ def resolve(prepared: Prepared, predicted: Predictor, world: World, before: Mapp
     that a resumed run has the same packs to the last bit. Raises DataError where nothing fits a GPU; on a CPU says so.
     """
     recipe, device_type = prepared.request.recipe.train, world.device.type
-    demand = demand_of(prepared.plan.steps, prepared.held_out.values(), prepared.sizes, one_row=device_type == "cuda")
+    one_row = device_type == "cuda"
+    demand = demand_of(prepared.plan.steps, prepared.held_out.values(), prepared.sizes, one_row=one_row)
+    if 0 < recipe.pack_tokens < demand.sample_tokens:  # the rows themselves fit (adapt.train.prepare): it is the rounding up
+        raise DataError(
+            f"{_largest_row(prepared)}: its tokens in whole attention blocks are {demand.sample_tokens:,} places, more than "
+            f"train.pack_tokens={recipe.pack_tokens:,}; raise it to {demand.sample_tokens:,} or more, or lower data.max_tiles"
+        )
     found = [value for value in world.gathered(free_bytes(world.device)) if value is not None]
     free = min(found, default=None)
     if free is not None and device_type == "cpu":
@@ -113,6 +119,13 @@ def resolve(prepared: Prepared, predicted: Predictor, world: World, before: Mapp
             progress.say("note: the packs of the start do not fit here now; with other packs a run is close, not bit for bit")
     whole = dataclasses.replace(prepared.recipe, train=chosen)
     return dataclasses.replace(prepared, recipe=whole, free_bytes=free if chosen != recipe else None)
+
+
+def _largest_row(prepared: Prepared) -> str:
+    """``file:line`` of the plan's longest row."""
+    steps = itertools.chain(prepared.plan.steps, *prepared.held_out.values())
+    rows = {row for step in steps for tree in step for row in tree.rows}
+    return prepared.index.where(max(rows, key=lambda row: prepared.sizes.tokens((row,))))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -132,7 +132,7 @@ def prepare_backward(model: nn.Module, *, last: bool, reshard: bool) -> None:
         model.set_reshard_after_backward(last or reshard)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def put_together(tensor: Tensor) -> Tensor:
     """The tensor on the CPU, put together from all processes, which must all ask."""
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().cpu()
 

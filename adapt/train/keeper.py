@@ -16,7 +16,7 @@ from adapt.model.internvl import InternVL
 from adapt.model.layouts import to_disk
 from adapt.model.saving import save_model
 from adapt.train import checkpoint
-from adapt.train.distributed import World, whole
+from adapt.train.distributed import World, put_together
 from adapt.train.optim import MOMENTS, moments, steps_taken
 from adapt.train.parts import adapter_state, merged_state, save_adapter
 from adapt.train.prepare import Prepared
@@ -83,7 +83,7 @@ class Keeper:
         """Whole tensors on the CPU; nothing in the processes that do not write."""
         found = {}
         for name, tensor in tensors.items():
-            put = whole(tensor)
+            put = put_together(tensor)
             if self._world.is_main:
                 found[name] = put
         return found

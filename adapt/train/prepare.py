@@ -98,14 +98,26 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
     config = dataclasses.replace(
         for_tokenizer(found.config, tokenizer, grows=found.folder is not None), max_tiles=recipe.data.max_tiles
     )
-    turns = recipe.data.augment == OVERHEAD
-    index = build_index(files, tokenizer, get_template(config.template), request.images, turned=turns)
+    index = build_index(files, tokenizer, get_template(config.template), request.images, turned=recipe.data.augment == OVERHEAD)
     rule = TileRule(config.tile_px, config.tokens_per_tile, recipe.data.max_tiles)
     sizes = row_sizes(index, rule)
-    numbers = np.asarray(index.table["file"][:])
     notes: list[str] = []
-    held_out: dict[str, tuple[tuple[Tree, ...], ...]] = {}
+    training, held_out = _hold_out(request, index, sizes, notes)
+    sides = _sides(index, training, recipe, notes)
+    domain, general = sides["domain"], sides.get("general")
+    if general is None:
+        notes.append("general ratio 0: no --general data, so forgetting is neither prevented nor measured")
+    plan = _plan(recipe, index, domain, general, notes)
+    return Prepared(request, recipe, found, config, tokenizer, index, sizes, plan, domain, general, held_out, tuple(notes))
+
+
+def _hold_out(
+    request: Request, index: Index, sizes: RowSizes, notes: list[str]
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[tuple[Tree, ...], ...]]]:
+    """Of each side that has data: the rows to train on, and the steps of those held out."""
+    recipe, numbers = request.recipe, np.asarray(index.table["file"][:])
     training: dict[str, np.ndarray] = {}
+    held_out: dict[str, tuple[tuple[Tree, ...], ...]] = {}
     for name, mine in (("domain", numbers < len(request.data)), ("general", numbers >= len(request.data))):
         if not mine.any():
             continue
@@ -117,15 +129,14 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
             raise UsageError(f"the {name} data has no training rows (its splits: {_splits(index, rows)})")
         training[name] = train
         if len(held):
-            steps = validation_steps(
+            held_out[name] = validation_steps(
                 stream_of(f"{name}-held-out", index, held), recipe.train.samples_per_step, recipe.max_branches
             )
-            held_out[name] = steps
         notes.append(f"{name}: {len(train):,} training rows; held out: {how}")
-    sides = _sides(index, training, recipe, notes)
-    domain, general = sides["domain"], sides.get("general")
-    if general is None:
-        notes.append("general ratio 0: no --general data, so forgetting is neither prevented nor measured")
+    return training, held_out
+
+
+def _plan(recipe: Recipe, index: Index, domain: Side, general: Side | None, notes: list[str]) -> Plan:
     plan = plan_run(
         domain,
         general,
@@ -136,19 +147,20 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
         epochs=recipe.train.epochs,
         max_steps=recipe.train.max_steps,
     )
-    if turns:
-        plan = draw_symmetries(plan, index, recipe.train.seed)
-        trees = [tree for step in plan.steps for tree in step]
-        notes.append(
-            f"data.augment=overhead turns {sum(tree.symmetry != AS_STORED for tree in trees):,} of {len(trees):,} trees; "
-            "those with a text that names a side, or with other than one picture, stay as they are"
-        )
     if not plan.samples[0]:
         raise UsageError(
             f"the plan of {len(plan)} steps of {recipe.train.samples_per_step} samples at data.general_ratio="
             f"{recipe.data.general_ratio:g} has no domain sample; raise train.samples_per_step or lower the ratio"
         )
-    return Prepared(request, recipe, found, config, tokenizer, index, sizes, plan, domain, general, held_out, tuple(notes))
+    if recipe.data.augment != OVERHEAD:
+        return plan
+    plan = draw_symmetries(plan, index, recipe.train.seed)
+    trees = [tree for step in plan.steps for tree in step]
+    notes.append(
+        f"data.augment=overhead turns {sum(tree.symmetry != AS_STORED for tree in trees):,} of {len(trees):,} trees; "
+        "those with a text that names a side, or with other than one picture, stay as they are"
+    )
+    return plan
 
 
 def _sides(index: Index, training: Mapping[str, np.ndarray], recipe: Recipe, notes: list[str]) -> dict[str, Side]:
@@ -269,45 +281,23 @@ def summary(
     recipe, plan, sizes = prepared.recipe, prepared.plan, prepared.sizes
     flops = flops_of(prepared.config)
     step_flops = training_flops(flops, recipe.train)
-    tokens = tiles = places = packs = 0
-    shapes: set[memory.Pack] = set()
-    largest = [0, 0]
-    work = slowest = training = 0.0
-    for step in plan.steps:
-        shares = share_step(step, sizes, rule, flops, ranks)
-        loads = [sum(piece_flops(piece, sizes, flops) for pack in mine for piece in pack) for mine in shares]
-        work, slowest = work + sum(loads), slowest + max(loads)
-        training += sum(piece_flops(Piece(0, tree), sizes, step_flops) for tree in step)
-        for pack in filter(None, itertools.chain.from_iterable(shares)):
-            shape = memory.pack_shape(pack, sizes, rule)
-            tokens += sum(sizes.tokens(piece.tree.rows) for piece in pack)
-            tiles, places, packs = tiles + shape.tiles, places + shape.places, packs + 1
-            largest = [max(largest[0], shape.places), max(largest[1], shape.tiles)]
-            shapes.add(shape)
+    trees = [tree for step in plan.steps for tree in step]
+    packed, shapes = _packed(plan, sizes, rule, flops, ranks)
     peak = max((predicted(recipe.train, shape) for shape in shapes), key=lambda each: each.total)
-    samples = sum(plan.samples)
-    supervised = sum(int(sizes.supervised[row]) for step in plan.steps for tree in step for row in tree.rows)
     num_parameters = num_trained + num_frozen
     stored = num_trained if recipe.train.stage == LORA else num_parameters
-    alone = sum(int(sizes.tiles[row]) for step in plan.steps for tree in step for row in tree.rows)
     return {
         "steps": len(plan),
         "samples": {"domain": plan.samples[0], "general": plan.samples[1]},
         "epochs": {"domain": round(plan.epochs[0], 4), "general": round(plan.epochs[1], 4)},
         "realised_general_ratio": round(plan.samples[1] / plan.samples[0], 4),
         "sources": realised(plan, prepared.index, prepared.sides),
-        "trees": sum(map(len, plan.steps)),
-        "samples_per_tree": round(samples / max(1, sum(map(len, plan.steps))), 2),
-        "tokens": tokens,
-        "supervised_tokens": supervised,
-        "tiles": tiles,
-        "tiles_without_sharing": alone,
-        "packs": packs,
-        "padding": round(1 - tokens / places, 4),
-        "fill": round(places / (packs * rule.tokens), 4),
-        "straggler": round(ranks * slowest / work - 1, 4),  # how much longer the busiest device works than the mean one
+        "trees": len(trees),
+        "samples_per_tree": round(sum(plan.samples) / max(1, len(trees)), 2),
+        "supervised_tokens": sum(int(sizes.supervised[row]) for tree in trees for row in tree.rows),
+        "tiles_without_sharing": sum(int(sizes.tiles[row]) for tree in trees for row in tree.rows),
+        **packed,
         "devices": ranks,
-        "largest_pack": {"places": largest[0], "tiles": largest[1]},
         "parameters": num_parameters,
         "trained_parameters": num_trained,
         "pack_budget": {
@@ -319,13 +309,38 @@ def summary(
         "memory_bytes": dataclasses.asdict(peak) | {"total": peak.total},
         "disk_bytes": (4 * stored + int(memory.STATE_BYTES[recipe.train.optimizer] * num_trained)) * (recipe.train.keep + 1)
         + 8 * num_parameters,
-        "teraflops": round(training / 1e12, 1),
+        "teraflops": round(sum(piece_flops(Piece(0, tree), sizes, step_flops) for tree in trees) / 1e12, 1),
         "suggested_pack_tokens": suggest_pack_tokens(plan.steps, sizes, rule),
         "straggler_on": {str(count): straggler(plan.steps[:JUDGED_STEPS], sizes, rule, flops, count) for count in (2, 4, 8)},
         "digest": plan.digest,
         "data_fingerprint": prepared.index.fingerprint,
         "notes": list(prepared.notes),
     }
+
+
+def _packed(plan: Plan, sizes: RowSizes, rule: PackRule, flops: Flops, ranks: int) -> tuple[dict[str, Any], set[memory.Pack]]:
+    """The packs of a plan in numbers, and the distinct shapes among them."""
+    tokens = tiles = places = packs = 0
+    work = slowest = 0.0
+    shapes: set[memory.Pack] = set()
+    for step in plan.steps:
+        shares = share_step(step, sizes, rule, flops, ranks)
+        loads = [sum(piece_flops(piece, sizes, flops) for pack in mine for piece in pack) for mine in shares]
+        work, slowest = work + sum(loads), slowest + max(loads)
+        for pack in filter(None, itertools.chain.from_iterable(shares)):
+            shape = memory.pack_shape(pack, sizes, rule)
+            tokens += sum(sizes.tokens(piece.tree.rows) for piece in pack)
+            tiles, places, packs = tiles + shape.tiles, places + shape.places, packs + 1
+            shapes.add(shape)
+    return {
+        "tokens": tokens,
+        "tiles": tiles,
+        "packs": packs,
+        "padding": round(1 - tokens / places, 4),
+        "fill": round(places / (packs * rule.tokens), 4),
+        "straggler": round(ranks * slowest / work - 1, 4),  # how much longer the busiest device works than the mean one
+        "largest_pack": {"places": max(shape.places for shape in shapes), "tiles": max(shape.tiles for shape in shapes)},
+    }, shapes
 
 
 def training_flops(forward: Flops, recipe: TrainRecipe) -> Flops:

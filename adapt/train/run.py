@@ -68,8 +68,8 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], world: World) -> N
     samples, pack, memory = summary["samples"], summary["largest_pack"], summary["memory_bytes"]
     lines = [
         *prepared.notes,
-        f"{summary['steps']:,} steps of about {prepared.request.recipe.train.samples_per_step} samples on {_devices(world)}: "
-        f"{samples['domain']:,} domain and {samples['general']:,} general samples "
+        f"{_counted(summary['steps'], 'step')} of about {prepared.request.recipe.train.samples_per_step} samples on "
+        f"{_devices(world)}: {samples['domain']:,} domain and {samples['general']:,} general samples "
         f"({summary['epochs']['domain']:.2f} and {summary['epochs']['general']:.2f} epochs; "
         f"realised ratio {summary['realised_general_ratio']:.3f})",
         *describe_sources(summary["sources"]),
@@ -90,6 +90,10 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], world: World) -> N
         lines.append("this GPU has no native bfloat16: computing in float16 with loss scaling")
     for line in lines:
         progress.say(line)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def packing_line(prepared: Prepared) -> str:
@@ -333,7 +337,7 @@ def _check_same_run(
     if stored["data_fingerprint"] != now["data_fingerprint"]:
         message = (
             f"{folder}: the data changed since the checkpoint (fingerprint {stored['data_fingerprint'][:12]} then, "
-            f"{now['data_fingerprint'][:12]} now)"
+            f"{now['data_fingerprint'][:12]} now): {_changed_files(stored['files'], now['files'])}"
         )
         if not accept_new_data:
             raise DataError(f"{message}; restore it, or go on with it by --accept-new-data")
@@ -349,6 +353,15 @@ def _check_same_run(
         if stored.get(name) != now[name]:
             progress.say(f"note: {name} was {stored.get(name)}, is {now[name]}: the resumed run is close, not bit for bit")
     return accepted
+
+
+def _changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """What is known of how the data changed: the files by name, else what is left."""
+    changed = [path for path, digest in now.items() if before.get(path, digest) != digest]
+    other = sorted(before.keys() ^ now.keys())
+    found = [f"{path} has other content" for path in changed]
+    found += [f"{path} is {'new' if path in now else 'not given any more'}" for path in other]
+    return "; ".join(found) or "its JSONL files are the same, so pictures are (by size or time) others"
 
 
 def _contents(provenance: Mapping[str, Any]) -> dict[str, Any]:

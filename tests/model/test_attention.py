@@ -8,6 +8,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 
 from adapt.data.packing import BLOCK, EncodedTree, collate
 from adapt.model.attention import mask_of, tree_mask
+from benchmarks.gathered import segments
 
 
 def trees(*, seed: int, count: int) -> list[EncodedTree]:
@@ -47,6 +48,21 @@ def test_attention_by_blocks_is_the_dense_one() -> None:
         by_blocks, dense = (model(collate(pack, IMAGE, one_row=one_row)) for one_row in (True, False))
     assert len(dense) > 100
     torch.testing.assert_close(by_blocks.sort().values, dense.sort().values, rtol=1e-5, atol=1e-5)
+
+
+def test_gathered_prefixes_are_the_dense_mask() -> None:
+    """Causal attention aligned at the end of a segment's gathered keys lets see what the dense mask does."""
+    for seed in range(3):
+        batch = collate(trees(seed=seed, count=4), IMAGE, one_row=True)
+        dense = tree_mask(batch.tree_RL, batch.branch_RL)[0, 0]
+        of = segments(batch.tree_RL[0].numpy(), batch.branch_RL[0].numpy())
+        seen = torch.zeros_like(dense)
+        for segment in range(len(of.query_starts) - 1):
+            first, last = of.query_starts[segment : segment + 2].tolist()
+            keys = of.key_places[of.key_starts[segment] : of.key_starts[segment + 1]]
+            for query in range(first, last):
+                seen[query, keys[: len(keys) - (last - 1 - query)]] = True
+        assert torch.equal(seen, dense)
 
 
 @pytest.mark.gpu

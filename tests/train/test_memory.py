@@ -22,6 +22,7 @@ from adapt.train import budget, memory
 from adapt.train.distributed import World
 from adapt.train.log import read_log
 from adapt.train.parts import set_trained
+from adapt.train.prepare import Request, prepare
 from adapt.train.recipe import TrainRecipe, make_recipe, recipe_settings
 from adapt.verbs import finetune
 from benchmarks.memory import table
@@ -169,6 +170,14 @@ def test_a_run_says_and_keeps_what_auto_chose(
     (tmp_path / "run" / "plan.json").write_text(json.dumps(plan))
     run_here(data, tmp_path / "run", *settings, resume=True)
     assert "packs of at most 512 tokens and 3 tiles" in capsys.readouterr().err
+
+
+def test_rounding_up_over_a_pack_on_a_gpu_is_said_with_its_place(data: dict[str, Path]) -> None:
+    """A row that fits train.pack_tokens, but not in whole attention blocks, is refused with its file and line."""
+    settings = {"train.pack_tokens": 100, "train.max_steps": 1}
+    prepared = prepare(Request("nano", (data["field"],), (), None, None, make_recipe(settings), accept_test=False))
+    with pytest.raises(DataError, match=r"field\.jsonl:\d+: its tokens in whole attention blocks are 128 places, more than"):
+        budget.resolve(prepared, one_billion, World(0, 1, torch.device("cuda")))
 
 
 def test_packs_computed_again_have_the_same_losses(data: dict[str, Path], tmp_path: Path) -> None:

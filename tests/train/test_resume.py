@@ -15,6 +15,7 @@ from adapt.train import checkpoint
 from adapt.train.log import read_log
 
 
+@pytest.mark.slow
 def test_killed_at_step_20_and_resumed_is_bit_for_bit(
     data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -39,6 +40,7 @@ def test_killed_at_step_20_and_resumed_is_bit_for_bit(
     assert "nothing to resume" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_workers_and_packs_do_not_change_the_steps(data: dict[str, Path], tmp_path: Path) -> None:
     """0, 1, 2 and 4 loader workers give the same losses to the last bit; other pack budgets the same to 1e-5."""
     found = {}
@@ -51,6 +53,7 @@ def test_workers_and_packs_do_not_change_the_steps(data: dict[str, Path], tmp_pa
     assert packed == pytest.approx([float.fromhex(loss) for loss in found[0]], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("send", [os.kill, os.killpg])
 def test_sigterm_is_a_clean_stop(data: dict[str, Path], tmp_path: Path, send: Callable[[int, int], None]) -> None:
     """SIGTERM, to the run or to all its processes, ends it after a whole step with exit code 143 and a checkpoint.
@@ -86,18 +89,21 @@ def test_a_torn_log_line_is_cut(data: dict[str, Path], tmp_path: Path) -> None:
 
 def test_a_changed_recipe_or_data_is_not_resumed(data: dict[str, Path], tmp_path: Path) -> None:
     """Resuming with another recipe, or with data that changed, is refused with old and new value; the run stays resumable."""
-    process = start_run(data, tmp_path / "run", "train.max_steps=400", "train.save_every=2")
-    wait_for_step(tmp_path / "run", 4)
-    process.kill()
-    process.communicate()
+    settings = ("train.max_steps=4", "train.save_every=2")
+    run_here(data, tmp_path / "run", *settings)
+    shutil.rmtree(tmp_path / "run" / "model")
+    shutil.rmtree(checkpoint.checkpoint_path(tmp_path / "run" / "checkpoints", 4))
     with pytest.raises(DataError, match="train.learning_rate was 0.001, is 0.5"):
-        run_here(data, tmp_path / "run", "train.max_steps=400", "train.learning_rate=0.5", resume=True)
+        run_here(data, tmp_path / "run", *settings, "train.learning_rate=0.5", resume=True)
     lines = data["field"].read_text().splitlines()
     row = json.loads(lines[0])
     row["conversations"][1]["value"] = "purple"
     data["field"].write_text("\n".join([json.dumps(row), *lines[1:]]) + "\n")
-    with pytest.raises(DataError, match="the data changed since the checkpoint"):
-        run_here(data, tmp_path / "run", "train.max_steps=400", "train.save_every=2", resume=True)
+    with pytest.raises(DataError, match=r"the data changed since the checkpoint.*field\.jsonl"):
+        run_here(data, tmp_path / "run", *settings, resume=True)
+    data["field"].write_text("\n".join(lines) + "\n")
+    run_here(data, tmp_path / "run", *settings, resume=True)
+    assert len(losses(tmp_path / "run")) == 4
 
 
 def test_corrupt_checkpoints_do_not_exist(data: dict[str, Path], tmp_path: Path) -> None:

@@ -460,6 +460,7 @@ def test_hostile_folders(shared, tmp_path: Path, tokenizer) -> None:
         assert not marker.exists() and not (tmp_path / f"{name}-out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_loading_needs_hardly_more_than_the_weights(tmp_path: Path, tokenizer, dtype: str) -> None:
     """Loading peaks below 1.3 times the size of the stored weights, as the kernel counts a process's resident pages."""
