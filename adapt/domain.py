@@ -66,7 +66,7 @@ class Reading:
     ``context`` is whatever the task's ``convert`` needs to know of the whole set (class names, say). ``facts`` are written
     into the manifest: what a reader of the JSONL needs to find the way back (class names, the split rule).
     A task whose records show made pictures answers ``image_root=source.made``. One root serves all rows: what is not made is
-    then copied there.
+    then copied there. Where ``convert`` makes them from the samples' pictures, ``pictures_root`` is the root of those.
     """
 
     image_root: Path
@@ -74,6 +74,7 @@ class Reading:
     context: Any = None
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    pictures_root: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,6 +44,15 @@ def write_encoded(folder: Path, content: bytes, where: str) -> str:
     return _write(folder, _encode_png(picture), ".png")
 
 
+def write_picture(folder: Path, picture: Image.Image, *, jpeg_quality: int | None = None) -> str:
+    """Store an RGB picture that was composed here, as PNG or with ``jpeg_quality`` as JPEG; returns the file name in ``folder``."""
+    if jpeg_quality is None:
+        return _write(folder, _encode_png(picture), ".png")
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=jpeg_quality)
+    return _write(folder, buffer.getvalue(), ".jpg")
+
+
 def _encode_png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     Image.frombytes(picture.mode, picture.size, picture.tobytes()).save(buffer, "PNG", compress_level=1)

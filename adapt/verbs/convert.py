@@ -81,7 +81,9 @@ def convert(
     try:
         reading = chosen.read(source)
         samples = _choose(list(track(reading.samples, None, "reading")), source, split, limit)
-        shared = _Shared(chosen, source, reading, _decode_pictures(samples, reading.image_root, workers))
+        shared = _Shared(
+            chosen, source, reading, _decode_pictures(samples, reading.pictures_root or reading.image_root, workers)
+        )
         manifest = _write(output, shared, samples, split, limit, workers, max_bad)
     except BaseException:
         _remove_made(source, _made_names(source) - made_before)
@@ -174,7 +176,7 @@ def _lines(shared: _Shared, sample: Any) -> list[_Line]:
 
 def _line(shared: _Shared, record: records.ChatRecord, where: str) -> _Line:
     sizes = record.sizes
-    if all(name in shared.pictures for name in record.images):
+    if shared.reading.pictures_root is None and all(name in shared.pictures for name in record.images):
         sizes = tuple(shared.pictures[name].size for name in record.images)
     elif not sizes:
         sizes = tuple(safe.picture_size(safe.inside(shared.reading.image_root, name, where)) for name in record.images)
