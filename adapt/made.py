@@ -45,7 +45,7 @@ def write_encoded(folder: Path, content: bytes, where: str) -> str:
 
 
 def write_picture(folder: Path, picture: Image.Image, *, jpeg_quality: int | None = None) -> str:
-    """Store an RGB picture that was composed here, as PNG or with ``jpeg_quality`` as JPEG; returns the file name in ``folder``."""
+    """Store an RGB picture that was composed here, as PNG, or as JPEG with ``jpeg_quality``; returns its name in ``folder``."""
     if jpeg_quality is None:
         return _write(folder, _encode_png(picture), ".png")
     buffer = io.BytesIO()
