@@ -356,12 +356,13 @@ def _check_same_run(
 
 
 def _changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """What is known of how the data changed: the files by name, else what is left."""
-    changed = [path for path, digest in now.items() if before.get(path, digest) != digest]
-    other = sorted(before.keys() ^ now.keys())
-    found = [f"{path} has other content" for path in changed]
-    found += [f"{path} is {'new' if path in now else 'not given any more'}" for path in other]
-    return "; ".join(found) or "its JSONL files are the same, so pictures are (by size or time) others"
+    """What is known of how the data changed. Files are told apart by their place: a run may have moved with its data."""
+    if len(before) != len(now):
+        return f"{_counted(len(before), 'file')} then, {len(now)} now"
+    changed = [path for (path, digest), was in zip(now.items(), before.values(), strict=True) if digest != was]
+    if changed:
+        return f"other content in {', '.join(changed)}"
+    return "the JSONL files are as they were, their pictures are not"
 
 
 def _contents(provenance: Mapping[str, Any]) -> dict[str, Any]:
