@@ -1,6 +1,8 @@
 """Work spread over processes with results in the order of the items, so that the number of workers cannot show."""
 
 import concurrent.futures
+import contextlib
+import functools
 import itertools
 import multiprocessing
 import os
@@ -9,13 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from adapt.errors import DataError, UsageError
 
 Result = TypeVar("Result")
 MAX_DEFAULT_WORKERS = 16
+_KILLED = "a worker process was killed (out of memory?); try again with fewer --workers"
 _PARENT_POLL_S = 0.5
+_held: Any = None  # set once in each worker process of open_pool, never in the parent
 _work: tuple[Callable[..., Any], Any, Sequence[Any]] | None = None  # set once in each worker process, never in the parent
 
 
@@ -39,25 +43,73 @@ def map_ordered(
     if workers < 2:
         yield from (function(shared, item) for item in items)
         return
-    # Under fork the items reach the workers without being copied or pickled; elsewhere they are pickled once a worker.
-    method = "fork" if sys.platform == "linux" else "spawn"
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context(method), _start_worker, (function, shared, items, os.getpid())
-    )
+    pool = _processes(workers, (function, shared, items, os.getpid()), _start_worker)
     try:
         ranges = [(start, min(start + chunk, len(items))) for start in range(0, len(items), chunk)]
         yield from itertools.chain.from_iterable(pool.map(_run_range, ranges))
     except concurrent.futures.process.BrokenProcessPool as error:
-        raise DataError("a worker process was killed (out of memory?); try again with fewer --workers") from error
+        raise DataError(_KILLED) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Submit(Protocol):
+    """Has ``function(shared, item)`` run somewhere; ``function`` must be of a module's top level."""
+
+    def __call__(self, function: Callable[[Any, Any], Result], item: Any) -> "concurrent.futures.Future[Result]": ...
+
+
+@contextlib.contextmanager
+def open_pool(shared: Any, workers: int) -> Iterator[Submit]:
+    """Give a function that runs calls in ``workers`` processes, all of which hold ``shared`` (0 or 1: in this one, at once).
+
+    Raises UsageError for a negative number, DataError where a worker was killed.
+    """
+    if workers < 0:
+        raise UsageError(f"workers={workers}: expected 0 (in this process) or more")
+    if workers < 2:
+        yield functools.partial(_call_here, shared)
+        return
+    pool = _processes(workers, (shared, os.getpid()), _hold_shared)
+    try:
+        yield lambda function, item: pool.submit(_call_held, function, item)
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise DataError(_KILLED) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _call_here(shared: Any, function: Callable[[Any, Any], Result], item: Any) -> "concurrent.futures.Future[Result]":
+    done: concurrent.futures.Future[Result] = concurrent.futures.Future()
+    done.set_result(function(shared, item))
+    return done
+
+
+def _processes(workers: int, arguments: tuple[Any, ...], start: Callable[..., None]) -> concurrent.futures.ProcessPoolExecutor:
+    # Under fork what is shared reaches the workers without being copied or pickled; elsewhere it is pickled once a worker.
+    method = "fork" if sys.platform == "linux" else "spawn"
+    return concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context(method), start, arguments)
+
+
+def _hold_shared(shared: Any, parent: int) -> None:
+    global _held
+    _held = shared
+    _become_worker(parent)
+
+
+def _call_held(function: Callable[[Any, Any], Result], item: Any) -> Result:
+    return function(_held, item)
+
+
+def _become_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 
 def _start_worker(function: Callable[..., Any], shared: Any, items: Sequence[Any], parent: int) -> None:
     global _work
     _work = (function, shared, items)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    _become_worker(parent)
 
 
 def _end_with_parent(parent: int) -> None:

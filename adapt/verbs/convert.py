@@ -1,56 +1,29 @@
 """``adapt convert``: a native dataset becomes chat JSONL, a manifest, and a list of what was rejected.
 
 Reader -> samples of the chosen split -> a seeded part of them -> every distinct picture decoded once -> records, checked ->
-``FILE.jsonl``. Each stage keeps the dataset's order, so neither hash seeds nor folders nor workers can show in the bytes.
+``FILE.jsonl``. Rows stream through (adapt/conversion), in the dataset's order: neither hash seeds nor folders nor workers can
+show in the bytes, and a million rows need no more memory than a thousand.
 """
 
 import collections
-import dataclasses
+import contextlib
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import adapt
-from adapt import atomic, made, randomness, records, safe
+from adapt import atomic, made, randomness, records
+from adapt.conversion.ids import SeenIds
+from adapt.conversion.lines import Line, Shared
+from adapt.conversion.pictures import PictureBook
+from adapt.conversion.rejections import Rejections
+from adapt.conversion.stream import stream
 from adapt.domain import Reading, Rejected, Source, Task, find_task, parse_options, read_options
 from adapt.errors import DataError, UsageError
 from adapt.progress import say, track
-from adapt.workers import map_ordered
-
-SHOWN_REASONS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class _Picture:
-    """What decoding a picture told: its size and content, or why it cannot be used."""
-
-    size: tuple[int, int] = (0, 0)
-    sha256: str = ""
-    fault: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shared:
-    """What every worker needs for turning samples into lines."""
-
-    task: Task
-    source: Source
-    reading: Reading
-    pictures: Mapping[str, _Picture]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Line:
-    """One record as it is written, with what the parent counts."""
-
-    id: str
-    split: str | None
-    images: tuple[str, ...]
-    content: bytes
 
 
 def convert(
@@ -69,6 +42,8 @@ def convert(
     """Turn the native dataset at ``input`` into chat JSONL at ``output`` and return its manifest.
 
     ``option`` holds ``name=value`` texts (or is a mapping). ``limit`` takes a seeded random part of the chosen split.
+    Beside ``FILE.jsonl`` lie its manifest and ``FILE.pictures.jsonl``: path, size and sha256 of each picture that rows show,
+    made ones aside (their names are of their content).
     Raises UsageError for a wrong call, DataError where more than ``max_bad`` samples are rejected; what was rejected is in
     ``FILE.rejected.jsonl`` either way, and an existing ``FILE.jsonl`` then stays as it was.
     """
@@ -79,12 +54,7 @@ def convert(
     made_before = _made_names(source)
     atomic.remove_leftovers(output)
     try:
-        reading = chosen.read(source)
-        samples = _choose(list(track(reading.samples, None, "reading")), source, split, limit)
-        shared = _Shared(
-            chosen, source, reading, _decode_pictures(samples, reading.pictures_root or reading.image_root, workers)
-        )
-        manifest = _write(output, shared, samples, split, limit, workers, max_bad)
+        manifest = _convert(chosen, source, output, split, limit, workers, max_bad)
     except BaseException:
         _remove_made(source, _made_names(source) - made_before)
         raise
@@ -119,176 +89,147 @@ def _check_images(images: Path | str | None) -> Path | None:
     return None if images is None else Path(images)
 
 
-def _choose(samples: list[Any], source: Source, split: str | None, limit: int | None) -> list[Any]:
-    """The samples of ``split`` (a rejected one of unknown split belongs to all), then a drawn part in the set's order."""
-    if split is not None:
-        known = sorted({sample.split for sample in samples if sample.split is not None})
-        if split not in known:
-            raise UsageError(f"no split '{split}' in {source.input}: it has {', '.join(known) or 'no splits'}")
-        samples = [sample for sample in samples if sample.split in (split, None)]
-    if limit is not None and limit < len(samples):
-        drawn = randomness.permutation(len(samples), source.seed, "limit")[:limit]
-        samples = [samples[index] for index in sorted(drawn)]
-    if not samples:
-        raise DataError(f"{source.input}: no samples found")
-    return samples
-
-
-def _decode_pictures(samples: Sequence[Any], root: Path, workers: int | None) -> dict[str, _Picture]:
-    names = list(dict.fromkeys(name for sample in samples if not isinstance(sample, Rejected) for name in sample.pictures))
-    found = map_ordered(_decode_picture, root, names, workers=workers, chunk=64)
-    return dict(zip(names, track(found, len(names), "decoding pictures"), strict=True))
-
-
-def _decode_picture(root: Path, name: str) -> _Picture:
-    try:
-        path = safe.inside(root, name, name)
-        if not path.is_file():
-            raise DataError(f"{name}: no such file under {root}")
-        content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
-        size = safe.decode_picture(content, name).size
-    except DataError as error:
-        return _Picture(fault=str(error))
-    return _Picture(size=size, sha256=hashlib.sha256(content).hexdigest())
-
-
-def _convert_sample(shared: _Shared, sample: Any) -> list[_Line] | Rejected:
-    """The lines of one sample. Pure; runs in a worker."""
-    if isinstance(sample, Rejected):
-        return sample
-    try:
-        return _lines(shared, sample)
-    except DataError as error:
-        return Rejected(sample.where, str(error).removeprefix(f"{sample.where}: "), sample.split)
-
-
-def _lines(shared: _Shared, sample: Any) -> list[_Line]:
-    for name in sample.pictures:
-        if fault := shared.pictures[name].fault:
-            raise DataError(fault if fault.startswith(f"{sample.where}: ") else f"picture {fault}")
-    if hasattr(sample, "sizes"):
-        sample = dataclasses.replace(sample, sizes=tuple(shared.pictures[name].size for name in sample.pictures))
-    made_records = shared.task.convert(sample, shared.reading.context, shared.source)
-    if not made_records:
-        raise DataError(f"{sample.where}: task '{shared.task.name}' found nothing to ask about it")
-    return [_line(shared, record, sample.where) for record in made_records]
-
-
-def _line(shared: _Shared, record: records.ChatRecord, where: str) -> _Line:
-    sizes = record.sizes
-    if shared.reading.pictures_root is None and all(name in shared.pictures for name in record.images):
-        sizes = tuple(shared.pictures[name].size for name in record.images)
-    elif not sizes:
-        sizes = tuple(safe.picture_size(safe.inside(shared.reading.image_root, name, where)) for name in record.images)
-    row = records.record_to_row(dataclasses.replace(record, sizes=sizes))
-    records.parse_record(row, where)
-    try:
-        content = records.dump_row(row).encode("utf-8")
-    except ValueError as error:  # a lone surrogate (from a file name) or NaN
-        raise DataError(f"{where}: cannot be written as UTF-8 JSON: {error}") from error
-    return _Line(record.id, record.split, record.images, content + b"\n")
-
-
-def _write(
-    output: Path, shared: _Shared, samples: list[Any], split: str | None, limit: int | None, workers: int | None, max_bad: int
+def _convert(
+    task: Task, source: Source, output: Path, split: str | None, limit: int | None, workers: int | None, max_bad: int
 ) -> dict[str, Any]:
-    """Write the three files and return the manifest. More than ``max_bad`` rejected: only the list of them is written."""
-    rejected: list[Rejected] = []
-    ids: set[str] = set()
-    splits: collections.Counter[str | None] = collections.Counter()
-    used: set[str] = set()
-    digest = hashlib.sha256()
-    results = map_ordered(_convert_sample, shared, samples, workers=workers)
-    with atomic.staged_file(output) as handle:
-        for sample, result in zip(samples, track(results, len(samples), "converting"), strict=True):
-            fault = result if isinstance(result, Rejected) else _repeated(sample, result, ids)
+    reading = task.read(source)
+    kept = None if limit is None else _draw(task, source, reading, split, limit)
+    wanted = _Wanted(source.input, split)
+    samples = (sample for place, sample in enumerate(wanted.of(reading.samples)) if kept is None or place in kept)
+    shared = Shared(
+        task, source, reading.context, reading.image_root, reading.pictures_root or reading.image_root,
+        makes=reading.pictures_root is not None,
+    )  # fmt: skip
+    book, tally = PictureBook(), _Tally()
+    with contextlib.ExitStack() as staged:
+        lines, pictures = (staged.enter_context(atomic.staged_file(path)) for path in (output, _pictures_path(output)))
+        rejections = staged.enter_context(Rejections(output))
+        for sample, result in track(stream(shared, samples, book, workers), None, "converting"):
+            tally.read += 1
+            fault = result if isinstance(result, Rejected) else tally.repeated(sample, result)
             if fault is not None:
-                rejected.append(fault)
+                rejections.add(fault)
                 continue
             assert not isinstance(result, Rejected)
             for line in result:
-                ids.add(line.id)
-                splits[line.split] += 1
-                used.update(line.images)
-                digest.update(line.content)
-                handle.write(line.content)
-        _report_rejected(output, rejected, len(samples), max_bad)
-        if not ids:
-            raise DataError(f"none of the {len(samples):,} samples could be converted; see {_rejected_path(output)}")
-    _remove_made(shared.source, _made_names(shared.source) - used)
-    manifest = {
-        "version": adapt.__version__,
-        "task": shared.task.name,
-        "image_root": _relative_root(shared.reading.image_root, output),
-        "options": dict(shared.source.options),
-        "seed": shared.source.seed,
+                tally.add(line, is_made=reading.image_root == source.made)
+                lines.write(line.content)
+                if not shared.makes:
+                    pictures.writelines(records.dump_row(row).encode() + b"\n" for row in book.rows(line.images))
+        wanted.check()
+        rejections.commit()
+        _judge(output, rejections, tally, max_bad)
+    if not book.listed:
+        _pictures_path(output).unlink()
+    _remove_made(source, _made_names(source) - tally.made)
+    manifest = _manifest(task, source, reading, output, tally, rejections) | {
         "split": split,
         "limit": limit,
-        "sha256": digest.hexdigest(),
-        "counts": {
-            "read": len(samples),
-            "converted": len(samples) - len(rejected),
-            "rejected": len(rejected),
-            "records": len(ids),
-            "ignored": dict(sorted(shared.reading.ignored.items())),
-            "splits": {name or "(none)": count for name, count in splits.items()},
-            "reasons": _count_reasons(rejected),
-        },
-        "pictures": _count_pictures(shared.pictures, samples),
-        "facts": dict(shared.reading.facts),
+        "pictures": book.counts(),
     }
     atomic.write_text(records.manifest_path(output), json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
     return manifest
 
 
-def _repeated(sample: Any, lines: list[_Line], ids: set[str]) -> Rejected | None:
-    for line in lines:
-        if line.id in ids or sum(other.id == line.id for other in lines) > 1:
-            return Rejected(sample.where, f"the id '{line.id}' was seen before; ids must be unique", sample.split)
-    return None
+class _Wanted:
+    """The samples of a split (a rejected one of unknown split belongs to all); knows afterwards which splits there were."""
+
+    def __init__(self, input: Path, split: str | None) -> None:
+        self._input, self._split = input, split
+        self._known: set[str] = set()
+        self._found = 0
+
+    def of(self, samples: Iterable[Any]) -> Iterator[Any]:
+        for sample in samples:
+            if sample.split is not None:
+                self._known.add(sample.split)
+            if self._split is None or sample.split in (self._split, None):
+                self._found += 1
+                yield sample
+
+    def check(self) -> None:
+        """Raises UsageError where no sample is of the split, DataError where there was none."""
+        if self._split is not None and self._split not in self._known:
+            known = ", ".join(sorted(self._known)) or "no splits"
+            raise UsageError(f"no split '{self._split}' in {self._input}: it has {known}")
+        if not self._found:
+            raise DataError(f"{self._input}: no samples found")
 
 
-def _rejected_path(output: Path) -> Path:
-    return output.with_name(output.name.removesuffix(".jsonl") + ".rejected.jsonl")
+def _draw(task: Task, source: Source, reading: Reading, split: str | None, limit: int) -> set[int] | None:
+    """The places, among the samples of the split, of a seeded random part; None where all are kept."""
+    again = reading.samples if isinstance(reading.samples, Sequence) else task.read(source).samples
+    wanted = _Wanted(source.input, split)
+    count = sum(1 for _ in track(wanted.of(again), None, "counting"))
+    wanted.check()
+    return None if limit >= count else set(randomness.permutation(count, source.seed, "limit")[:limit])
 
 
-def _report_rejected(output: Path, rejected: list[Rejected], num_read: int, max_bad: int) -> None:
-    path = _rejected_path(output)
-    if not rejected:
-        path.unlink(missing_ok=True)
-        return
-    records.write_rows(path, ({"where": _printable(each.where), "reason": _printable(each.reason)} for each in rejected))
-    shown = "; ".join(f"{_printable(each.where)}: {_printable(each.reason)}" for each in rejected[:SHOWN_REASONS])
-    if len(rejected) > max_bad:
+class _Tally:
+    """What is counted of the lines."""
+
+    def __init__(self) -> None:
+        self.read = self.records = 0
+        self.splits: collections.Counter[str | None] = collections.Counter()
+        self.made: set[str] = set()
+        self.digest = hashlib.sha256()
+        self._ids = SeenIds()
+
+    def repeated(self, sample: Any, lines: Sequence[Line]) -> Rejected | None:
+        """Why the lines of a sample cannot stand: an id that was seen before."""
+        for number, line in enumerate(lines):
+            if line.id in self._ids or any(line.id == other.id for other in lines[:number]):
+                return Rejected(sample.where, f"the id '{line.id}' was seen before; ids must be unique", sample.split)
+        return None
+
+    def add(self, line: Line, *, is_made: bool) -> None:
+        self._ids.add(line.id)
+        self.records += 1
+        self.splits[line.split] += 1
+        self.digest.update(line.content)
+        if is_made:
+            self.made.update(line.images)
+
+
+def _judge(output: Path, rejections: Rejections, tally: _Tally, max_bad: int) -> None:
+    """Raise DataError where more than ``max_bad`` samples were rejected, or all; say what was."""
+    if rejections.count > max_bad:
         kept = f"; the {output.name} of an earlier run was left as it was" if output.exists() else ""
         raise DataError(
-            f"{len(rejected):,} of {num_read:,} samples rejected, more than --max-bad {max_bad}; "
-            f"see {path}; first: {shown}{kept}"
+            f"{rejections.count:,} of {tally.read:,} samples rejected, more than --max-bad {max_bad}; "
+            f"see {rejections.path}; first: {rejections.first}{kept}"
         )
-    say(f"{len(rejected):,} of {num_read:,} samples rejected; see {path}; first: {shown}")
+    if rejections.count:
+        say(f"{rejections.count:,} of {tally.read:,} samples rejected; see {rejections.path}; first: {rejections.first}")
+    if not tally.records:
+        raise DataError(f"none of the {tally.read:,} samples could be converted; see {rejections.path}")
 
 
-def _printable(text: str) -> str:
-    """File names that are not UTF-8 reach Python as lone surrogates, which no UTF-8 file can store."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+def _manifest(
+    task: Task, source: Source, reading: Reading, output: Path, tally: _Tally, rejections: Rejections
+) -> dict[str, Any]:
+    return {
+        "version": adapt.__version__,
+        "task": task.name,
+        "image_root": _relative_root(reading.image_root, output),
+        "options": dict(source.options),
+        "seed": source.seed,
+        "sha256": tally.digest.hexdigest(),
+        "counts": {
+            "read": tally.read,
+            "converted": tally.read - rejections.count,
+            "rejected": rejections.count,
+            "records": tally.records,
+            "ignored": dict(sorted(reading.ignored.items())),
+            "splits": {name or "(none)": count for name, count in tally.splits.items()},
+            "reasons": rejections.reasons(),
+        },
+        "facts": dict(reading.facts),
+    }
 
 
-def _count_reasons(rejected: list[Rejected]) -> dict[str, int]:
-    """How often each reason occurs, with what differs from row to row (quoted names, numbers) left out."""
-    shapes = (re.sub(r"\d[\d,.]*", "N", re.sub(r"'[^']*'|picture \S+:", "...", each.reason)) for each in rejected)
-    return dict(collections.Counter(_printable(shape) for shape in shapes).most_common())
-
-
-def _count_pictures(pictures: Mapping[str, _Picture], samples: Iterable[Any]) -> dict[str, int]:
-    """Distinct pictures, those whose bytes occur under another name, and contents that lie in more than one split."""
-    splits: dict[str, set[str | None]] = collections.defaultdict(set)
-    for sample in samples:
-        for name in () if isinstance(sample, Rejected) else sample.pictures:
-            if not pictures[name].fault:
-                splits[pictures[name].sha256].add(sample.split)
-    usable = sum(not picture.fault for picture in pictures.values())
-    across = sum(len(found) > 1 for found in splits.values())
-    return {"distinct": usable, "same_content": usable - len(splits), "in_several_splits": across}
+def _pictures_path(output: Path) -> Path:
+    return output.with_name(output.name.removesuffix(".jsonl") + ".pictures.jsonl")
 
 
 def _relative_root(image_root: Path, output: Path) -> str:

@@ -78,7 +78,9 @@ def _own_outputs(made: Path | None) -> set[Path]:
     if made is None:
         return set()
     stem = made.resolve().with_suffix("")
-    return {stem.with_name(stem.name + end) for end in (".images", ".jsonl", ".manifest.json", ".rejected.jsonl")}
+    return {
+        stem.with_name(stem.name + end) for end in (".images", ".jsonl", ".manifest.json", ".pictures.jsonl", ".rejected.jsonl")
+    }
 
 
 def find_classes(root: Path, *, made: Path | None = None) -> tuple[list[ClassPicture], dict[str, int]]:

@@ -1,0 +1,77 @@
+"""From a sample to the lines of its records, checked as they will be read. Pure: it runs in any process."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapt import records, safe
+from adapt.conversion.pictures import Picture
+from adapt.domain import Rejected, Source, Task
+from adapt.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """What every worker needs. ``pictures_root`` is where the samples' pictures lie; ``makes`` whether records show others."""
+
+    task: Task
+    source: Source
+    context: Any
+    image_root: Path
+    pictures_root: Path
+    makes: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """One record as it is written, with what is counted of it."""
+
+    id: str
+    split: str | None
+    images: tuple[str, ...]
+    content: bytes
+
+
+Result = tuple[Line, ...] | Rejected
+
+
+def convert_samples(shared: Shared, samples: Sequence[Any], pictures: Mapping[str, Picture]) -> list[Result]:
+    """The lines of each sample, or why it has none."""
+    return [_convert(shared, sample, pictures) for sample in samples]
+
+
+def _convert(shared: Shared, sample: Any, pictures: Mapping[str, Picture]) -> Result:
+    if isinstance(sample, Rejected):
+        return sample
+    try:
+        return _lines(shared, sample, pictures)
+    except DataError as error:
+        return Rejected(sample.where, str(error).removeprefix(f"{sample.where}: "), sample.split)
+
+
+def _lines(shared: Shared, sample: Any, pictures: Mapping[str, Picture]) -> tuple[Line, ...]:
+    for name in sample.pictures:
+        if fault := pictures[name].fault:
+            raise DataError(fault if fault.startswith(f"{sample.where}: ") else f"picture {fault}")
+    if hasattr(sample, "sizes"):
+        sample = dataclasses.replace(sample, sizes=tuple(pictures[name].size for name in sample.pictures))
+    made = shared.task.convert(sample, shared.context, shared.source)
+    if not made:
+        raise DataError(f"{sample.where}: task '{shared.task.name}' found nothing to ask about it")
+    return tuple(_line(shared, record, sample.where, pictures) for record in made)
+
+
+def _line(shared: Shared, record: records.ChatRecord, where: str, pictures: Mapping[str, Picture]) -> Line:
+    sizes = record.sizes
+    if not shared.makes and all(name in pictures for name in record.images):
+        sizes = tuple(pictures[name].size for name in record.images)
+    elif not sizes:
+        sizes = tuple(safe.picture_size(safe.inside(shared.image_root, name, where)) for name in record.images)
+    row = records.record_to_row(dataclasses.replace(record, sizes=sizes) if sizes != record.sizes else record)
+    records.parse_record(row, where)
+    try:
+        content = records.dump_row(row).encode("utf-8")
+    except ValueError as error:  # a lone surrogate (from a file name) or NaN
+        raise DataError(f"{where}: cannot be written as UTF-8 JSON: {error}") from error
+    return Line(record.id, record.split, record.images, content + b"\n")

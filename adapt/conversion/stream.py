@@ -1,0 +1,68 @@
+"""The stream of a conversion: a bounded number of samples is on its way at any time, whatever the number of rows.
+
+Chunks of samples go through two stages in worker processes: their new pictures are decoded, then the samples become lines.
+Both keep the reader's order, so the number of workers cannot show.
+"""
+
+import collections
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from adapt.conversion.lines import Result, Shared, convert_samples
+from adapt.conversion.pictures import Picture, PictureBook, decode_pictures
+from adapt.workers import Submit, default_workers, open_pool
+
+SAMPLES = 256  # of a chunk
+PICTURES = 16  # decoded by one call of a worker
+FEW = 32  # samples that are not worth a worker process
+AHEAD = 4  # chunks a worker
+
+Decoding = list[tuple[Sequence[str], "Future[list[Picture]]"]]
+
+
+def stream(shared: Shared, samples: Iterable[Any], book: PictureBook, workers: int | None) -> Iterator[tuple[Any, Result]]:
+    """(sample, its lines or why it has none) for each sample, in order, from ``workers`` processes (0 or 1: from this one)."""
+    rest = iter(samples)
+    first = list(itertools.islice(rest, FEW + 1))
+    everything = itertools.chain(first, rest)
+    workers = 0 if len(first) <= FEW else default_workers() if workers is None else workers
+    with open_pool(shared, workers) as submit:
+        chunks = iter(lambda: list(itertools.islice(everything, SAMPLES)), [])
+        yield from _flow(chunks, book, submit, AHEAD * max(1, workers))
+
+
+def _flow(chunks: Iterator[list[Any]], book: PictureBook, submit: Submit, ahead: int) -> Iterator[tuple[Any, Result]]:
+    waiting: collections.deque[tuple[list[Any], Decoding]] = collections.deque()
+    running: collections.deque[tuple[list[Any], Future[list[Result]]]] = collections.deque()
+    for chunk in chunks:
+        names = book.ask(chunk)
+        parts = [names[start : start + PICTURES] for start in range(0, len(names), PICTURES)]
+        waiting.append((chunk, [(part, submit(_decode, part)) for part in parts]))
+        if len(waiting) > ahead:
+            running.append(_start(*waiting.popleft(), book, submit))
+        if len(running) > ahead:
+            yield from _finish(*running.popleft())
+    while waiting:
+        running.append(_start(*waiting.popleft(), book, submit))
+    while running:
+        yield from _finish(*running.popleft())
+
+
+def _start(chunk: list[Any], decoding: Decoding, book: PictureBook, submit: Submit) -> tuple[list[Any], "Future[list[Result]]"]:
+    for names, future in decoding:
+        book.learn(names, future.result())
+    return chunk, submit(_convert, (chunk, book.of(chunk)))
+
+
+def _finish(chunk: list[Any], future: "Future[list[Result]]") -> Iterator[tuple[Any, Result]]:
+    return zip(chunk, future.result(), strict=True)
+
+
+def _decode(shared: Shared, names: Sequence[str]) -> list[Picture]:
+    return decode_pictures(shared.pictures_root, names)
+
+
+def _convert(shared: Shared, work: tuple[Sequence[Any], dict[str, Picture]]) -> list[Result]:
+    return convert_samples(shared, *work)
