@@ -10,7 +10,9 @@ from adapt.errors import UsageError, no_file, unknown
 from adapt.records import image_root, read_records
 
 if TYPE_CHECKING:
+    from adapt.model.config import ModelConfig
     from adapt.model.loading import Found
+    from adapt.model.parity import Asked
 
 
 def export(
@@ -35,12 +37,9 @@ def export(
     _check_data(data, images, verify=verify, format=format)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output}: is there already and not an empty folder; choose another --output")
-    from adapt.data.template import check_template, get_template
-    from adapt.model.config import for_tokenizer
     from adapt.model.loading import find_model, stream_weights
-    from adapt.model.parity import compare, cut_otherwise, made_prompts, record_prompts
+    from adapt.model.parity import compare
     from adapt.model.saving import FORMATS, save_model
-    from adapt.model.tokenizer_files import has_tokenizer, load_tokenizer
 
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
@@ -49,26 +48,8 @@ def export(
         raise UsageError(
             f"model '{model}' is a preset with random weights, which nobody needs elsewhere; name a run or a folder"
         )
-    tokenizer = load_tokenizer(found.folder) if has_tokenizer(found.folder) else None
-    if tokenizer is not None:
-        check_template(get_template(found.config.template), tokenizer)
-        config = for_tokenizer(found.config, tokenizer, grows=True)
-        if image_token_id not in (None, config.image_token_id):
-            raise UsageError(
-                f"--image-token-id {image_token_id}: the tokenizer says {config.image_token_id}; leave the option out"
-            )
-    else:
-        config = dataclasses.replace(found.config, image_token_id=_picture_token(found, image_token_id))
-        progress.say(f"warning: {found.folder} has no tokenizer files; the model is written without tokenizer and processor")
-    cut: dict[str, Any] = {}
-    if data is None:
-        prompts = made_prompts(config) if verify else []
-    elif tokenizer is None:
-        raise UsageError(f"{found.folder}: has no tokenizer files, so it cannot be asked about --data; leave that out")
-    else:  # before anything is written: the data may be at fault
-        rows, root = read_records(str(data)), image_root(Path(str(data)), None if images is None else Path(images))
-        prompts = record_prompts(config, rows, root)
-        cut = {"cut_otherwise_by_transformers": cut_otherwise(config, rows, root)}
+    tokenizer, config = _tokenizer_and_config(found, image_token_id)
+    prompts, cut = _prompts(found, config, tokenizer, data, images, verify=verify)  # before anything is written
     state = dict(stream_weights(found.folder, config))
     own = safe.read_object_if_there(found.folder / "adapt.json").get("provenance", {})
     provenance = own | {"exported_from": found.provenance}
@@ -85,6 +66,38 @@ def export(
     if verify:
         written["verified"] = compare(found, config, output, format, prompts) | cut
     return written
+
+
+def _tokenizer_and_config(found: "Found", image_token_id: int | None) -> "tuple[Any, ModelConfig]":
+    """The tokenizer, None where the folder has none, and the model's numbers with the picture token that it says."""
+    from adapt.data.template import check_template, get_template
+    from adapt.model.config import for_tokenizer
+    from adapt.model.tokenizer_files import has_tokenizer, load_tokenizer
+
+    assert found.folder is not None
+    if not has_tokenizer(found.folder):
+        progress.say(f"warning: {found.folder} has no tokenizer files; the model is written without tokenizer and processor")
+        return None, dataclasses.replace(found.config, image_token_id=_picture_token(found, image_token_id))
+    tokenizer = load_tokenizer(found.folder)
+    check_template(get_template(found.config.template), tokenizer)
+    config = for_tokenizer(found.config, tokenizer, grows=True)
+    if image_token_id not in (None, config.image_token_id):
+        raise UsageError(f"--image-token-id {image_token_id}: the tokenizer says {config.image_token_id}; leave the option out")
+    return tokenizer, config
+
+
+def _prompts(
+    found: "Found", config: "ModelConfig", tokenizer: Any, data: str | Path | None, images: str | Path | None, *, verify: bool
+) -> "tuple[list[Asked], dict[str, Any]]":
+    """What is asked of both models, and what transformers' processor cuts otherwise of ``data``."""
+    from adapt.model.parity import cut_otherwise, made_prompts, record_prompts
+
+    if data is None:
+        return made_prompts(config) if verify else [], {}
+    if tokenizer is None:
+        raise UsageError(f"{found.folder}: has no tokenizer files, so it cannot be asked about --data; leave that out")
+    rows, root = read_records(str(data)), image_root(Path(str(data)), None if images is None else Path(images))
+    return record_prompts(config, rows, root), {"cut_otherwise_by_transformers": cut_otherwise(config, rows, root)}
 
 
 def _check_data(data: str | Path | None, images: str | Path | None, *, verify: bool, format: str) -> None:
