@@ -5,12 +5,17 @@ Coordinates are pixels of the stored picture, x to the right and y down from the
 """
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from adapt.boxes import Box
+from adapt.domain import Rejected
+from adapt.errors import DataError
 
 Point = tuple[float, float]
+ROUNDING_PX = 0.01  # x + width of floats may pass the edge by less than this; such a box is not counted as cut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +57,8 @@ class PictureObject:
 class ObjectsSample:
     """A picture and all labelled objects in it, in the source's order; it may have none.
 
-    ``sizes`` are filled in with the decoded picture's (width, height) before the sample is converted.
+    ``sizes`` are filled in with the decoded picture's (width, height) before the sample is converted; ``stated_size`` is the
+    (width, height) that the annotations were made for, where the file says so: ``clipped`` compares the two.
     """
 
     id: str
@@ -63,8 +69,129 @@ class ObjectsSample:
     source: str
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sizes: tuple[tuple[int, int], ...] = ()
+    stated_size: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture."""
         return self.sizes[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objects:
+    """A set of pictures with labelled objects: what every reader of a detection or segmentation format answers.
+
+    ``root`` is the folder below which the samples' pictures (and mask files) lie. ``classes`` are all class names of the set,
+    sorted: its own list where it has one, else those of its objects. ``ignored`` counts by reason what was not read.
+    """
+
+    name: str
+    root: Path
+    samples: Iterable[ObjectsSample | Rejected]
+    classes: tuple[str, ...]
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def class_names(samples: Iterable[ObjectsSample | Rejected]) -> tuple[str, ...]:
+    """The names of all objects, sorted."""
+    return tuple(sorted({each.name for sample in samples if isinstance(sample, ObjectsSample) for each in sample.objects}))
+
+
+def to_number(value: Any, what: str) -> float:
+    """A coordinate as a finite float, from a number or its text. Raises DataError(``what``: found, expected)."""
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str) or "_" in str(value):
+            raise ValueError
+        number = float(value)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{what} is {str(value)[:40]!r}, expected a number") from error
+    if not math.isfinite(number):
+        raise DataError(f"{what} is {number}, expected a finite number")
+    return number
+
+
+def enclosing(points: Iterable[Point]) -> Box:
+    """The smallest upright box around points. Raises ValueError for none."""
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def check_object(each: PictureObject, number: int, where: str) -> PictureObject:
+    """The object, where it has a name, a box with an area, and finite points. Raises DataError naming the ``number``-th object."""
+    label = f"{where}: object {number} '{each.name[:80]}'"
+    if not each.name.strip():
+        raise DataError(f"{where}: object {number} has an empty class name")
+    points = [*each.oriented_px, *(point for polygon in each.polygons_px for point in polygon)]
+    if not all(math.isfinite(value) for value in (*each.box_px, *(value for point in points for value in point))):
+        raise DataError(f"{label}: a coordinate is not finite: {_written(each.box_px)}; expected pixels")
+    x1, y1, x2, y2 = each.box_px
+    if x2 <= x1 or y2 <= y1:
+        raise DataError(f"{label}: its box {_written(each.box_px)} has no area; expected x1 < x2 and y1 < y2 in pixels")
+    return each
+
+
+def clipped(sample: ObjectsSample) -> ObjectsSample:
+    """The sample with all boxes and outlines inside its decoded picture. Every ``convert`` of objects starts with this.
+
+    A box that pokes out is cut at the picture's edge, and ``meta["clipped"]`` says how many were: it goes into the record.
+    Corners of turned boxes stay as the source has them, since a cut one would be no rectangle. Raises DataError, which rejects
+    the sample, for a box wholly outside, for a stated size that is not the picture's, and for a mask of another size.
+    """
+    width, height = sample.size
+    _check_sizes(sample)
+    objects: list[PictureObject] = []
+    num_clipped = 0
+    for number, each in enumerate(sample.objects, 1):
+        x1, y1, x2, y2 = each.box_px
+        inside = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+        if inside[0] >= inside[2] or inside[1] >= inside[3]:
+            raise DataError(
+                f"{sample.where}: object {number} '{each.name[:80]}': its box {_written(each.box_px)} lies outside the picture "
+                f"of {width}x{height}"
+            )
+        if inside == each.box_px:
+            objects.append(each)
+            continue
+        num_clipped += any(abs(a - b) > ROUNDING_PX for a, b in zip(inside, each.box_px, strict=True))
+        polygons = (_clip_polygon(polygon, (width, height)) for polygon in each.polygons_px)
+        objects.append(dataclasses.replace(each, box_px=inside, polygons_px=tuple(each for each in polygons if each)))
+    meta = dict(sample.meta) | ({"clipped": num_clipped} if num_clipped else {})
+    return dataclasses.replace(sample, objects=tuple(objects), meta=meta)
+
+
+def _check_sizes(sample: ObjectsSample) -> None:
+    stated = sample.stated_size
+    if stated is not None and stated != sample.size:
+        turned = "; it may have been labelled upright: pixels are used as stored" if stated == sample.size[::-1] else ""
+        raise DataError(
+            f"{sample.where}: stated as {stated[0]}x{stated[1]}, but picture {sample.pictures[0]} is "
+            f"{sample.size[0]}x{sample.size[1]}{turned}"
+        )
+    for number, each in enumerate(sample.objects, 1):
+        if isinstance(each.mask, Rle) and each.mask.size != sample.size:
+            raise DataError(
+                f"{sample.where}: object {number} '{each.name[:80]}': a mask of {each.mask.size[0]}x{each.mask.size[1]}, but "
+                f"picture {sample.pictures[0]} is {sample.size[0]}x{sample.size[1]}"
+            )
+
+
+def _clip_polygon(polygon: Sequence[Point], size: tuple[int, int]) -> tuple[Point, ...]:
+    """The part of an outline inside the picture: Sutherland and Hodgman (1974), one edge of the picture after the other."""
+    points = list(polygon)
+    for axis, limit, sign in ((0, 0.0, 1), (0, float(size[0]), -1), (1, 0.0, 1), (1, float(size[1]), -1)):
+        kept: list[Point] = []
+        for start, end in zip([*points[-1:], *points[:-1]], points, strict=True):
+            before, after = (start[axis] - limit) * sign, (end[axis] - limit) * sign
+            if (before < 0) != (after < 0):
+                share = before / (before - after)
+                crossing = [start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])]
+                crossing[axis] = limit
+                kept.append((crossing[0], crossing[1]))
+            if after >= 0:
+                kept.append(end)
+        points = kept
+    return tuple(points)
+
+
+def _written(box: Sequence[float]) -> str:
+    return "[" + ", ".join(f"{value:g}" for value in box) + "]"
