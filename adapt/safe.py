@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+from xml.etree.ElementTree import Element, ParseError  # types only: defusedxml does the reading
 
 from PIL import Image, UnidentifiedImageError
 
@@ -31,6 +32,8 @@ MAX_PICTURE_PIXELS = 64_000_000
 MAX_PICTURE_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 2 * 2**30
 MAX_LINE_BYTES = 16 * 2**20
+MAX_XML_BYTES = 16 * 2**20
+MAX_YAML_BYTES = 2**20
 # Above 8 bits a stretch must be chosen: a silent cut to 8 bits turns most scientific pictures black.
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 # What Pillow's decoders raise on damaged and hostile files, by reading them and by mutating small ones.
@@ -116,6 +119,56 @@ def read_object_if_there(path: Path) -> dict[str, Any]:
     return read_object(path) if path.is_file() else {}
 
 
+def read_text(path: Path, limit: int = MAX_JSON_BYTES) -> str:
+    """The UTF-8 text of a file, without a byte order mark."""
+    try:
+        return read_bytes(path, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
+
+
+def read_xml(path: Path, where: str | None = None) -> Element:
+    """The root element of an XML file of at most 16 MiB.
+
+    Raises DataError(``where`` or the path: ...) for what is no XML, and for document types: entities are defined there, and a
+    few lines of them unfold to gigabytes or name other files.
+    """
+    import defusedxml.ElementTree
+    from defusedxml import DefusedXmlException
+
+    where = where or str(path)
+    try:
+        root: Element = defusedxml.ElementTree.fromstring(read_bytes(path, MAX_XML_BYTES), forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise DataError(
+            f"{where}: holds a document type (<!DOCTYPE or <!ENTITY), which data does not need; remove it"
+        ) from error
+    except ParseError as error:
+        line, column = error.position
+        raise DataError(f"{where}: not XML: {error.msg.partition(':')[0]} at line {line}, column {column}") from error
+    except (ValueError, LookupError, RecursionError) as error:  # encodings that do not exist, or are not what they say
+        raise DataError(f"{where}: not XML: {error}") from error
+    return root
+
+
+def read_yaml(path: Path) -> Any:
+    """The document of a small YAML file; every scalar stays text, since YAML reads ``no`` as a truth value.
+
+    Raises DataError for what is no YAML, for nesting too deep, and for aliases (a few lines of them unfold to gigabytes).
+    """
+    import yaml
+
+    text = read_text(path, MAX_YAML_BYTES)
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.BaseLoader)):
+            raise DataError(f"{path}: holds an alias (*name), which data does not need; write it out")
+        return yaml.BaseLoader(text).get_single_data()
+    except RecursionError as error:
+        raise DataError(f"{path}: nested too deeply to be data") from error
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from error
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """(number from 1, bytes) of each line that is not blank; of a line too long for ``load_line`` only the start is kept."""
     try:
@@ -151,7 +204,8 @@ def inside(root: Path, name: str, where: str) -> Path:
 
     The file itself may be a link (data folders are often farms of links); the name may not climb.
     """
-    if "\x00" in name or len(name) > 1024 or "\\" in name or name.startswith(("/", "~")) or name[1:2] == ":":
+    num_bytes = len(name.encode("utf-8", "surrogatepass"))
+    if "\x00" in name or num_bytes > 1024 or "\\" in name or name.startswith(("/", "~")) or name[1:2] == ":":
         raise DataError(
             f"{where}: the path {name[:80]!r} is not a plain relative path; write it from its root folder (for pictures "
             "--images) on, with '/' between folders"
@@ -159,6 +213,8 @@ def inside(root: Path, name: str, where: str) -> Path:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or ".." in parts:
         raise DataError(f"{where}: the path {name[:80]!r} leaves its root folder")
+    if any(len(part.encode("utf-8", "surrogatepass")) > 255 for part in parts):  # the most that file systems take
+        raise DataError(f"{where}: the path {name[:80]!r}... holds a name of more than 255 bytes")
     return root.joinpath(*parts)
 
 

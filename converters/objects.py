@@ -117,7 +117,7 @@ def enclosing(points: Iterable[Point]) -> Box:
 
 
 def check_object(each: PictureObject, number: int, where: str) -> PictureObject:
-    """The object, where it has a name, a box with an area, and finite points. Raises DataError naming the ``number``-th object."""
+    """The object, where it has a name, a box with an area, and finite points; else a DataError names object ``number``."""
     label = f"{where}: object {number} '{each.name[:80]}'"
     if not each.name.strip():
         raise DataError(f"{where}: object {number} has an empty class name")

@@ -1,20 +1,28 @@
 """Pictures with labelled objects, in whatever format they were annotated: one call reads them all into ``Objects``."""
 
+import itertools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+from adapt import safe
 from adapt.domain import Option, Source
 from adapt.errors import UsageError
+from converters.formats import coco, jsonfiles, via, voc
 from converters.objects import Objects
 
-READERS: Mapping[str, Callable[[Source], Objects]] = {}
-FORMATS = ("coco", "panoptic", "voc", "yolo", "dota", "via", "labelme", "csv", "geojson")
+READERS: Mapping[str, Callable[[Source], Objects]] = {
+    "coco": coco.read,
+    "voc": voc.read,
+    "via": via.read,
+}
 OPTIONS = (
-    Option("format", "how the objects are stored; auto looks at the input", "auto", ("auto", *FORMATS)),
+    Option("format", "how the objects are stored; auto looks at the input", "auto", ("auto", *READERS)),
     Option("name", "the class of regions that have none, such as name=balloon"),
     Option("class_key", "via, labelme, csv, geojson: the attribute, column or property of the class (default: looked for)"),
     Option("origin", "voc: the number of the first pixel, 1 as in Pascal VOC or 0", "1", ("1", "0")),
     Option("masks", "panoptic: the folder of mask pictures (default: beside the json, named like it)"),
 )
+LOOKED_AT = 20  # files of one kind: LabelMe and VOC have one a picture
 
 
 def read_objects(source: Source) -> Objects:
@@ -23,6 +31,36 @@ def read_objects(source: Source) -> Objects:
     Raises UsageError where no format fits, or more than one; DataError where nothing in the input can be read.
     """
     name = source.options.get("format", "auto")
-    if name not in READERS:
-        raise UsageError(f"format '{name}' is not there yet")
-    return READERS[name](source)
+    return READERS[_look(source) if name == "auto" else name](source)
+
+
+def _look(source: Source) -> str:
+    """The one format of the input, by the names of its files and what stands in them."""
+    path = source.input
+    found = sorted({kind for kind in map(_kind_of, _candidates(source)) if kind is not None})
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"input '{path}' holds {' and '.join(found)}; add: --option format={found[0]}, or name one file")
+    raise UsageError(
+        f"input '{path}': found no annotations in it; looked for json (COCO, panoptic, VIA, LabelMe, GeoJSON), xml (VOC), "
+        "txt (YOLO, DOTA) and csv with columns of boxes or WKT"
+    )
+
+
+def _candidates(source: Source) -> list[Path]:
+    if source.input.is_file():
+        return [source.input]
+    found: list[Path] = []
+    for suffixes in ((".json", ".geojson"), (".xml",)):
+        found += itertools.islice(jsonfiles.files_below(source, frozenset(suffixes)), LOOKED_AT)
+    return found
+
+
+def _kind_of(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    if suffix in jsonfiles.SUFFIXES:
+        return jsonfiles.kind_of(safe.read_bytes(path))
+    if suffix == ".xml":
+        return "voc" if b"<annotation" in safe.read_bytes(path) else None
+    return None

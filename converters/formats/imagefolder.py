@@ -37,8 +37,8 @@ class ClassPicture:
     split: str | None
 
 
-def scan(root: Path, *, made: Path | None = None) -> Scan:
-    """Every file below ``root`` whose name is a picture's. Links are followed, each real folder once.
+def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Scan:
+    """Every file below ``root`` whose name is a picture's (ends in ``suffixes``). Links are followed, each real folder once.
 
     ``made`` is the folder of made pictures (Source.made): it and the files of the same conversion are not looked at, so that
     a conversion into its own input folder finds the same things again.
@@ -66,7 +66,7 @@ def scan(root: Path, *, made: Path | None = None) -> Scan:
                 continue
             if name.startswith("."):
                 ignored["hidden file"] += 1
-            elif Path(name).suffix.lower() not in PICTURE_SUFFIXES:
+            elif Path(name).suffix.lower() not in suffixes:
                 ignored["not a picture by name"] += 1
             else:
                 pictures.append(PurePosixPath(Path(folder, name).relative_to(root).as_posix()))

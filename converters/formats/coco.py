@@ -1,0 +1,252 @@
+"""COCO's detection json: ``images``, ``annotations`` and ``categories``, joined by id (cocodataset.org, "Data format").
+
+A box is [x, y, width, height] in pixels, a mask is polygons [x1, y1, x2, y2, ...] or run lengths, and ``iscrowd`` marks a group
+that is not told apart. The split is told by the file's name (``instances_train2017.json``) or its folder (Roboflow's
+``train/_annotations.coco.json``). An image without annotations is a picture without objects.
+"""
+
+import collections
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapt import safe
+from adapt.domain import Rejected, Source
+from adapt.errors import DataError, UsageError
+from converters.formats import jsonfiles
+from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle, check_object, enclosing, to_number
+
+ORPHAN = "annotation of an image that the file does not list"
+
+
+def read(source: Source) -> Objects:
+    """All images of a json file, or of the json files of a folder, one a split."""
+    paths = _one_a_split(jsonfiles.files_of("coco", source))
+    name = set_name(source.input)
+    finder = PictureFinder(source.images or picture_root(source.input), source.made)
+    samples: list[ObjectsSample | Rejected] = []
+    classes: set[str] = set()
+    ignored: collections.Counter[str] = collections.Counter()
+    for path, document in jsonfiles.read_all(paths):
+        if isinstance(document, Rejected):
+            samples.append(document)
+            continue
+        names = category_names(document, path)
+        annotations, num_orphans = by_image(document, path)
+        if num_orphans:
+            ignored[ORPHAN] += num_orphans
+        used = {each.get("category_id") for rows in annotations.values() for each in rows if _is_id(each.get("category_id"))}
+        classes |= named_classes(document, names, used)
+        for row, where in images_of(document, path):
+            samples.append(row if isinstance(row, Rejected) else _sample(row, where, annotations, names, finder, path, name))
+    return Objects(name, finder.root, samples, tuple(sorted(classes)), ignored + finder.ignored)
+
+
+def set_name(input: Path) -> str:
+    """What a set is called in ids: its file or folder; a file named like any other of its tool is called as its folder."""
+    if input.is_file() and not input.stem.startswith(("_", "via_")):
+        return input.stem
+    return (picture_root(input) if input.is_dir() else input.parent).resolve().name
+
+
+def picture_root(input: Path) -> Path:
+    """The folder above ``annotations``, where pictures lie in folders beside it, else the input's own."""
+    folder = input if input.is_dir() else input.parent
+    return folder.resolve().parent if folder.resolve().name.lower() == "annotations" else folder
+
+
+def _one_a_split(paths: Sequence[Path]) -> list[Path]:
+    """The files of a folder to read: COCO lays captions and key points of the same pictures beside the objects."""
+    chosen = [path for path in paths if path.name.startswith("instances_")] or list(paths)
+    by_split: dict[str | None, Path] = {}
+    for path in chosen:
+        split = split_in(path.stem, path.parent.name) if len(chosen) > 1 else None
+        if split in by_split:
+            raise UsageError(f"{by_split[split]} and {path} are both COCO files of one split; point --input at one of them")
+        by_split[split] = path
+    return chosen
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def category_names(document: Mapping[str, Any], path: Path) -> dict[int | str, str]:
+    """Names by id. An id that two names share is left out: its objects cannot be told."""
+    names: dict[int | str, str] = {}
+    doubled: set[int | str] = set()
+    for row in jsonfiles.rows_of(document, "categories", path):
+        is_named = _has_id(row) and isinstance(row.get("name"), str) and row["name"].strip()
+        if is_named and names.setdefault(row["id"], row["name"]) != row["name"]:
+            doubled.add(row["id"])
+    return {each: name for each, name in names.items() if each not in doubled}
+
+
+def named_classes(document: Mapping[str, Any], names: Mapping[int | str, str], used: set[Any]) -> set[str]:
+    """All names but the groups above them: Roboflow lists the set itself as category 0, and no object is one."""
+    groups = {row.get("supercategory") for row in document["categories"] if isinstance(row, dict) and row.get("name")
+              and isinstance(row.get("supercategory"), str) and row["supercategory"] != row["name"]}  # fmt: skip
+    return {name for each, name in names.items() if each in used or name not in groups}
+
+
+def by_image(document: Mapping[str, Any], path: Path) -> tuple[dict[int | str, list[dict[str, Any]]], int]:
+    """The annotations of each image, in the file's order, and how many belong to none that is listed."""
+    listed = {row["id"] for row in jsonfiles.rows_of(document, "images", path) if _has_id(row)}
+    found: dict[int | str, list[dict[str, Any]]] = collections.defaultdict(list)
+    num_orphans = 0
+    for row in jsonfiles.rows_of(document, "annotations", path):
+        if isinstance(row, dict) and _is_id(row.get("image_id")) and row["image_id"] in listed:
+            found[row["image_id"]].append(row)
+        else:
+            num_orphans += 1
+    return found, num_orphans
+
+
+def _has_id(row: Any) -> bool:
+    return isinstance(row, dict) and _is_id(row.get("id"))
+
+
+def images_of(document: Mapping[str, Any], path: Path) -> Iterator[tuple[dict[str, Any] | Rejected, str]]:
+    """Each image with where it stands; one without an id or a file name, and any whose id occurs twice, is rejected."""
+    counts = collections.Counter(row["id"] for row in document["images"] if _has_id(row))
+    for index, row in enumerate(document["images"]):
+        where = f"{path.name}#image {row['id']}" if _has_id(row) else f"{path.name}#images[{index}]"
+        split = split_in(path.stem, path.parent.name)
+        if not _has_id(row) or not isinstance(row.get("file_name"), str) or not row["file_name"].strip():
+            yield Rejected(where, f"the image is {str(row)[:60]}, expected an object with 'id' and 'file_name'", split), where
+        elif counts[row["id"]] > 1:
+            yield (
+                Rejected(where, f"the image id {row['id']} is given {counts[row['id']]} times; ids must be unique", split),
+                where,
+            )
+        else:
+            yield row, where
+
+
+def _sample(
+    row: Mapping[str, Any],
+    where: str,
+    annotations: Mapping[int | str, Sequence[Mapping[str, Any]]],
+    names: Mapping[int | str, str],
+    finder: PictureFinder,
+    path: Path,
+    name: str,
+) -> ObjectsSample | Rejected:
+    split = split_in(path.stem, path.parent.name)
+    try:
+        picture = finder.find(row["file_name"], where, path.parent)
+        objects = tuple(
+            check_object(_object(each, names, f"{where}: object {number}"), number, where)
+            for number, each in enumerate(annotations.get(row["id"], ()), 1)
+        )
+    except DataError as error:
+        return Rejected(where, str(error).removeprefix(f"{where}: "), split)
+    size = jsonfiles.stated_size(row)
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name, stated_size=size)
+
+
+def category_of(row: Mapping[str, Any], names: Mapping[int | str, str], what: str) -> str:
+    """The name of an annotation's category. Raises DataError for an id that is not one, or names two."""
+    category = row.get("category_id")
+    name = names.get(category) if category is not None and _is_id(category) else None
+    if name is None:
+        raise DataError(f"{what}: its category_id {str(category)[:40]!r} names no category, or more than one")
+    return name
+
+
+def _object(row: Mapping[str, Any], names: Mapping[int | str, str], what: str) -> PictureObject:
+    name = category_of(row, names, what)
+    what = f"{what} '{name[:80]}'"
+    polygons, mask, box = _segmentation(row.get("segmentation"), what)
+    if row.get("bbox") not in (None, []):
+        box = to_box(row["bbox"], what)
+    if box is None:
+        raise DataError(f"{what}: neither 'bbox' nor 'segmentation' says where it is")
+    attributes = dict(row["attributes"]) if isinstance(row.get("attributes"), dict) else {}
+    caption = row["caption"] if isinstance(row.get("caption"), str) else ""
+    return PictureObject(name, box, polygons, (), mask, caption, bool(row.get("iscrowd")), attributes | {"id": row.get("id")})
+
+
+def to_box(value: Any, what: str) -> tuple[float, float, float, float]:
+    """[x, y, width, height] as corners. Raises DataError(``what``: ...)."""
+    if not isinstance(value, list) or len(value) != 4:
+        raise DataError(f"{what}: its bbox is {str(value)[:60]}, expected [x, y, width, height]")
+    x, y, width, height = (to_number(each, f"{what}: a number of its bbox") for each in value)
+    return x, y, x + width, y + height
+
+
+def _segmentation(value: Any, what: str) -> tuple[tuple[tuple[Point, ...], ...], Rle | None, Any]:
+    """(polygons, mask, enclosing box) of any of the three forms; the last two None where there is none."""
+    if value in (None, [], {}):
+        return (), None, None
+    if isinstance(value, dict):
+        mask = read_rle(value, what)
+        return (), mask, _mask_box(mask)
+    if not isinstance(value, list) or not all(isinstance(part, list) for part in value):
+        raise DataError(f"{what}: its segmentation is {str(value)[:60]}, expected a list of polygons or run lengths")
+    polygons = tuple(_polygon(part, what) for part in value)
+    return polygons, None, enclosing(point for polygon in polygons for point in polygon)
+
+
+def _polygon(part: list[Any], what: str) -> tuple[Point, ...]:
+    if len(part) < 6 or len(part) % 2:
+        raise DataError(f"{what}: a polygon of {len(part)} numbers, expected x and y of three points or more")
+    numbers = [to_number(each, f"{what}: a number of its polygon") for each in part]
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def read_rle(value: Mapping[str, Any], what: str) -> Rle:
+    """Run lengths, compressed or as a list, in their compressed form; every run has been looked at.
+
+    pycocotools reads beyond the end of a text that is cut off, and takes runs that do not fill the mask.
+    """
+    size, counts = value.get("size"), value.get("counts")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(each) is int and each > 0 for each in size):
+        raise DataError(f"{what}: run lengths of size {str(size)[:40]}, expected [height, width]")
+    height, width = size
+    if height * width > safe.MAX_PICTURE_PIXELS:
+        raise DataError(f"{what}: a mask of {width}x{height}, more than the {safe.MAX_PICTURE_PIXELS:,} pixels allowed")
+    runs = _decode_runs(counts, what) if isinstance(counts, str) else counts
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
+        raise DataError(f"{what}: its run lengths are {str(counts)[:40]!r}, expected counts of 0 or more")
+    if sum(runs) != height * width:
+        raise DataError(f"{what}: its run lengths fill {sum(runs):,} pixels, expected {height * width:,} ({width}x{height})")
+    if isinstance(counts, str):
+        return Rle(counts, (width, height))
+    from pycocotools import mask
+
+    return Rle(
+        mask.frPyObjects({"counts": runs, "size": [height, width]}, height, width)["counts"].decode("ascii"), (width, height)
+    )
+
+
+def _decode_runs(text: str, what: str) -> list[int]:
+    """The runs of COCO's text form: five bits a letter, from the third run on differences to the run two before.
+
+    After rleToString in github.com/cocodataset/cocoapi, common/maskApi.c.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 40:
+            raise DataError(f"{what}: {letter!r} in its run lengths, expected COCO's letters from 0 to o")
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise DataError(f"{what}: its run lengths are cut off")
+    return runs
+
+
+def _mask_box(mask: Rle) -> tuple[float, float, float, float]:
+    from pycocotools import mask as masks
+
+    x, y, width, height = masks.toBbox({"counts": mask.counts, "size": list(reversed(mask.size))}).tolist()
+    return x, y, x + width, y + height

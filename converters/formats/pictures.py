@@ -1,0 +1,99 @@
+"""Finding the picture that an annotation names: below the root, under the folder or the extension it has there."""
+
+import collections
+import posixpath
+from pathlib import Path, PurePosixPath
+
+from adapt import safe
+from adapt.errors import DataError
+from converters.formats import imagefolder
+from converters.formats.imagefolder import SPLIT_FOLDERS
+
+OTHER_FOLDER = "picture found in another folder than stated"
+OTHER_EXTENSION = "picture found under another extension than stated"
+
+
+def split_in(*texts: str) -> str | None:
+    """The split that the first of some names tells: ``instances_train2017`` and ``valid`` -> ``train`` and ``val``."""
+    for text in texts:
+        for word in "".join(letter if letter.isalpha() else " " for letter in text.lower()).split():
+            if word in SPLIT_FOLDERS:
+                return SPLIT_FOLDERS[word]
+    return None
+
+
+class PictureFinder:
+    """The pictures below a root, looked for by stated name. The root is scanned once, when a name is not where it says.
+
+    ``ignored`` counts the pictures that lie elsewhere than stated, or under another extension.
+    """
+
+    def __init__(self, root: Path, made: Path | None = None) -> None:
+        self.root = root
+        self.ignored: collections.Counter[str] = collections.Counter()
+        self._made = made
+        self._by_stem: dict[str, list[PurePosixPath]] | None = None
+
+    def find(self, stated: str, where: str, folder: Path | None = None, other: str | None = None) -> str:
+        """The name of the picture below the root; ``folder`` is where the annotation lies, ``other`` a second name to look for.
+
+        One that is nowhere is answered as stated: reading it then says that it is missing. Raises DataError for a path that
+        leaves the root, and where the name fits several pictures and none better than the others.
+        """
+        plain = stated.strip().replace("\\", "/")
+        for name in self._candidates(plain, folder):
+            if safe.inside(self.root, name, where).is_file():
+                return name
+        for name in (plain, *([other] if other else [])):
+            if (found := self._search(name, where)) is not None:
+                if found.name != PurePosixPath(plain).name:
+                    self.ignored[OTHER_EXTENSION] += 1
+                elif "/" in plain:  # a bare name says nothing of a folder
+                    self.ignored[OTHER_FOLDER] += 1
+                return str(found)
+        safe.inside(self.root, plain, where)
+        return posixpath.normpath(plain)
+
+    def _candidates(self, plain: str, folder: Path | None) -> list[str]:
+        """The stated name as seen from the root and from the annotation's folder, as far as it stays below the root."""
+        below = [""]
+        if folder is not None and folder.resolve().is_relative_to(self.root.resolve()):
+            below.append(folder.resolve().relative_to(self.root.resolve()).as_posix())
+        names = [posixpath.normpath(posixpath.join(each, plain)) for each in below]
+        return [name for name in dict.fromkeys(names) if plain and _is_plain(name)]
+
+    def _search(self, name: str, where: str) -> PurePosixPath | None:
+        if self._by_stem is None:
+            self._by_stem = collections.defaultdict(list)
+            for path in imagefolder.scan(self.root, made=self._made).pictures:
+                self._by_stem[path.stem].append(path)
+        wanted = PurePosixPath(name)
+        found = self._by_stem.get(wanted.stem) or self._by_stem.get(wanted.name) or []
+        same_name = [path for path in found if path.name == wanted.name]
+        found = same_name or found
+        best = max((_shared_folders(path, wanted) for path in found), default=0)
+        found = [path for path in found if _shared_folders(path, wanted) == best]
+        if len(found) > 1:
+            raise DataError(
+                f"{where}: picture {name[:80]!r} may be {found[0]} or {found[1]}; point --images at one of the folders"
+            )
+        return found[0] if found else None
+
+
+def _is_plain(name: str) -> bool:
+    try:
+        safe.inside(Path(), name, "")
+    except DataError:
+        return False
+    return True
+
+
+def _shared_folders(path: PurePosixPath, wanted: PurePosixPath) -> int:
+    """How many folders above the file are called the same in both, from the file upwards."""
+    pairs = list(zip(reversed(path.parts[:-1]), reversed(wanted.parts[:-1]), strict=False))
+    return next((place for place, (one, other) in enumerate(pairs) if one != other), len(pairs))
+
+
+def sample_id(name: str, picture: str) -> str:
+    """``set-folder/stem``."""
+    return f"{name}-{PurePosixPath(picture).with_suffix('')}"
