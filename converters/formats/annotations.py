@@ -7,13 +7,19 @@ from pathlib import Path
 from adapt import safe
 from adapt.domain import Option, Source
 from adapt.errors import UsageError
-from converters.formats import coco, jsonfiles, via, voc
+from converters.formats import boxes_csv, coco, dota, geojson, jsonfiles, labelme, panoptic, textlabels, via, voc, yolo
 from converters.objects import Objects
 
 READERS: Mapping[str, Callable[[Source], Objects]] = {
     "coco": coco.read,
+    "panoptic": panoptic.read,
     "voc": voc.read,
+    "yolo": yolo.read,
+    "dota": dota.read,
     "via": via.read,
+    "labelme": labelme.read,
+    "csv": boxes_csv.read,
+    "geojson": geojson.read,
 }
 OPTIONS = (
     Option("format", "how the objects are stored; auto looks at the input", "auto", ("auto", *READERS)),
@@ -52,9 +58,9 @@ def _candidates(source: Source) -> list[Path]:
     if source.input.is_file():
         return [source.input]
     found: list[Path] = []
-    for suffixes in ((".json", ".geojson"), (".xml",)):
+    for suffixes in ((".json", ".geojson"), (".xml",), (".csv",), (".yaml", ".yml", ".names")):
         found += itertools.islice(jsonfiles.files_below(source, frozenset(suffixes)), LOOKED_AT)
-    return found
+    return found + [source.input / path for path in itertools.islice(textlabels.label_files(source), LOOKED_AT)]
 
 
 def _kind_of(path: Path) -> str | None:
@@ -63,4 +69,19 @@ def _kind_of(path: Path) -> str | None:
         return jsonfiles.kind_of(safe.read_bytes(path))
     if suffix == ".xml":
         return "voc" if b"<annotation" in safe.read_bytes(path) else None
+    if suffix == ".csv":
+        return "csv" if boxes_csv.is_boxes(boxes_csv.header_of(path)) else None
+    if yolo.is_names_file(path):
+        return "yolo"
+    return _kind_of_lines(path) if suffix == ".txt" else None
+
+
+def _kind_of_lines(path: Path) -> str | None:
+    """YOLO or DOTA, by the first line that is neither empty nor a header."""
+    for _, content in itertools.islice(safe.read_lines(path), 4):
+        line = content[:4096].decode("utf-8", "replace").strip()
+        if dota.is_line(line):
+            return "dota"
+        if yolo.is_line(line):
+            return "yolo"
     return None

@@ -1,13 +1,14 @@
 """Shapes that annotation tools draw, as outlines in pixels; and the class of a shape, from its attributes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapt.boxes import Box
 from adapt.errors import DataError
 from converters.objects import Point
 
+NO_AREA_REASON = "region without an area (point or line)"
 CLASS_KEYS = ("name", "class", "label", "class_name", "category", "type")
 ROUND_POINTS = 32  # an outline for drawing: at a radius of 100 px it is at most 0.5 px off the circle
 
@@ -34,8 +35,8 @@ def class_of(attributes: Mapping[str, Any], options: Mapping[str, str], where: s
         usual = [each for wanted in CLASS_KEYS for each in attributes if each.lower() == wanted]
         key = usual[0] if usual else next(iter(attributes)) if len(attributes) == 1 else None
     value = _one_text(attributes.get(key)) if key is not None else ""
-    if value:
-        return value
+    if value and key is not None:
+        return key if value == "yes" and key.lower() not in CLASS_KEYS else value  # building=yes, as maps have it
     if options.get("name"):
         return options["name"]
     if len(attributes) > 1 and key is None:
@@ -53,3 +54,9 @@ def _one_text(value: Any) -> str:
         return ""
     text = " ".join(str(value).split())
     return "" if text == "undefined" else text  # what VIA writes for a menu that was not touched
+
+
+def refuse_points_only(num_points: int, objects: Sequence[Any], where: str) -> None:
+    """Raise DataError where all regions of a picture are without an area: it would pass for a picture without objects."""
+    if num_points and not objects:
+        raise DataError(f"{where}: all {num_points} regions are points or lines; expected boxes, polygons or other areas")

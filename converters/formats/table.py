@@ -171,14 +171,14 @@ def _split_files(folder: Path) -> dict[str | None, Path]:
 
 
 def _read_file(path: Path) -> Iterator[Place]:
-    readers = {".csv": _read_csv, ".tsv": _read_csv, ".json": read_json_list, ".jsonl": read_jsonl, ".parquet": _read_parquet}
+    readers = {".csv": read_csv, ".tsv": read_csv, ".json": read_json_list, ".jsonl": read_jsonl, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UsageError(f"input '{path}': expected a table that ends in {', '.join(TABLE_SUFFIXES)}")
     return reader(path)
 
 
-def _read_csv(path: Path) -> Iterator[Place]:
+def read_csv(path: Path) -> Iterator[Place]:
     """Rows under the header line; ``where`` is the line on which a row starts."""
     try:
         text = safe.read_bytes(path).decode("utf-8-sig")

@@ -1,0 +1,237 @@
+"""Boxes in a csv: a row an object, columns by their names in any order.
+
+Corners (xmin, ymin, xmax, ymax), or x, y, width and height, or polygons as WKT (``geometry``); with corners, ``width`` and
+``height`` are those of the picture, as the TensorFlow object detection csv has them. A class that is a number is named by
+classes.csv (``name,number`` rows) beside the file. A row that names a picture and nothing else is a picture without objects.
+"""
+
+import collections
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapt import safe
+from adapt.boxes import Box
+from adapt.domain import Rejected, Source
+from adapt.errors import DataError, UsageError
+from converters.formats import footprints, jsonfiles, table
+from converters.formats.coco import set_name
+from converters.formats.imagefolder import SPLIT_FOLDERS
+from converters.formats.outlines import NO_AREA_REASON, refuse_points_only
+from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
+
+CLASSES = "classes.csv"
+_ALIASES = {
+    "picture": ("image_path", "image", "filename", "file_name", "path", "img", "image_name", "image_id", "imageid", "img_path"),
+    "label": ("label", "class", "class_name", "name", "category", "labelname", "class_id", "type_id"),
+    "x1": ("xmin", "x_min", "x1", "left"),
+    "y1": ("ymin", "y_min", "y1", "top"),
+    "x2": ("xmax", "x_max", "x2", "right"),
+    "y2": ("ymax", "y_max", "y2", "bottom"),
+    "x": ("x", "bbox_x"),
+    "y": ("y", "bbox_y"),
+    "width": ("width", "w", "bbox_width"),
+    "height": ("height", "h", "bbox_height"),
+    "wkt": ("geometry", "polygon", "wkt", "polygonwkt_pix"),
+    "split": ("split", "set", "subset"),
+}
+_CORNERS, _EXTENT = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """The file's own column name of each role that it has."""
+
+    names: Mapping[str, str]
+
+    def has(self, roles: Sequence[str]) -> bool:
+        return all(role in self.names for role in roles)
+
+    def cell(self, row: Mapping[str, str], role: str) -> str:
+        return row[self.names[role]].strip() if role in self.names else ""
+
+
+def is_boxes(header: Sequence[str]) -> bool:
+    """Whether the columns of a csv are those of boxes or polygons on pictures."""
+    found = _columns(header, {})
+    return "picture" in found.names and (found.has(_CORNERS) or found.has(_EXTENT) or "wkt" in found.names)
+
+
+def header_of(path: Path) -> list[str]:
+    """The cells of the first line."""
+    for _, line in safe.read_lines(path):
+        try:
+            return [cell.strip() for cell in next(csv.reader(io.StringIO(line.decode("utf-8-sig", "replace"))), [])]
+        except csv.Error:  # a cell beyond all measure
+            break
+    return []
+
+
+def _columns(header: Sequence[str], options: Mapping[str, str]) -> _Columns:
+    lower = {name.lower(): name for name in reversed(header)}
+    found = {role: lower[alias] for role, aliases in _ALIASES.items() for alias in reversed(aliases) if alias in lower}
+    if "class_key" in options:
+        if options["class_key"] not in header:
+            raise UsageError(f"option class_key={options['class_key']}: the columns are {', '.join(header)}")
+        found["label"] = options["class_key"]
+    return _Columns(found)
+
+
+def read(source: Source) -> Objects:
+    """All pictures of a csv, or of the csv files of a folder, in the order in which rows name them."""
+    paths = _files(source)
+    folder = source.input if source.input.is_dir() else source.input.parent
+    name = set_name(source.input)
+    finder = PictureFinder(source.images or folder, source.made)
+    ignored: collections.Counter[str] = collections.Counter()
+    samples: list[ObjectsSample | Rejected] = []
+    for path in paths:
+        columns = _columns(header_of(path), source.options)
+        if not is_boxes(header_of(path)):
+            raise UsageError(
+                f"{path}: its columns are {', '.join(header_of(path))[:120]}; expected image_path, label and xmin, "
+                "ymin, xmax, ymax (or x, y, width, height, or geometry)"
+            )
+        classes = _read_classes(path.parent / CLASSES)
+        rows: dict[str, list[tuple[str, Any]]] = {}
+        for where, row in table.read_csv(path):
+            picture = columns.cell(row, "picture") if isinstance(row, Mapping) else ""
+            if isinstance(row, DataError) or not picture:
+                reason = str(row).removeprefix(f"{where}: ") if isinstance(row, DataError) else "names no picture"
+                samples.append(Rejected(where, reason, split_in(path.stem)))
+            else:
+                rows.setdefault(picture, []).append((where, row))
+        set_id = name if len(paths) == 1 else f"{name}-{path.stem}"
+        samples += [_sample(each, rows[each], columns, classes, path, source, finder, ignored, set_id) for each in rows]
+    return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
+
+
+def _files(source: Source) -> list[Path]:
+    if source.input.is_file():
+        return [source.input]
+    found = [path for path in jsonfiles.files_below(source, frozenset({".csv"})) if is_boxes(header_of(path))]
+    if not found:
+        raise UsageError(f"input '{source.input}': no csv in it with columns of a picture and of boxes or WKT")
+    return found
+
+
+def _read_classes(path: Path) -> dict[str, str] | None:
+    """Names by number; None where there is no such file. Rows are name,number, or number,name."""
+    if not path.is_file():
+        return None
+    found: dict[str, str] = {}
+    for line in safe.read_text(path, safe.MAX_YAML_BYTES).splitlines():
+        row = line.split(",")
+        if len(row) == 2 and row[1].strip().isdecimal():
+            found[row[1].strip()] = row[0].strip()
+        elif len(row) == 2 and row[0].strip().isdecimal():
+            found[row[0].strip()] = row[1].strip()
+    return found
+
+
+def _sample(
+    stated: str,
+    rows: Sequence[tuple[str, Mapping[str, str]]],
+    columns: _Columns,
+    classes: Mapping[str, str] | None,
+    path: Path,
+    source: Source,
+    finder: PictureFinder,
+    ignored: collections.Counter[str],
+    name: str,
+) -> ObjectsSample | Rejected:
+    where = rows[0][0]
+    given = columns.cell(rows[0][1], "split")
+    split = SPLIT_FOLDERS.get(given.lower(), given) or split_in(path.stem)
+    try:
+        picture = finder.find(stated, where, path.parent)
+        objects = []
+        num_before = ignored[NO_AREA_REASON]
+        for number, (place, row) in enumerate(rows, 1):
+            found = _object(row, columns, classes, source.options, place, ignored)
+            if found is not None:
+                objects.append(check_object(found, number, place))
+        refuse_points_only(ignored[NO_AREA_REASON] - num_before, objects, where)
+        size = _stated_size(rows, columns)
+        file = safe.inside(finder.root, picture, where)
+        if "wkt" in columns.names and file.is_file():
+            boxes = [each.box_px for each in objects]
+            footprints.look_at_scale(
+                boxes, safe.picture_size(file, f"{where}: picture {picture}"), picture, where, "expected pixels"
+            )
+    except DataError as error:
+        return Rejected(where, str(error).removeprefix(f"{where}: "), split)
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), tuple(objects), name, stated_size=size)
+
+
+def _stated_size(rows: Sequence[tuple[str, Mapping[str, str]]], columns: _Columns) -> tuple[int, int] | None:
+    """The picture's size, where the columns of corners stand beside ``width`` and ``height``."""
+    texts = [columns.cell(rows[0][1], role) for role in ("width", "height")]
+    if not columns.has(_CORNERS) or not all(text.isdecimal() and 0 < len(text) < 10 and int(text) for text in texts):
+        return None
+    return int(texts[0]), int(texts[1])
+
+
+def _object(
+    row: Mapping[str, str],
+    columns: _Columns,
+    classes: Mapping[str, str] | None,
+    options: Mapping[str, str],
+    where: str,
+    ignored: collections.Counter[str],
+) -> PictureObject | None:
+    """None for a row without an object, and for geometries without an area."""
+    corners = _CORNERS if columns.has(_CORNERS) else _EXTENT if columns.has(_EXTENT) else ()
+    texts = [columns.cell(row, role) for role in corners]
+    wkt = columns.cell(row, "wkt")
+    if not any(texts) and not wkt:
+        return None
+    outlines: footprints.Outlines = ()
+    if wkt:
+        found = footprints.read_wkt(wkt, where)
+        if found is None:
+            ignored[NO_AREA_REASON] += 1
+            return None
+        if not found.outlines and not any(texts):  # POLYGON EMPTY: nothing is there
+            return None
+        ignored["hole in a polygon"] += found.num_holes
+        outlines = found.outlines
+    if any(texts):
+        box = _box(
+            [to_number(text, f"{where}: '{columns.names[role]}'") for text, role in zip(texts, corners, strict=True)], corners
+        )
+        _check_pixels(box, where)
+    else:
+        box = enclosing(point for outline in outlines for point in outline)
+    used = set(columns.names.values())
+    attributes = {name: text for name, text in row.items() if name not in used and text.strip()}
+    return PictureObject(_name(columns.cell(row, "label"), classes, options, where), box, outlines, attributes=attributes)
+
+
+def _box(numbers: Sequence[float], roles: Sequence[str]) -> Box:
+    x, y, third, fourth = numbers
+    return (x, y, third, fourth) if roles == _CORNERS else (x, y, x + third, y + fourth)
+
+
+def _check_pixels(box: Box, where: str) -> None:
+    if min(box) >= 0 and max(box) <= 1 and any(value != int(value) for value in box):
+        raise DataError(f"{where}: its box is in shares of the picture, from 0 to 1; expected pixels")
+
+
+def _name(label: str, classes: Mapping[str, str] | None, options: Mapping[str, str], where: str) -> str:
+    if label and not label.isdecimal():
+        return label
+    if label and classes is not None:
+        if label not in classes:
+            raise DataError(f"{where}: class {label[:20]} is not in {CLASSES}")
+        return classes[label]
+    if options.get("name"):
+        return options["name"]
+    if label:
+        raise DataError(f"{where}: class {label[:20]} has no name; write {CLASSES} (name,number rows) beside the csv, "
+                        "or name all objects: --option name=balloon")  # fmt: skip
+    raise DataError(f"{where}: has no class; to name all such objects, add: --option name=balloon")

@@ -1,0 +1,111 @@
+"""GeoJSON: polygons on pictures, in pixels (y down) or in map coordinates.
+
+A file belongs to the picture of its name, unless its features name theirs (``image``, ``image_id`` and the like, as xView
+does). Where a world file lies beside the picture, coordinates are places on the map and become pixels. Where there is none they
+must be pixels: what names a coordinate system (``crs``), lies outside of the picture or is smaller than a pixel is rejected.
+"""
+
+import collections
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from adapt import safe
+from adapt.domain import Rejected, Source
+from adapt.errors import DataError
+from converters.formats import footprints, jsonfiles
+from converters.formats.coco import picture_root, set_name
+from converters.formats.outlines import NO_AREA_REASON, class_of, refuse_points_only
+from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing
+
+PICTURE_KEYS = ("image", "image_path", "image_name", "file_name", "filename", "image_id", "img")
+NOT_CLASSES = frozenset({*PICTURE_KEYS, "id", "fid", "objectid", "score", "area"})
+
+
+def read(source: Source) -> Objects:
+    """All pictures that the files are about, in the files' order."""
+    paths = jsonfiles.files_of("geojson", source)
+    name = set_name(source.input)
+    finder = PictureFinder(source.images or picture_root(source.input), source.made)
+    ignored: collections.Counter[str] = collections.Counter()
+    samples: list[ObjectsSample | Rejected] = []
+    for path, document in jsonfiles.read_all(paths):
+        if isinstance(document, Rejected):
+            samples.append(document)
+            continue
+        for stated, features in _by_picture(document, path):
+            samples.append(_sample(stated, features, document, path, source, finder, ignored, name))
+    return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
+
+
+def _by_picture(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str, list[tuple[int, Any]]]]:
+    """(picture, [(number, feature), ...]): the picture that a feature names, else that of the file's name."""
+    features = [document] if document.get("type") == "Feature" else jsonfiles.rows_of(document, "features", path)
+    found: dict[str, list[tuple[int, Any]]] = {}
+    for number, feature in enumerate(features, 1):
+        properties = footprints.properties_of(feature) if isinstance(feature, dict) else {}
+        named = [properties[key] for key in PICTURE_KEYS if isinstance(properties.get(key), str) and properties[key].strip()]
+        found.setdefault(named[0] if named else path.stem, []).append((number, feature))
+    yield from found.items() if found else [(path.stem, [])]
+
+
+def _sample(
+    stated: str,
+    features: list[tuple[int, Any]],
+    document: Mapping[str, Any],
+    path: Path,
+    source: Source,
+    finder: PictureFinder,
+    ignored: collections.Counter[str],
+    name: str,
+) -> ObjectsSample | Rejected:
+    where = path.name if stated == path.stem else f"{path.name}#{stated[:80]}"
+    split = split_in(path.stem, path.parent.name)
+    try:
+        picture = finder.find(stated, where, path.parent)
+        file = safe.inside(finder.root, picture, where)
+        world = footprints.read_world_file(file) if file.is_file() else None
+        objects = []
+        num_before = ignored[NO_AREA_REASON]
+        for number, feature in features:
+            found = _object(feature, f"{where}: feature {number}", source.options, world, ignored)
+            if found is not None:
+                objects.append(check_object(found, number, where))
+        refuse_points_only(ignored[NO_AREA_REASON] - num_before, objects, where)
+        if world is None and file.is_file():
+            if document.get("crs"):
+                raise DataError(f"{where}: in map coordinates ('crs'); that needs a world file beside {picture}")
+            boxes = [each.box_px for each in objects]
+            footprints.look_at_scale(boxes, safe.picture_size(file, f"{where}: picture {picture}"), picture, where)
+    except DataError as error:
+        return Rejected(where, str(error).removeprefix(f"{where}: "), split)
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), tuple(objects), name)
+
+
+def _object(
+    feature: Any,
+    what: str,
+    options: Mapping[str, str],
+    world: footprints.WorldFile | None,
+    ignored: collections.Counter[str],
+) -> PictureObject | None:
+    """None for a feature without an area."""
+    if not isinstance(feature, dict):
+        raise DataError(f"{what}: is {str(feature)[:40]!r}, expected an object with a 'geometry'")
+    if feature.get("geometry") is None:  # RFC 7946: a feature that lies nowhere
+        return None
+    found = footprints.read_geometry(feature["geometry"], what)
+    if found is None:
+        ignored[NO_AREA_REASON] += 1
+        return None
+    if not found.outlines:
+        return None
+    if found.num_holes:
+        ignored["hole in a polygon"] += found.num_holes
+    properties = footprints.properties_of(feature)
+    key = options.get("class_key")
+    named = {each: value for each, value in properties.items() if each == key or each.lower() not in NOT_CLASSES}
+    outlines = world.to_pixels(found.outlines) if world is not None else found.outlines
+    box = enclosing(point for outline in outlines for point in outline)
+    return PictureObject(class_of(named, options, what), box, outlines, attributes=properties)

@@ -1,0 +1,109 @@
+"""LabelMe: one json a picture with ``shapes`` (github.com/wkentaro/labelme), also as X-AnyLabeling writes it.
+
+Read are polygons, rectangles (two opposite corners in any order, or all four), circles (centre and a point on them), turned
+boxes and, of a ``mask``, its box; points and lines have no area and are counted. A picture that is embedded (``imageData``) is
+not used: the file that ``imagePath`` names is.
+"""
+
+import collections
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adapt.domain import Rejected, Source
+from adapt.errors import DataError
+from converters.formats import jsonfiles
+from converters.formats.coco import set_name
+from converters.formats.outlines import NO_AREA_REASON, class_of, ellipse, refuse_points_only
+from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.objects import Objects, ObjectsSample, PictureObject, Point, check_object, class_names, enclosing, to_number
+
+NO_AREA = frozenset({"point", "points", "line", "linestrip"})
+FLAGS = ("group_id", "difficult", "description")
+
+
+def read(source: Source) -> Objects:
+    """All files of the folder, or the one that is the input."""
+    paths = jsonfiles.files_of("labelme", source)
+    root = source.input if source.input.is_dir() else source.input.parent
+    finder = PictureFinder(source.images or root, source.made)
+    name = set_name(source.input) if source.input.is_dir() else root.resolve().name
+    ignored: collections.Counter[str] = collections.Counter()
+    samples: list[ObjectsSample | Rejected] = []
+    for path, document in jsonfiles.read_all(paths):
+        where = path.relative_to(root).as_posix()
+        if isinstance(document, Rejected):
+            samples.append(Rejected(where, document.reason))
+        else:
+            samples.append(_sample(document, where, path, root, source, finder, ignored, name))
+    return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
+
+
+def _sample(
+    document: Mapping[str, Any],
+    where: str,
+    path: Path,
+    root: Path,
+    source: Source,
+    finder: PictureFinder,
+    ignored: collections.Counter[str],
+    name: str,
+) -> ObjectsSample | Rejected:
+    split = split_in(*path.relative_to(root).parts[:-1])
+    try:
+        shapes, stated = document.get("shapes"), document.get("imagePath")
+        if not isinstance(shapes, list) or not isinstance(stated, str):
+            raise DataError(f"{where}: expected 'imagePath' and a list 'shapes'")
+        picture = finder.find(stated, where, path.parent, path.stem)
+        objects, num_points = [], 0
+        for number, shape in enumerate(shapes, 1):
+            found = _object(shape, f"{where}: shape {number}", source.options)
+            if found is None:
+                num_points += 1
+            else:
+                objects.append(check_object(found, number, where))
+        refuse_points_only(num_points, objects, where)
+        ignored[NO_AREA_REASON] += num_points
+    except DataError as error:
+        return Rejected(where, str(error).removeprefix(f"{where}: "), split)
+    size = jsonfiles.stated_size(document, "imageWidth", "imageHeight")
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), tuple(objects), name, stated_size=size)
+
+
+def _object(shape: Any, what: str, options: Mapping[str, str]) -> PictureObject | None:
+    """None for a shape without an area."""
+    if not isinstance(shape, dict) or not isinstance(shape.get("points"), list):
+        raise DataError(f"{what}: is {str(shape)[:60]}, expected an object with 'label' and 'points'")
+    kind = shape.get("shape_type") or "polygon"
+    if kind in NO_AREA:
+        return None
+    name = class_of({"label": shape.get("label")}, {key: options[key] for key in ("name",) if key in options}, what)
+    points = tuple(_point(point, what) for point in shape["points"])
+    flags = shape["flags"] if isinstance(shape.get("flags"), dict) else {}
+    attributes = {key: shape[key] for key in FLAGS if shape.get(key) not in (None, "")} | flags
+    return _drawn(kind, points, name, attributes, what)
+
+
+def _drawn(kind: Any, points: tuple[Point, ...], name: str, attributes: Mapping[str, Any], what: str) -> PictureObject:
+    if kind == "polygon" and len(points) >= 3:
+        return PictureObject(name, enclosing(points), (points,), attributes=attributes)
+    if kind in ("rectangle", "mask") and len(points) in (2, 4):
+        x1, y1, x2, y2 = enclosing(points)
+        last = 1 if kind == "mask" else 0  # a mask's corners are its first and last pixel
+        return PictureObject(name, (x1, y1, x2 + last, y2 + last), attributes=attributes)
+    if kind == "circle" and len(points) == 2:
+        radius = math.dist(*points)
+        outline, box = ellipse(points[0], (radius, radius))
+        return PictureObject(name, box, (outline,), attributes=attributes)
+    if kind in ("rotation", "oriented_rectangle") and len(points) == 4:
+        return PictureObject(name, enclosing(points), oriented_px=points, attributes=attributes)
+    raise DataError(
+        f"{what}: a {str(kind)[:40]} of {len(points)} points; expected a polygon, rectangle, circle, rotation or mask"
+    )
+
+
+def _point(point: Any, what: str) -> Point:
+    if not isinstance(point, list) or len(point) != 2:
+        raise DataError(f"{what}: a point is {str(point)[:40]}, expected [x, y]")
+    return to_number(point[0], f"{what}: an x"), to_number(point[1], f"{what}: a y")

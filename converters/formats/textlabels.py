@@ -1,0 +1,71 @@
+"""Label files with one object a line, one file a picture (YOLO, DOTA): which file belongs to which picture."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from adapt.domain import Source
+from adapt.errors import UsageError
+from converters.formats import imagefolder
+
+# Folders that only tell pictures from labels: what is left of two paths is the same for a picture and its labels.
+SIDES = frozenset({"images", "labels", "labeltxt", "img", "imgs", "obj_train_data"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A picture, its labels, or both: None where there is none. Both are relative, the labels to the input folder."""
+
+    picture: PurePosixPath | None
+    labels: PurePosixPath | None
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The labels, or the picture where there are none."""
+        found = self.labels or self.picture
+        assert found is not None
+        return found
+
+
+def key_of(path: PurePosixPath) -> str:
+    """``images/train/a.jpg``, ``labels/train/a.txt`` and ``train/labels/a.txt`` -> ``train/a``."""
+    folders = [part for part in path.parts[:-1] if part.lower() not in SIDES and not part.lower().startswith("labeltxt")]
+    return "/".join([*folders, path.stem])
+
+
+def pair(pictures: Iterable[PurePosixPath], labels: Iterable[PurePosixPath], where: Path) -> list[Pair]:
+    """Every picture and every label file once, by their keys; a label file without a picture of its key takes one of its stem.
+
+    Raises UsageError where two label files are of one key: two sets of labels of the same pictures.
+    """
+    by_key: dict[str, list[PurePosixPath]] = collections.defaultdict(list)
+    by_stem: dict[str, list[PurePosixPath]] = collections.defaultdict(list)
+    for path in pictures:
+        by_key[key_of(path)].append(path)
+        by_stem[path.stem].append(path)
+    labelled: dict[str, PurePosixPath] = {}
+    pairs: list[Pair] = []
+    for path in labels:
+        twin = labelled.setdefault(key_of(path), path)
+        if twin != path:
+            raise UsageError(f"input '{where}': {twin} and {path} label one picture; point --input at one of their folders")
+        same_stem = by_stem.get(path.stem, [])
+        found = by_key.get(key_of(path)) or (same_stem if len(same_stem) == 1 else [])
+        pairs += [Pair(picture, path) for picture in found] or [Pair(None, path)]
+    taken = {each.picture for each in pairs}
+    pairs += [Pair(path, None) for paths in by_key.values() for path in paths if path not in taken]
+    return sorted(pairs, key=lambda each: (key_of(each.path).split("/"), str(each.picture)))
+
+
+def label_files(source: Source) -> list[PurePosixPath]:
+    """The text files that may hold labels: those in a folder for labels where there is one, else all."""
+    found = imagefolder.scan(source.input, made=source.made, suffixes=frozenset({".txt"})).pictures
+    in_folder = [path for path in found if any(part.lower().startswith("label") for part in path.parts[:-1])]
+    return in_folder or list(found)
+
+
+def data_root(source: Source) -> Path:
+    """The folder of the whole set: above ``labels`` where the input is that folder."""
+    folder = source.input if source.input.is_dir() else source.input.parent
+    return folder.resolve().parent if folder.resolve().name.lower().startswith("label") else folder

@@ -1,0 +1,144 @@
+"""YOLO: a text file a picture, a line an object: class number, then centre, width and height as shares of the picture.
+
+Lines with more numbers are outlines (x1 y1 x2 y2 ... as shares), or key points where data.yaml has ``kpt_shape``. Layouts:
+``images/[split/]*`` with ``labels/[split/]*``, ``split/images`` with ``split/labels``, or side by side. Names come from the
+``names`` of data.yaml (a list or a mapping), else classes.txt or ``*.names``. A picture without a label file, or with an empty
+one, is a picture without objects (docs.ultralytics.com/datasets/detect).
+"""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from adapt import safe
+from adapt.domain import Rejected, Source
+from adapt.errors import DataError, UsageError
+from converters.formats import imagefolder, textlabels
+from converters.formats.pictures import sample_id, split_in
+from converters.objects import Objects, ObjectsSample, PictureObject, check_object, enclosing, to_number
+
+LISTS = frozenset(
+    {"classes", "train", "val", "valid", "test", "trainval", "readme", "readme.dataset", "readme.roboflow", "labels"}
+)
+FARTHEST_SHARE = 2.0  # a box may poke out of its picture, but not as far as pixels do
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """Class names by number, and whether lines go on with key points."""
+
+    names: dict[int, str]
+    key_points: bool = False
+
+
+def read(source: Source) -> Objects:
+    """All pictures of the set, in the order of their paths."""
+    if source.input.is_file() and not is_names_file(source.input) and source.input.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"input '{source.input}': expected the folder of the set, or its data.yaml")
+    root = textlabels.data_root(source)
+    source = dataclasses.replace(source, input=source.input if source.input.is_dir() else root)
+    pictures_root = source.images or root
+    names = read_names(source.input, root)
+    labels = [path for path in textlabels.label_files(source) if path.stem.lower() not in LISTS]
+    pictures = imagefolder.scan(pictures_root, made=source.made).pictures
+    ignored: collections.Counter[str] = collections.Counter()
+    if in_folder := [path for path in pictures if "images" in (part.lower() for part in path.parts[:-1])]:
+        ignored["picture outside the folder 'images'"] += len(pictures) - len(in_folder)
+    found = textlabels.pair(in_folder or pictures, labels, source.input)
+    name = root.resolve().name
+    samples = [_sample(each, source.input, pictures_root, names, name) for each in found]
+    return Objects(name, pictures_root, samples, tuple(sorted(set(names.names.values()))), +ignored)
+
+
+def read_names(*folders: Path) -> Names:
+    """The class names of a set, from the first folder that has them. Raises UsageError for none, or where files disagree."""
+    for folder in dict.fromkeys(folders):
+        for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+            document = safe.read_yaml(path)
+            if isinstance(document, dict) and "names" in document:
+                return Names(_yaml_names(document["names"], path), "kpt_shape" in document)
+    lists = [
+        path for folder in dict.fromkeys(folders) for pattern in ("classes.txt", "*.names") for path in folder.rglob(pattern)
+    ]
+    found = {path: [line.strip() for line in safe.read_text(path).splitlines() if line.strip()] for path in sorted(lists)}
+    if not found:
+        raise UsageError(
+            f"input '{folders[0]}': no class names; expected data.yaml with 'names', or classes.txt with one a line"
+        )
+    first, *others = found
+    for other in others:
+        if found[other] != found[first]:
+            raise UsageError(f"{first} and {other} list different classes; point --input at the part that is meant")
+    return Names(dict(enumerate(found[first])))
+
+
+def _yaml_names(names: object, path: Path) -> dict[int, str]:
+    rows = names if isinstance(names, dict) else dict(enumerate(names)) if isinstance(names, list) else {}
+    found: dict[int, str] = {}
+    for number, text in rows.items():
+        if not str(number).isdecimal() or not isinstance(text, str) or not text.strip():
+            raise DataError(f"{path}: 'names' holds {str(number)[:40]}: {str(text)[:40]!r}, expected a number and a name")
+        found[int(number)] = text.strip()
+    if not found:
+        raise DataError(f"{path}: 'names' is {str(names)[:40]!r}, expected a list or a mapping of names")
+    return found
+
+
+def _sample(found: textlabels.Pair, folder: Path, pictures_root: Path, names: Names, name: str) -> ObjectsSample | Rejected:
+    where = str(found.path)
+    split = split_in(*found.path.parts[:-1])
+    try:
+        if found.picture is None:
+            raise DataError(f"{where}: no picture of this name under {pictures_root}")
+        picture = str(found.picture)
+        lines = safe.read_text(folder / found.labels, safe.MAX_LINE_BYTES).splitlines() if found.labels is not None else []
+        size = safe.picture_size(pictures_root / picture, f"{where}: picture {picture}") if lines else None
+        rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+        objects = tuple(
+            check_object(_object(words, names, size or (0, 0), f"{where}:{number}"), place, f"{where}:{number}")
+            for place, (number, words) in enumerate(rows, 1)
+        )
+    except DataError as error:
+        return Rejected(where, str(error).removeprefix(f"{where}: "), split)
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name)
+
+
+def _object(words: Sequence[str], names: Names, size: tuple[int, int], what: str) -> PictureObject:
+    number = to_number(words[0], f"{what}: the class")
+    if number != int(number) or int(number) not in names.names:
+        raise DataError(
+            f"{what}: class {words[0][:20]}, but the set names {len(names.names)} classes from {min(names.names)} on"
+        )
+    name = names.names[int(number)]
+    shares = [to_number(word, f"{what}: a number of '{name[:80]}'") for word in words[1:]]
+    is_outline = len(shares) >= 6 and len(shares) % 2 == 0 and not names.key_points
+    if len(shares) < 4 or (len(shares) > 5 and not is_outline and not names.key_points):
+        raise DataError(
+            f"{what}: {len(shares)} numbers after the class, expected 4 (cx cy w h), or x and y of 3 points or more"
+        )
+    if max(map(abs, shares if is_outline else shares[:4])) > FARTHEST_SHARE:
+        raise DataError(
+            f"{what}: {' '.join(words[:5])[:60]}: expected shares of the picture from 0 to 1; these look like pixels"
+        )
+    width, height = size
+    if is_outline:
+        points = tuple((x * width, y * height) for x, y in zip(shares[::2], shares[1::2], strict=True))
+        return PictureObject(name, enclosing(points), (points,))
+    cx, cy, w, h = shares[:4]
+    box = (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
+    return PictureObject(name, box, attributes={"confidence": shares[4]} if len(shares) == 5 else {})
+
+
+def is_line(line: str) -> bool:
+    """Whether a line of a label file is one of YOLO's: a whole number, then shares."""
+    words = line.split()
+    try:
+        return len(words) >= 5 and words[0].isdecimal() and all(abs(float(word)) <= FARTHEST_SHARE for word in words[1:5])
+    except ValueError:
+        return False
+
+
+def is_names_file(path: PurePosixPath | Path) -> bool:
+    """Whether a file is one that only sets of this format have."""
+    return path.name.lower() in ("data.yaml", "data.yml", "classes.txt") or path.suffix.lower() == ".names"
