@@ -33,7 +33,7 @@ MAX_PICTURE_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 2 * 2**30
 MAX_LINE_BYTES = 16 * 2**20
 MAX_XML_BYTES = 16 * 2**20
-MAX_YAML_BYTES = 2**20
+MAX_YAML_BYTES = 2**17  # it is read letter by letter in Python
 # Above 8 bits a stretch must be chosen: a silent cut to 8 bits turns most scientific pictures black.
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 # What Pillow's decoders raise on damaged and hostile files, by reading them and by mutating small ones.
@@ -145,7 +145,7 @@ def read_xml(path: Path, where: str | None = None) -> Element:
         ) from error
     except ParseError as error:
         line, column = error.position
-        raise DataError(f"{where}: not XML: {error.msg.partition(':')[0]} at line {line}, column {column}") from error
+        raise DataError(f"{where}: not XML: {str(error).partition(':')[0]} at line {line}, column {column}") from error
     except (ValueError, LookupError, RecursionError) as error:  # encodings that do not exist, or are not what they say
         raise DataError(f"{where}: not XML: {error}") from error
     return root

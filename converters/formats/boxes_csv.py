@@ -124,7 +124,7 @@ def _read_classes(path: Path) -> dict[str, str] | None:
     if not path.is_file():
         return None
     found: dict[str, str] = {}
-    for line in safe.read_text(path, safe.MAX_YAML_BYTES).splitlines():
+    for line in safe.read_text(path, safe.MAX_LINE_BYTES).splitlines():
         row = line.split(",")
         if len(row) == 2 and row[1].strip().isdecimal():
             found[row[1].strip()] = row[0].strip()

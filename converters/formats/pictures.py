@@ -11,6 +11,7 @@ from converters.formats.imagefolder import SPLIT_FOLDERS
 
 OTHER_FOLDER = "picture found in another folder than stated"
 OTHER_EXTENSION = "picture found under another extension than stated"
+OTHER_NAME = "picture found by the name of its annotation file, not the stated one"
 
 
 def split_in(*texts: str) -> str | None:
@@ -41,18 +42,22 @@ class PictureFinder:
         leaves the root, and where the name fits several pictures and none better than the others.
         """
         plain = stated.strip().replace("\\", "/")
-        for name in self._candidates(plain, folder):
+        candidates = self._candidates(plain, folder)
+        for name in candidates:
             if safe.inside(self.root, name, where).is_file():
                 return name
-        for name in (plain, *([other] if other else [])):
-            if (found := self._search(name, where)) is not None:
-                if found.name != PurePosixPath(plain).name:
-                    self.ignored[OTHER_EXTENSION] += 1
-                elif "/" in plain:  # a bare name says nothing of a folder
-                    self.ignored[OTHER_FOLDER] += 1
-                return str(found)
-        safe.inside(self.root, plain, where)
-        return posixpath.normpath(plain)
+        if (found := self._search(plain, where)) is not None:
+            if found.name != PurePosixPath(plain).name:
+                self.ignored[OTHER_EXTENSION] += 1
+            elif "/" in plain:  # a bare name says nothing of a folder
+                self.ignored[OTHER_FOLDER] += 1
+            return str(found)
+        if other and (found := self._search(other, where)) is not None:
+            self.ignored[OTHER_NAME] += 1
+            return str(found)
+        if not candidates:
+            safe.inside(self.root, plain, where)  # says why
+        return candidates[0] if candidates else posixpath.normpath(plain)
 
     def _candidates(self, plain: str, folder: Path | None) -> list[str]:
         """The stated name as seen from the root and from the annotation's folder, as far as it stays below the root."""
@@ -70,7 +75,7 @@ class PictureFinder:
         wanted = PurePosixPath(name)
         found = self._by_stem.get(wanted.stem) or self._by_stem.get(wanted.name) or []
         same_name = [path for path in found if path.name == wanted.name]
-        found = same_name or found
+        found = same_name or (found if _is_plain(name) else [])  # of a path from another machine only the name is taken
         best = max((_shared_folders(path, wanted) for path in found), default=0)
         found = [path for path in found if _shared_folders(path, wanted) == best]
         if len(found) > 1:

@@ -1,0 +1,264 @@
+"""COCO and its panoptic form: joins by id, run lengths, splits, and what is named when it is wrong."""
+
+import copy
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as masks
+
+from adapt.domain import Rejected, Source
+from adapt.errors import DataError, UsageError
+from converters.formats import coco, panoptic
+from converters.objects import MaskFile, ObjectsSample, Rle
+
+CATEGORIES = [
+    {"id": 0, "name": "cells", "supercategory": "none"},
+    {"id": 5, "name": "red", "supercategory": "cells"},
+    {"id": 6, "name": "white", "supercategory": "cells"},
+]
+
+
+def document() -> dict[str, Any]:
+    images = [{"id": number, "file_name": f"{name}.png", "width": 8, "height": 6} for number, name in ((11, "a"), (12, "b"))]
+    annotations = [{"id": 1, "image_id": 11, "category_id": 5, "bbox": [1, 2, 3, 4], "iscrowd": 0}]
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}
+
+
+def write(path: Path, value: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 6)).save(path.parent / f"{name}.png")
+    return path
+
+
+def read(path: Path, **options: str) -> list[ObjectsSample | Rejected]:
+    return list(coco.read(Source(path, None, options, 0)).samples)
+
+
+def one(folder: Path, annotation: dict[str, Any]) -> ObjectsSample | Rejected:
+    """The first picture of a file in which its only object is changed by ``annotation``."""
+    value = document()
+    value["annotations"][0] |= annotation
+    return read(write(folder / "a.json", value))[0]
+
+
+def test_images_without_annotations_stay(tmp_path: Path) -> None:
+    """Both images are samples; the second has no objects; xywh became corners; the group above the classes is no class."""
+    found = coco.read(Source(write(tmp_path / "instances_val2017.json", document()), None, {}, 0))
+    first, second = found.samples
+    assert isinstance(first, ObjectsSample) and isinstance(second, ObjectsSample)
+    assert [(each.name, each.box_px) for each in first.objects] == [("red", (1, 2, 4, 6))]
+    assert (second.objects, second.pictures, second.split, second.stated_size) == ((), ("b.png",), "val", (8, 6))
+    assert found.classes == ("red", "white")
+
+
+def test_roboflow_splits_are_folders(tmp_path: Path) -> None:
+    """``train/_annotations.coco.json`` and ``valid/...`` are one set: splits from folders, pictures beside their file."""
+    for folder in ("train", "valid"):
+        write(tmp_path / folder / "_annotations.coco.json", document())
+    samples = read(tmp_path)
+    assert [(each.split, each.pictures) for each in samples if isinstance(each, ObjectsSample)] == [
+        ("train", ("train/a.png",)),
+        ("train", ("train/b.png",)),
+        ("val", ("valid/a.png",)),
+        ("val", ("valid/b.png",)),
+    ]
+    assert len({each.id for each in samples if isinstance(each, ObjectsSample)}) == 4
+
+
+def test_of_the_files_of_one_split_the_objects_are_read(tmp_path: Path) -> None:
+    """Beside instances_* captions are left alone; two files of one split are refused, not merged."""
+    write(tmp_path / "annotations" / "instances_train2017.json", document())
+    write(tmp_path / "annotations" / "captions_train2017.json", document())
+    assert len(read(tmp_path)) == 2
+    write(tmp_path / "annotations" / "instances_train2014.json", document())
+    with pytest.raises(UsageError, match="both COCO files of one split"):
+        read(tmp_path)
+
+
+def random_mask(seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    mask = np.zeros((6, 8), np.uint8, order="F")
+    mask[generator.integers(0, 4) :, generator.integers(0, 6) :] = generator.integers(0, 2, 1)
+    return np.asfortranarray(np.where(generator.random((6, 8)) < 0.3, 1 - mask, mask), np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_run_lengths_in_both_forms_are_those_of_pycocotools(seed: int, tmp_path: Path) -> None:
+    """Compressed text stays as it is, a list of runs becomes the text that pycocotools writes, and the box is its toBbox."""
+    mask = random_mask(seed)
+    if not mask.any():
+        mask[0, 0] = 1
+    encoded = masks.encode(mask)
+    text = encoded["counts"].decode()
+    flat = mask.flatten(order="F")
+    runs, value = [0], 0
+    for pixel in flat.tolist():
+        if pixel != value:
+            runs.append(0)
+            value = pixel
+        runs[-1] += 1
+    x, y, width, height = masks.toBbox(encoded).tolist()
+    for counts in (text, runs):
+        found = one(tmp_path, {"segmentation": {"counts": counts, "size": [6, 8]}, "bbox": None, "iscrowd": 1})
+        assert isinstance(found, ObjectsSample)
+        assert found.objects[0].mask == Rle(text, (8, 6))
+        assert found.objects[0].box_px == (x, y, x + width, y + height)
+        assert found.objects[0].crowd
+
+
+def test_large_runs_are_read_as_pycocotools_writes_them(tmp_path: Path) -> None:
+    """Runs beyond five and ten bits, and differences below zero, decode to what they were."""
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        runs = generator.integers(1, 5000, 40).tolist()
+        mask = np.repeat(np.arange(40) % 2, runs).astype(np.uint8).reshape(1, -1)
+        encoded = masks.encode(np.asfortranarray(mask))
+        assert coco._decode_runs(encoded["counts"].decode(), "here") == runs
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        ({"counts": "0P1", "size": [6, 8]}, "fill"),
+        ({"counts": "0P", "size": [6, 8]}, "cut off"),
+        ({"counts": "\x00\xff", "size": [6, 8]}, "letters from 0 to o"),
+        ({"counts": "o" * 50, "size": [6, 8]}, "letters from 0 to o"),
+        ({"counts": [1, 2], "size": [6, 8]}, "fill 3 pixels, expected 48"),
+        ({"counts": [-1, 49], "size": [6, 8]}, "counts of 0 or more"),
+        ({"counts": [48], "size": [10**9, 10**9]}, "pixels allowed"),
+        ({"counts": [48], "size": [-6, -8]}, "expected .height, width."),
+        ({"counts": [48], "size": [6, 8]}, "no area"),
+        ([[1, 2, 3, 4]], "4 numbers, expected x and y of three points"),
+        ([[1, 2, 3, 4, 5, "x"]], "'x', expected a number"),
+        ([1, 2, 3], "expected a list of polygons or run lengths"),
+    ],
+)
+def test_damaged_masks_reject_their_picture_alone(segmentation: Any, reason: str, tmp_path: Path) -> None:
+    """What pycocotools would read beyond its end, or not look at, is one line that names object and fault."""
+    value = document()
+    value["annotations"][0] |= {"segmentation": segmentation, "bbox": None}
+    first, second = read(write(tmp_path / "a.json", value))
+    assert isinstance(first, Rejected)
+    assert re.search(reason, first.reason), first.reason
+    assert first.where == "a.json#image 11" and "object 1 'red'" in first.reason
+    assert isinstance(second, ObjectsSample)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        ({"bbox": [1, 2, 0, 4]}, r"object 1 'red': its box \[1, 2, 1, 6\] has no area"),
+        ({"bbox": [1, 2, -3, 4]}, "has no area"),
+        ({"bbox": [1e308, 2, 1e308, 4]}, "not finite"),
+        ({"bbox": [10**400, 2, 3, 4]}, "expected a number"),
+        ({"bbox": [True, 2, 3, 4]}, "'True', expected a number"),
+        ({"bbox": [1, 2, 3]}, "expected .x, y, width, height."),
+        ({"bbox": None}, "neither 'bbox' nor 'segmentation'"),
+        ({"category_id": 99}, "category_id '99' names no category"),
+        ({"category_id": [5]}, "names no category"),
+    ],
+)
+def test_an_object_that_is_wrong_is_named(annotation: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    """The picture of a bad object is rejected, and the reason says which object and what was found."""
+    found = one(tmp_path, annotation)
+    assert isinstance(found, Rejected)
+    assert re.search(reason, found.reason), found.reason
+
+
+def test_what_cannot_be_told_is_rejected_or_counted(tmp_path: Path) -> None:
+    """Doubled image ids and category ids are not guessed at; annotations of unlisted images are counted."""
+    value = document()
+    value["images"][1]["id"] = 11
+    value["annotations"].append({"image_id": 99, "category_id": 5, "bbox": [1, 1, 1, 1]})
+    found = coco.read(Source(write(tmp_path / "a.json", value), None, {}, 0))
+    assert [each.reason for each in found.samples if isinstance(each, Rejected)] == [
+        "the image id 11 is given 2 times; ids must be unique"
+    ] * 2
+    assert found.ignored == {coco.ORPHAN: 1}
+    value = document() | {"categories": [*CATEGORIES, {"id": 5, "name": "blue"}]}
+    assert isinstance(read(write(tmp_path / "b.json", value))[0], Rejected)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "/etc/passwd", "C:\\a.jpg", "x\x00.png", "~/a.jpg", "a/" * 600 + "a.jpg", "y" * 300]
+)
+def test_no_picture_outside_the_root_is_named(name: str, tmp_path: Path) -> None:
+    """File names that climb, or that no file system takes, reject their image."""
+    value = document()
+    value["images"][0]["file_name"] = name
+    first, second = read(write(tmp_path / "set" / "a.json", value))
+    assert isinstance(first, Rejected) and "path" in first.reason
+    assert isinstance(second, ObjectsSample)
+
+
+def test_panoptic_segments_point_into_their_mask(tmp_path: Path) -> None:
+    """The root lies above pictures and masks; a segment's value is its colour; a mask of another size is rejected."""
+    value = document()
+    segments = [{"id": 70000, "category_id": 5, "bbox": [0, 0, 4, 6], "iscrowd": 0}]
+    value["annotations"] = [
+        {"image_id": 11, "file_name": "a.png", "segments_info": segments},
+        {"image_id": 12, "file_name": "b.png", "segments_info": segments},
+    ]
+    path = write(tmp_path / "pictures" / "p.json", value).rename(tmp_path / "panoptic_val.json")
+    (tmp_path / "panoptic_val").mkdir()
+    Image.new("RGB", (8, 6), (112, 17, 1)).save(tmp_path / "panoptic_val" / "a.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "panoptic_val" / "b.png")
+    found = panoptic.read(Source(path, tmp_path / "pictures", {}, 0))
+    first, second = found.samples
+    assert isinstance(first, ObjectsSample) and isinstance(second, Rejected)
+    assert found.root == tmp_path and first.pictures == ("pictures/a.png",) and first.split == "val"
+    assert first.objects[0].mask == MaskFile("panoptic_val/a.png", 112 + 256 * 17 + 65536 * 1)
+    assert second.reason == "stated as 8x6, but mask panoptic_val/b.png is 8x8"
+
+
+def test_the_real_panoptic_sample_matches_its_masks(shared: Path) -> None:
+    """Each of the 50 segments of two COCO pictures fills exactly its box in its mask, and the detection form has the same."""
+    folder = shared / "data" / "coco_panoptic_sample" / "sample_data"
+    found = panoptic.read(Source(folder / "panoptic_examples.json", folder / "input_images", {}, 0))
+    detection = read(folder / "panoptic_coco_detection_format.json")
+    sizes = []
+    for sample, other in zip(found.samples, detection, strict=True):
+        assert isinstance(sample, ObjectsSample) and isinstance(other, ObjectsSample)
+        assert [(each.name, each.box_px) for each in sample.objects] == [(each.name, each.box_px) for each in other.objects]
+        sizes.append(len(sample.objects))
+        for each, same in zip(sample.objects, other.objects, strict=True):
+            assert isinstance(each.mask, MaskFile) and isinstance(same.mask, Rle)
+            colours = np.asarray(Image.open(found.root / each.mask.path)).astype(int) @ [1, 256, 65536]
+            runs = masks.encode(np.asfortranarray(colours == each.mask.value, np.uint8))
+            assert runs["counts"].decode() == same.mask.counts
+    assert sizes == [18, 32]
+
+
+def test_changed_files_never_end_in_another_exception(tmp_path: Path) -> None:
+    """Values of other types at every place of a small file: read or rejected, nothing else, in no time."""
+    start = time.perf_counter()
+    base = document()
+    base["annotations"][0]["segmentation"] = [[1, 1, 4, 1, 4, 4]]
+    strange = [None, "x", -1, 1e308, [], {}, [[]], {"a": []}, True, "\ud800"]
+    for place in paths_of(base):
+        for value in strange:
+            changed = copy.deepcopy(base)
+            holder: Any = changed
+            for key in place[:-1]:
+                holder = holder[key]
+            holder[place[-1]] = value
+            try:
+                (tmp_path / "a.json").write_text(json.dumps(changed))
+                read(tmp_path / "a.json")
+            except (DataError, UsageError):
+                pass
+    assert time.perf_counter() - start < 5
+
+
+def paths_of(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to every value of a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else []
+    return [way for key, each in items for way in [(*above, key), *paths_of(each, (*above, key))]]
