@@ -38,10 +38,12 @@ def read_wkt(text: str, what: str) -> Footprint | None:
         raise DataError(f"{what}: the geometry is {text[:40]!r}, expected a WKT POLYGON or MULTIPOLYGON")
     if kind[1].lower() in NO_AREA:
         return None
+    import numpy
     import shapely
 
     try:
-        return _footprint(shapely.from_wkt(text.rpartition(";")[2].strip()))
+        with numpy.errstate(all="ignore"):  # numbers that overflow become inf, which the objects' check names
+            return _footprint(shapely.from_wkt(text.rpartition(";")[2].strip()))
     except shapely.errors.ShapelyError as error:
         raise DataError(f"{what}: the geometry {text[:40]!r} is no WKT: {str(error)[:80]}") from error
 
@@ -53,10 +55,12 @@ def read_geometry(geometry: Any, what: str) -> Footprint | None:
         raise DataError(f"{what}: the geometry is {str(geometry)[:40]!r}, expected a Polygon or MultiPolygon")
     if kind.lower() in NO_AREA:
         return None
+    import numpy
     import shapely
 
     try:
-        return _footprint(shapely.from_geojson(json.dumps({"type": kind, "coordinates": geometry.get("coordinates")})))
+        with numpy.errstate(all="ignore"):
+            return _footprint(shapely.from_geojson(json.dumps({"type": kind, "coordinates": geometry.get("coordinates")})))
     except (shapely.errors.ShapelyError, ValueError) as error:
         raise DataError(f"{what}: its coordinates are not those of a {kind}: {str(error)[:80]}") from error
 

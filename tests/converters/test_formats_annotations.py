@@ -1,21 +1,29 @@
-"""Every format with random boxes: native file -> reader -> text of 0..1000 -> pixels, within half a step of what was drawn."""
+"""All formats alike: random boxes there and back, the format found by looking, and inputs changed at random.
+
+The way of a box: native file -> reader -> text of 0..1000 -> pixels, within half a step of what was drawn.
+"""
 
 import json
 import random
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from adapt import boxes, safe
-from adapt.domain import Source, read_options
+from adapt.domain import Rejected, Source, read_options
+from adapt.errors import DataError, UsageError
 from converters.formats import annotations
 from converters.objects import Objects, ObjectsSample, clipped
 
 SIZE = (733, 517)
 NUM_BOXES = 500
 Box = tuple[float, float, float, float]
+FEW_BOXES = [(1.0, 2.0, 30.0, 40.0), (100.0, 50.0, 140.0, 90.0)]
+FORMAT_OF = {"yolo outlines": "yolo", "via 1": "via", "csv wkt": "csv", "geojson map": "geojson"}
 
 
 def draw(*, whole: bool = False) -> list[Box]:
@@ -168,9 +176,9 @@ WRITERS: dict[str, tuple[Callable[[Path, Sequence[Box]], Path], bool]] = {
 }
 
 
-def read(path: Path) -> Objects:
-    """Read with every option left alone: the format is found by looking."""
-    return annotations.read_objects(Source(path, None, read_options(annotations.OPTIONS, {}, "test"), 0))
+def read(path: Path, **options: str) -> Objects:
+    """Without ``format`` the format is found by looking."""
+    return annotations.read_objects(Source(path, None, read_options(annotations.OPTIONS, options, "test"), 0))
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -195,3 +203,104 @@ def test_boxes_come_back_within_half_a_step(kind: str, tmp_path: Path) -> None:
         assert name == "cell"
         back = boxes.to_pixels(thousand, SIZE)
         assert all(abs(a - b) <= step for a, b, step in zip(back, box, steps, strict=True)), (box, back)
+
+
+def write(kind: str, root: Path) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", SIZE).save(root / "a.png")
+    return WRITERS[kind][0](root, FEW_BOXES)
+
+
+def first_boxes(found: Objects) -> Any:
+    (sample,) = found.samples
+    assert isinstance(sample, ObjectsSample), sample
+    return [pytest.approx(each.box_px, abs=1e-3) for each in sample.objects]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_folders_are_told_apart(kind: str, tmp_path: Path) -> None:
+    """The folder of a set is enough, for every format; naming the format reads the same; options are given as text."""
+    write(kind, tmp_path)
+    assert first_boxes(read(tmp_path)) == FEW_BOXES
+    assert first_boxes(read(tmp_path, format=FORMAT_OF.get(kind, kind))) == FEW_BOXES
+
+
+def test_several_formats_are_not_guessed_between(tmp_path: Path) -> None:
+    """Where two formats lie in one folder both are named, with the option to add."""
+    write("coco", tmp_path)
+    write("voc", tmp_path)
+    with pytest.raises(UsageError, match="holds coco and voc; add: --option format=coco, or name one file"):
+        read(tmp_path)
+
+
+def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
+    """One error lists all formats, for a folder, a file of another kind, and JSON of something else."""
+    for name, content in (
+        ("readme.md", "x"),
+        ("vqa.json", '[{"question": 1}]'),
+        ("notes.txt", "hello"),
+        ("a.csv", "a,b\n1,2\n"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UsageError, match="looked for json .COCO, panoptic, VIA, LabelMe, GeoJSON., xml .VOC., txt"):
+            read(tmp_path / name)
+    with pytest.raises(UsageError, match="found no annotations in it"):
+        read(tmp_path)
+
+
+def test_every_format_can_be_named() -> None:
+    """The choices of the option are the readers, and auto."""
+    (chosen,) = (each for each in annotations.OPTIONS if each.name == "format")
+    assert chosen.choices == ("auto", *annotations.READERS)
+    assert all(each.help for each in annotations.OPTIONS)
+
+
+def changed(content: bytes, generator: random.Random) -> bytes:
+    """One change: a byte flipped, a part cut out, doubled, or replaced by something that parsers stumble over."""
+    place, end = sorted(generator.randrange(len(content)) for _ in range(2))
+    strange = [
+        b"",
+        b"\x00",
+        b"NaN",
+        b"-1",
+        b"1e999",
+        b"9" * 400,
+        b"null",
+        b'"',
+        b"{",
+        b"[",
+        b"<",
+        b"&x;",
+        b"../../",
+        b"\xff\xfe",
+    ]
+    match generator.randrange(4):
+        case 0:
+            return content[:place] + bytes([content[place] ^ (1 << generator.randrange(8))]) + content[place + 1 :]
+        case 1:
+            return content[:place] + content[min(end, place + 20) :]
+        case 2:
+            return content[:end] + content[place:end] + content[end:]
+        case _:
+            return content[:place] + generator.choice(strange) + content[place + generator.randrange(9) :]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_changed_inputs_are_read_or_refused(kind: str, tmp_path: Path, num_changes: int = 25) -> None:
+    """Files changed at random places: samples, rejected samples with place and reason, or one error; each in under a second."""
+    path = write(kind, tmp_path)
+    files = [each for each in sorted(tmp_path.rglob("*")) if each.is_file() and each.suffix != ".png"]
+    originals = {each: each.read_bytes() for each in files}
+    generator = random.Random(kind)
+    for _ in range(num_changes):
+        target = generator.choice(files)
+        target.write_bytes(changed(originals[target], generator))
+        start = time.perf_counter()
+        for options in ({}, {"format": FORMAT_OF.get(kind, kind), "name": "x"}):
+            try:
+                for each in read(path, **options).samples:
+                    assert each.where and (not isinstance(each, Rejected) or each.reason)
+            except (DataError, UsageError) as error:
+                assert str(error) and "\n" not in str(error)
+        assert time.perf_counter() - start < 1
+        target.write_bytes(originals[target])

@@ -1,0 +1,237 @@
+"""Boxes in csv files, WKT and GeoJSON: columns by name, classes by number, and the way from map to pixels."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from adapt.domain import Rejected, Source
+from adapt.errors import DataError, UsageError
+from converters.formats import boxes_csv, footprints, geojson
+from converters.objects import Objects, ObjectsSample
+
+SQUARE = [[[10, 10], [20, 10], [20, 20], [10, 20], [10, 10]]]
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (80, 60)).save(path)
+
+
+def read(folder: Path, content: str, **options: str) -> Objects:
+    (folder / "train.csv").write_text(content)
+    picture(folder / "a.png")
+    return boxes_csv.read(Source(folder / "train.csv", None, options, 0))
+
+
+def only(found: Objects) -> Any:
+    (sample,) = found.samples
+    return sample
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "image_path,xmin,ymin,xmax,ymax,label\na.png,1,2,30,40,cat\n",
+        "image_path,xmin,xmax,ymin,ymax,label\na.png,1,30,2,40,cat\n",
+        "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,80,60,cat,1,2,30,40\n",
+        "label,x,y,width,height,image_id\ncat,1,2,29,38,a.png\n",
+        "Image,Class,X1,Y1,X2,Y2\na.png,cat,1,2,30,40\n",
+        'image_path,label,geometry\na.png,cat,"POLYGON ((1 2, 30 2, 30 40, 1 40, 1 2))"\n',
+    ],
+)
+def test_columns_are_found_by_name_in_any_order(content: str, tmp_path: Path) -> None:
+    """Every order and spelling of the columns gives the one box, and the split is the file's name."""
+    sample = only(read(tmp_path, content))
+    assert isinstance(sample, ObjectsSample), sample
+    assert [(each.name, each.box_px) for each in sample.objects] == [("cat", (1, 2, 30, 40))]
+    assert (sample.split, sample.pictures) == ("train", ("a.png",))
+    assert sample.stated_size == ((80, 60) if "filename" in content else None)
+
+
+def test_the_real_tree_boxes(shared: Path) -> None:
+    """The column orders of six real files, a .tif that is a .png, numbers named by classes.csv, points that are no boxes."""
+    folder = shared / "data" / "deepforest_aerial_boxes"
+    found = boxes_csv.read(Source(folder, None, {}, 0))
+    samples = {each.where.partition(":")[0]: each for each in found.samples}
+    counts = {name: len(each.objects) for name, each in samples.items() if isinstance(each, ObjectsSample)}
+    assert counts == {
+        "2018_SJER_3_252000_4107000_image_477.csv": 7,
+        "2018_SJER_3_252000_4107000_image_477_truth.csv": 7,
+        "2019_BLAN_3_751000_4330000_image_crop_bbox.csv": 4,
+        "2019_BLAN_3_751000_4330000_image_crop_polygon.csv": 4,
+        "OSBS_029.csv": 61,
+        "testfile_multi.csv": 37,
+    }
+    truth = samples["2018_SJER_3_252000_4107000_image_477_truth.csv"]
+    assert isinstance(truth, ObjectsSample)
+    assert (truth.objects[0].name, truth.objects[0].box_px) == ("Dead", (1, 103, 82, 235))
+    tree = samples["OSBS_029.csv"]
+    assert isinstance(tree, ObjectsSample) and tree.pictures == ("OSBS_029.png",)
+    points = samples["2019_BLAN_3_751000_4330000_image_crop_keypoints.csv"]
+    assert isinstance(points, Rejected) and "all 4 regions are points or lines" in points.reason
+    bbox, polygon = (samples[f"2019_BLAN_3_751000_4330000_image_crop_{kind}.csv"] for kind in ("bbox", "polygon"))
+    assert isinstance(bbox, ObjectsSample) and isinstance(polygon, ObjectsSample)
+    for box, outline in zip(bbox.objects, polygon.objects, strict=True):
+        assert box.box_px == pytest.approx(outline.box_px, abs=1)
+
+
+def test_pictures_without_objects_are_rows_without_boxes(tmp_path: Path) -> None:
+    """A row that names a picture only, and an empty polygon, are pictures without objects."""
+    assert only(read(tmp_path, "image_path,xmin,ymin,xmax,ymax,label\na.png,,,,,\n")).objects == ()
+    assert only(read(tmp_path, "ImageId,PolygonWKT_Pix\na,POLYGON EMPTY\n", name="building")).objects == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("a.png,1,2,1,40,cat", "train.csv:3: object 2 'cat': its box .* has no area"),
+        ("a.png,1,2,,40,cat", "train.csv:3: 'xmax' is '', expected a number"),
+        ("a.png,nan,2,30,40,cat", "train.csv:3: 'xmin' is nan, expected a finite number"),
+        ("a.png,0.1,0.2,0.5,0.9,cat", "shares of the picture"),
+        ("a.png,1,2,30,40,", "has no class; .*--option name=balloon"),
+        ("a.png,1,2,30,40,7", "class 7 has no name; write classes.csv"),
+    ],
+)
+def test_a_bad_row_rejects_its_picture_alone(row: str, reason: str, tmp_path: Path) -> None:
+    """The rows of another picture are still read, and the reason names the line."""
+    found = read(tmp_path, f"image_path,xmin,ymin,xmax,ymax,label\na.png,1,2,30,40,cat\n{row}\nb.png,1,2,30,40,cat\n")
+    first, second = found.samples
+    assert isinstance(first, Rejected) and re.search(reason, first.reason), first
+    assert isinstance(second, ObjectsSample) and second.pictures == ("b.png",)
+
+
+def test_rows_that_belong_to_no_picture_are_rejected_by_line(tmp_path: Path) -> None:
+    """A row with too few cells or an empty picture is a sample of its own."""
+    found = read(tmp_path, "image_path,xmin,ymin,xmax,ymax,label\na.png,1,2\n,1,2,30,40,cat\n")
+    assert [(each.where, each.reason[:20]) for each in found.samples if isinstance(each, Rejected)] == [
+        ("train.csv:2", "3 cells, expected 6 "),
+        ("train.csv:3", "names no picture"),
+    ]
+
+
+def test_numbers_are_named_by_classes_csv(tmp_path: Path) -> None:
+    """name,number and number,name rows; a number that is not listed is rejected; without a file one name may stand for all."""
+    content = "image_path,xmin,ymin,xmax,ymax,label\na.png,1,2,30,40,1\n"
+    assert only(read(tmp_path, content, name="tree")).objects[0].name == "tree"
+    for rows in ("Dead,0\nAlive,1\n", "0,Dead\n1,Alive\n"):
+        (tmp_path / "classes.csv").write_text(rows)
+        assert only(read(tmp_path, content)).objects[0].name == "Alive"
+    (tmp_path / "classes.csv").write_text("Dead,0\n")
+    assert "class 1 is not in classes.csv" in only(read(tmp_path, content)).reason
+
+
+def test_a_csv_of_something_else_is_refused(tmp_path: Path) -> None:
+    """Its columns are named, and those that were expected."""
+    with pytest.raises(UsageError, match="its columns are question, answer; expected image_path, label and xmin"):
+        read(tmp_path, "question,answer\na,b\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("POLYGON ((1 2, 3", "is no WKT"),
+        ("GEOMETRYCOLLECTION (POINT (1 1))", "expected a WKT POLYGON or MULTIPOLYGON"),
+        ("GEOMETRYCOLLECTION (" * 100_000, "expected a WKT POLYGON"),
+        ("POLYGON " + "(" * 100_000, "is no WKT"),
+        ("x", "expected a WKT POLYGON"),
+    ],
+)
+def test_hostile_wkt_is_one_line(text: str, reason: str) -> None:
+    """Damage, collections and nesting that would end a recursive parser are refused before or by shapely."""
+    with pytest.raises(DataError, match=f"^here: .*{reason}"):
+        footprints.read_wkt(text, "here")
+
+
+def test_wkt_parts_holes_and_heights() -> None:
+    """Each part is an outline without its closing point, holes are counted, a third coordinate is left out, points are None."""
+    second = "((20 20 5, 30 20 5, 30 30 5, 20 20 5), (24 21 5, 25 21 5, 25 22 5, 24 21 5))"
+    text = f"SRID=32617;MULTIPOLYGON Z (((0 0 5, 9 0 5, 9 9 5, 0 0 5)), {second})"
+    found = footprints.read_wkt(text, "here")
+    assert found == footprints.Footprint((((0, 0), (9, 0), (9, 9)), ((20, 20), (30, 20), (30, 30))), 1)
+    assert footprints.read_wkt("POINT (1 2)", "here") is None
+
+
+def feature(geometry: Any, **properties: Any) -> dict[str, Any]:
+    return {"type": "Feature", "properties": properties, "geometry": geometry}
+
+
+def read_geojson(
+    folder: Path, *features: Any, name: str = "a.geojson", more: dict[str, Any] | None = None, **options: str
+) -> Objects:
+    picture(folder / "a.png")
+    (folder / name).write_text(json.dumps({"type": "FeatureCollection", "features": list(features)} | (more or {})))
+    return geojson.read(Source(folder / name, None, options, 0))
+
+
+def test_features_belong_to_the_picture_they_name(tmp_path: Path) -> None:
+    """xView's image_id groups features by picture; without one the file's own name tells; no feature is no object."""
+    square = {"type": "Polygon", "coordinates": SQUARE}
+    picture(tmp_path / "b.png")
+    found = read_geojson(
+        tmp_path,
+        feature(square, image_id="a.png", label="car"),
+        feature(square, image_id="b.tif", label="bus"),
+        name="all.geojson",
+    )
+    first, second = found.samples
+    assert isinstance(first, ObjectsSample) and isinstance(second, ObjectsSample)
+    assert (first.pictures, first.objects[0].name) == (("a.png",), "car")
+    assert (second.pictures, second.objects[0].name) == (("b.png",), "bus")
+    assert only(read_geojson(tmp_path)).objects == ()
+    assert only(read_geojson(tmp_path, feature(square, building="yes", id=3))).objects[0].name == "building"
+
+
+def test_world_files_turn_the_map_into_pixels(tmp_path: Path) -> None:
+    """A turned world file: pixel centres go where its six numbers say, computed forwards by hand, and come back."""
+    a, d, b, e, c, f = 0.4, 0.3, 0.3, -0.4, 1000.0, 2000.0
+    corners = [(9.5, 9.5), (19.5, 9.5), (19.5, 19.5), (9.5, 19.5)]  # pixel centres are at whole numbers there
+    placed = [[a * x + b * y + c, d * x + e * y + f] for x, y in corners]
+    (tmp_path / "a.pgw").write_text("\n".join(map(str, (a, d, b, e, c, f))))
+    found = only(read_geojson(tmp_path, feature({"type": "Polygon", "coordinates": [[*placed, placed[0]]]}, label="x")))
+    assert isinstance(found, ObjectsSample), found
+    assert found.objects[0].box_px == pytest.approx((10, 10, 20, 20))
+
+
+def test_places_on_a_map_never_pass_for_pixels(tmp_path: Path) -> None:
+    """Outside of the picture, smaller than a pixel, or said to be in a coordinate system: rejected with the file to add."""
+
+    def square(x: float, y: float, side: float) -> dict[str, Any]:
+        ring = [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
+        return feature({"type": "Polygon", "coordinates": [ring]}, label="x")
+
+    for bad in (square(-122.4, 37.7, 0.1), square(500000, 4100000, 20), square(12.5, 41.9, 0.001)):
+        reason = only(read_geojson(tmp_path, bad)).reason
+        assert "map coordinates need a world file beside a.png (a.pgw)" in reason
+    crs = {"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}}
+    assert "needs a world file beside a.png" in only(read_geojson(tmp_path, square(10, 10, 9), more=crs)).reason
+    assert isinstance(only(read_geojson(tmp_path, square(10, 10, 9))), ObjectsSample)
+    (tmp_path / "a.pgw").write_text("1 0 0\n")
+    assert "3 numbers, expected the six" in only(read_geojson(tmp_path, square(10, 10, 9))).reason
+    (tmp_path / "a.pgw").write_text("1 1 1 1 0 0\n")
+    assert "its pixels have no area" in only(read_geojson(tmp_path, square(10, 10, 9))).reason
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (feature({"type": "Polygon", "coordinates": [[1, 2], [3]]}, label="x"), "feature 1: its coordinates are not those"),
+        (feature({"type": "Polygon", "coordinates": "x"}, label="x"), "not those of a Polygon"),
+        (
+            feature({"type": "Polygon", "coordinates": [[[1, 1], [2, 2], [None, 3], [1, 1]]]}, label="x"),
+            "not those of a Polygon",
+        ),
+        (feature({"type": "GeometryCollection", "geometries": []}), "expected a Polygon or MultiPolygon"),
+        (feature({"type": ["Polygon"]}), "expected a Polygon or MultiPolygon"),
+        (feature({"type": "Polygon", "coordinates": SQUARE}), "has no class; .*--option name=balloon"),
+        (feature({"type": "Point", "coordinates": [1, 1]}, label="x"), "all 1 regions are points"),
+        ("x", "expected an object with a 'geometry'"),
+    ],
+)
+def test_a_bad_feature_is_named(bad: Any, reason: str, tmp_path: Path) -> None:
+    """A feature that is none rejects its picture with the feature's number."""
+    sample = only(read_geojson(tmp_path, bad))
+    assert isinstance(sample, Rejected) and re.search(reason, sample.reason), sample
