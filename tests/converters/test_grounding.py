@@ -1,0 +1,235 @@
+"""Grounding, detection and counting from pictures with labelled objects."""
+
+import collections
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapt import boxes
+from adapt.domain import Rejected
+from adapt.errors import DataError, UsageError
+from adapt.records import ChatRecord, parse_record, record_to_row
+from converters import grounding, prompts
+from converters.grounding import ask, read_asking
+from converters.objects import ObjectsSample, PictureObject
+
+
+def thing(name: str, *box: float, **more: Any) -> PictureObject:
+    return PictureObject(name, (box[0], box[1], box[2], box[3]), **more)
+
+
+def street(*objects: PictureObject, size: tuple[int, int] = (1000, 500), **more: Any) -> ObjectsSample:
+    return ObjectsSample("s-7", "labels.json#7", "train", ("7.jpg",), objects, "street", sizes=(size,), **more)
+
+
+STREET = street(
+    thing("car", 600, 250, 700, 300),
+    thing("dog", 0, 0, 10, 10),
+    thing("car", 100, 250, 200.4, 301),
+    thing("car", 100, 20, 200, 50),
+)
+CLASSES = ("car", "cat", "dog", "tram")
+
+
+def asked(sample: ObjectsSample, kind: str, seed: int = 0, **options: str) -> list[ChatRecord]:
+    return ask(sample, read_asking(options, CLASSES, task=kind, kinds=(kind,)), seed)
+
+
+def test_a_name_is_asked_for_once_with_all_its_boxes() -> None:
+    """The published question and answer, one row a name; objects go left to right, then top to bottom."""
+    dog_and_car = [record_to_row(record) for record in asked(STREET, "ground")]
+    assert dog_and_car == [
+        {
+            "id": "s-7-ground-1", "image": "7.jpg",
+            "conversations": [
+                {"from": "human", "value": "<image>\nDetect <ref>car</ref>"},
+                {"from": "gpt", "value": "<ref>car</ref><box>[[100, 40, 200, 100], [100, 500, 200, 602], "
+                                         "[600, 500, 700, 600]]</box>"},
+            ],
+            "task": "ground", "source": "street",
+            "meta": {"split": "train", "name": "car",
+                     "boxes_px": [[100, 20, 200, 50], [100, 250, 200.4, 301], [600, 250, 700, 300]]},
+        },
+        {
+            "id": "s-7-ground-2", "image": "7.jpg",
+            "conversations": [
+                {"from": "human", "value": "<image>\nDetect <ref>dog</ref>"},
+                {"from": "gpt", "value": "<ref>dog</ref><box>[[0, 0, 10, 20]]</box>"},
+            ],
+            "task": "ground", "source": "street",
+            "meta": {"split": "train", "name": "dog", "boxes_px": [[0, 0, 10, 10]]},
+        },
+    ]  # fmt: skip
+
+
+def test_all_objects_are_one_answer() -> None:
+    """Dense detection: a line a name, names in the order of their characters, or of the classes that were asked for."""
+    (record,) = asked(STREET, "detect")
+    assert record.question == "<image>\n" + grounding.PROMPTS["detect"]["en"][0]
+    assert record.answer.splitlines() == [
+        "<ref>car</ref><box>[[100, 40, 200, 100], [100, 500, 200, 602], [600, 500, 700, 600]]</box>",
+        "<ref>dog</ref><box>[[0, 0, 10, 20]]</box>",
+    ]
+    assert record.meta["names"] == ["car", "car", "car", "dog"] and len(record.meta["boxes_px"]) == 4
+    (some,) = asked(STREET, "detect", classes="tram,dog")
+    assert some.question.endswith("mark their positions: dog, tram.") and some.answer.startswith("<ref>dog</ref>")
+
+
+def test_counting_gives_a_number() -> None:
+    """How many, for each class of the picture."""
+    counts = [(record.question, record.answer, record.meta["label"]) for record in asked(STREET, "count")]
+    assert counts == [
+        ("<image>\nHow many car are there? Answer with a number.", "3", "3"),
+        ("<image>\nHow many dog are there? Answer with a number.", "1", "1"),
+    ]
+
+
+def test_classes_that_are_not_there_are_asked_about() -> None:
+    """absent=N draws N other classes of the set by (seed, id): words for grounding, 0 for counting, no box to score."""
+    for kind, answer in (("ground", "There is no {} in the picture."), ("count", "0")):
+        extra = asked(STREET, kind, absent="1")[2:]
+        assert len(extra) == 1 and extra == asked(STREET, kind, absent="1")[2:]
+        name = extra[0].meta["name"]
+        assert name in ("cat", "tram") and extra[0].answer == answer.format(name)
+        assert {record.meta["name"] for record in asked(STREET, kind, absent="9")[2:]} == {"cat", "tram"}
+    assert asked(STREET, "ground", absent="1")[2].meta["boxes_px"] == []
+    drawn = {asked(dataclasses.replace(STREET, id=str(n)), "count", absent="1")[2].meta["name"] for n in range(20)}
+    assert drawn == {"cat", "tram"}
+
+
+def test_a_crowd_is_neither_counted_nor_asked_for() -> None:
+    """Its box is in no answer, its class is not counted there and is not said to be absent."""
+    crowd = street(thing("car", 0, 0, 500, 500, crowd=True), thing("car", 1, 1, 9, 9), thing("cat", 2, 2, 8, 8, crowd=True))
+    (record,) = asked(crowd, "ground")
+    assert record.meta == {"split": "train", "name": "car", "boxes_px": [[1, 1, 9, 9]]}
+    assert asked(crowd, "count") == []
+    assert {record.meta["name"] for record in asked(crowd, "count", absent="4")} == {"dog", "tram"}
+
+
+def test_an_expression_of_its_own_is_asked_for_before_the_class() -> None:
+    """A caption names its object; objects of one caption share an answer; refer=class asks for the class."""
+    red = "the red car at the left"
+    sample = street(thing("car", 5, 5, 9, 9, caption=red), thing("car", 50, 5, 90, 9), thing("car", 1, 5, 4, 9, caption=red))
+    first, second = asked(sample, "ground")
+    assert first.question == "<image>\nDetect <ref>car</ref>" and first.meta["boxes_px"] == [[50, 5, 90, 9]]
+    assert second.answer == f"<ref>{red}</ref><box>[[1, 10, 4, 18], [5, 10, 9, 18]]</box>"
+    assert second.meta["name"] == red and second.meta["class_name"] == "car"
+    assert len(asked(sample, "ground", refer="class")) == 1
+
+
+def test_turned_boxes_keep_their_corners() -> None:
+    """The text has the enclosing box, meta the corners, aligned with the boxes."""
+    corners = ((10.0, 0.0), (20.0, 10.0), (10.0, 20.0), (0.0, 10.0))
+    (record,) = asked(street(thing("car", 0, 0, 20, 20, oriented_px=corners), thing("car", 100, 100, 110, 120)), "ground")
+    assert record.answer == "<ref>car</ref><box>[[0, 0, 20, 40], [100, 200, 110, 240]]</box>"
+    assert record.meta["polygons_px"] == [
+        [[10, 0], [20, 10], [10, 20], [0, 10]],
+        [[100, 100], [110, 100], [110, 120], [100, 120]],
+    ]
+
+
+def test_a_picture_above_the_limit_is_rejected_with_the_line_to_raise_it() -> None:
+    """max_objects never cuts a list short."""
+    for kind in ("ground", "detect"):
+        with pytest.raises(DataError, match=r"^labels.json#7: \d .* --option max_objects=\d would take them"):
+            asked(STREET, kind, max_objects="2")
+    assert len(asked(STREET, "ground", max_objects="3")) == 2
+    with pytest.raises(DataError, match="4 objects in one answer"):
+        asked(STREET, "detect", max_objects="3")
+
+
+def test_questions_are_data(tmp_path: Path) -> None:
+    """prompt= replaces them: several with |, or a file; each row has one by (seed, id); Chinese by language=zh."""
+    (tmp_path / "questions.txt").write_text("Wo ist <ref>{name}</ref>?\n\nZeige {name}\n")
+    for given in ("Wo ist <ref>{name}</ref>? | Zeige {name}", str(tmp_path / "questions.txt")):
+        used = collections.Counter(
+            record.question.removeprefix("<image>\n").replace(record.meta["name"], "X")
+            for number in range(50)
+            for record in asked(dataclasses.replace(STREET, id=str(number)), "ground", prompt=given)
+        )
+        assert set(used) == {"Wo ist <ref>X</ref>?", "Zeige X"} and min(used.values()) > 20
+    one, again, other = (asked(STREET, "count", seed, prompt="a {name}|b {name}|c {name}|d {name}") for seed in (1, 1, 2))
+    assert one == again != other
+    chinese = asked(STREET, "ground", language="zh", absent="1")
+    assert "<ref>car</ref>" in chinese[0].question and not chinese[0].question.startswith("<image>\nDetect")
+    assert chinese[2].answer in ("图中没有cat。", "图中没有tram。")
+    for bad, words in (("Find it", "expected {name}"), ("<image> {name}", "leave <image> out"), (" | ", "no question")):
+        with pytest.raises(UsageError, match=words):
+            asked(STREET, "ground", prompt=bad)
+    with pytest.raises(UsageError, match="add --option kinds=ground"):
+        read_asking({"prompt": "{name}?"}, CLASSES, task="t", kinds=("ground", "count"))
+
+
+def test_no_name_can_forge_a_tag() -> None:
+    """A class called </ref> rejects its picture and is never written."""
+    for name in ("a</ref>b", "<image>"):
+        asking = read_asking({}, [name], task="ground", kinds=("ground",))
+        with pytest.raises(DataError, match="tag|between tags"):
+            ask(street(thing(name, 1, 1, 2, 2)), asking, 0)
+    braces = read_asking({}, ["{name}"], task="ground", kinds=("ground",))
+    assert ask(street(thing("{name}", 1, 1, 2, 2)), braces, 0)[0].question == "<image>\nDetect <ref>{name}</ref>"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("absent", "-1", "0 or more"), ("absent", "two", "whole number"), ("max_objects", "0", "1 or more"),
+     ("classes", "cars", "did you mean 'car'"), ("classes", ",", "one class or more")],
+)  # fmt: skip
+def test_a_wrong_option_is_one_clear_line(option: str, value: str, words: str) -> None:
+    """A number that is none, and a class that the set does not have, are wrong usage."""
+    with pytest.raises(UsageError, match=words):
+        asked(STREET, "ground", **{option: value})
+
+
+def test_two_classes_are_never_called_the_same() -> None:
+    """Where readable names meet, the classes are named."""
+    with pytest.raises(DataError, match="'Car', 'car' would all be called 'car'"):
+        read_asking({}, ["car", "Car"], task="t", kinds=("ground",), spelled=str.lower)
+
+
+def test_pictures_without_objects_are_counted_not_dropped() -> None:
+    """Nothing to ask for is ignored by name; absent= asks about such a picture; rejected samples pass through."""
+    samples = [STREET, street(), Rejected("x", "why"), street(thing("car", 0, 0, 9, 9, crowd=True))]
+    for kind, options, kept in (
+        ("ground", {}, [STREET, samples[2]]), ("ground", {"absent": "1"}, samples), ("detect", {}, [STREET, samples[2]]),
+    ):  # fmt: skip
+        ignored: collections.Counter[str] = collections.Counter()
+        asking = read_asking(options, CLASSES, task=kind, kinds=(kind,))
+        assert list(grounding.with_objects(samples, asking, ignored)) == kept
+        assert ignored.total() == len(samples) - len(kept)
+        assert all(ask(sample, asking, 0) for sample in kept if isinstance(sample, ObjectsSample))
+
+
+def test_boxes_come_back_from_the_text() -> None:
+    """500 random boxes through every answer and back to pixels: within half a step of a thousandth."""
+    numbers = np.random.default_rng(5)
+    for _ in range(50):
+        width, height = (int(value) for value in numbers.integers(30, 3000, 2))
+        corners = np.sort(numbers.uniform(0, 1, (10, 2, 2)), axis=1) * [width, height]
+        objects = [thing(str(number % 3), *box.reshape(4)) for number, box in enumerate(corners)]
+        sample = street(*objects, size=(width, height))
+        asking = read_asking({}, ["0", "1", "2"], task="t", kinds=("ground", "detect"))
+        *ground, detect = ask(sample, asking, 0)
+        for records in (ground, [detect]):
+            found = [
+                boxes.to_pixels(box, (width, height))
+                for record in records
+                for _, group in boxes.read_boxes(record.answer)
+                for box in group
+            ]
+            stored = [box for record in records for box in record.meta["boxes_px"]]
+            errors = np.abs(np.array(found) - np.array(stored)) / [width, height, width, height]
+            assert errors.max() <= 0.5 / 1000 + 1e-6 and len(found) == 10
+        expected = sorted(tuple(np.round(box.reshape(4), 3)) for box in corners)
+        assert np.allclose(sorted(map(tuple, stored)), expected, atol=1e-3)
+        assert all(parse_record(record_to_row(record), "row") == record for record in (*ground, detect))
+
+
+def test_prompts_of_each_kind_hold_their_placeholder() -> None:
+    """The default questions can be asked in both languages."""
+    for kind, needs in grounding.NEEDS.items():
+        for language in prompts.LANGUAGES:
+            assert all(needs is None or needs in prompt for prompt in grounding.PROMPTS[kind][language])
