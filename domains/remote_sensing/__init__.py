@@ -1,7 +1,7 @@
 """Remote sensing: scenes and questions seen from satellites and aircraft."""
 
 from adapt.domain import Demo, Domain
-from domains.remote_sensing import rsclassify, rsvqa
+from domains.remote_sensing import geochat, rsclassify, rsvqa
 from domains.remote_sensing.recipe import RECIPE
 from domains.remote_sensing.sample import write_sample
 from domains.remote_sensing.scoring import BENCHMARKS
@@ -9,7 +9,11 @@ from domains.remote_sensing.scoring import BENCHMARKS
 DOMAIN = Domain(
     name="remote_sensing",
     summary="the earth from satellites and aircraft: scenes, questions, objects",
-    tasks=(rsclassify.TASK, rsvqa.TASK),
+    tasks=(
+        rsclassify.TASK,
+        rsvqa.TASK,
+        geochat.TASK,
+    ),
     benchmarks=BENCHMARKS,
     recipe=RECIPE,
     sample=write_sample,
