@@ -115,6 +115,17 @@ def read_asking(
     )
 
 
+def read_kinds(options: Mapping[str, str], known: Sequence[str]) -> tuple[str, ...]:
+    """The kinds of questions that ``kinds`` lists, in the order of ``known``. Raises UsageError for another."""
+    given = [kind.strip() for kind in options["kinds"].split(",") if kind.strip()]
+    for kind in given:
+        if kind not in known:
+            raise unknown("kind of question", kind, known)
+    if not given:
+        raise UsageError(f"kinds={options['kinds']}: expected one or more of {', '.join(known)}")
+    return tuple(kind for kind in known if kind in given)
+
+
 def _defaults(kind: str, options: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
     return PROMPTS["detect some" if kind == "detect" and "classes" in options else kind]
 
@@ -287,8 +298,8 @@ def _record(
     question = prompts.fill(prompts.choose(asking.prompts[kind], seed, identifier), **values)
     turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{question}"), Turn("gpt", answer))
     split = {} if sample.split is None else {"split": sample.split}
-    kinds = {"kind": kind} if len(asking.kinds) > 1 else {}
-    row_meta = split | dict(sample.meta) | kinds | dict(meta)
+    asked_kind = {} if kind == asking.task else {"kind": kind}
+    row_meta = split | dict(sample.meta) | asked_kind | dict(meta)
     return ChatRecord(identifier, turns, sample.pictures, task=asking.task, source=sample.source, meta=row_meta)
 
 

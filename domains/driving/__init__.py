@@ -1,6 +1,12 @@
-"""Driving: the field's recipe; its datasets are read as they are added."""
+"""Driving: street scenes as cameras of a vehicle see them."""
 
 from adapt.domain import Domain
+from domains.driving import bdd
 from domains.driving.recipe import RECIPE
 
-DOMAIN = Domain(name="driving", summary="cameras around a vehicle: scenes, behaviour, planning", recipe=RECIPE)
+DOMAIN = Domain(
+    name="driving",
+    summary="cameras around a vehicle: scenes, behaviour, planning",
+    tasks=(bdd.TASK,),
+    recipe=RECIPE,
+)
