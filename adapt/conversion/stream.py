@@ -12,9 +12,11 @@ from typing import Any
 
 from adapt.conversion.lines import Result, Shared, convert_samples
 from adapt.conversion.pictures import Picture, PictureBook, decode_pictures
+from adapt.domain import Rejected
 from adapt.workers import Submit, default_workers, open_pool
 
 SAMPLES = 256  # of a chunk
+MOST_SAMPLES = 1024  # of a chunk whose last ones show the same pictures
 PICTURES = 16  # decoded by one call of a worker
 FEW = 32  # samples that are not worth a worker process
 AHEAD = 4  # chunks a worker
@@ -29,8 +31,26 @@ def stream(shared: Shared, samples: Iterable[Any], book: PictureBook, workers: i
     everything = itertools.chain(first, rest)
     workers = 0 if len(first) <= FEW else default_workers() if workers is None else workers
     with open_pool(shared, workers) as submit:
-        chunks = iter(lambda: list(itertools.islice(everything, SAMPLES)), [])
-        yield from _flow(chunks, book, submit, AHEAD * max(1, workers))
+        yield from _flow(_chunks(everything), book, submit, AHEAD * max(1, workers))
+
+
+def _chunks(samples: Iterable[Any]) -> Iterator[list[Any]]:
+    """Chunks of samples; those that show the same pictures stay in one, so that one worker makes, once, what they share."""
+    chunk: list[Any] = []
+    for sample in samples:
+        full = len(chunk) >= MOST_SAMPLES or (len(chunk) >= SAMPLES and not _show_the_same(chunk[-1], sample))
+        if full:
+            yield chunk
+            chunk = []
+        chunk.append(sample)
+    if chunk:
+        yield chunk
+
+
+def _show_the_same(first: Any, second: Any) -> bool:
+    if isinstance(first, Rejected) or isinstance(second, Rejected):
+        return False
+    return bool(first.pictures) and first.pictures == second.pictures
 
 
 def _flow(chunks: Iterator[list[Any]], book: PictureBook, submit: Submit, ahead: int) -> Iterator[tuple[Any, Result]]:
