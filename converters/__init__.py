@@ -1,7 +1,7 @@
 """One file per task type, and the domain of those tasks that belong to no field."""
 
 from adapt.domain import Domain
-from converters import chat, classification, grounding, video, vqa
+from converters import chat, classification, grounding, multiview, video, vqa
 
 DOMAIN = Domain(
     name="generic",
@@ -12,6 +12,7 @@ DOMAIN = Domain(
         grounding.DETECT,
         grounding.COUNT,
         vqa.TASK,
+        multiview.TASK,
         video.TASK,
         chat.TASK,
     ),

@@ -26,7 +26,7 @@ Place = tuple[str, Any]  # where a row stands, and the row: a mapping, or the Da
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row: its values by column, and its pictures as paths relative to the image root."""
+    """One row: its values by column, and its pictures as paths relative to the image root; of named ones in their order."""
 
     id: str
     where: str
@@ -105,12 +105,19 @@ def _rows(
 
 
 def _is_embedded(value: Any) -> bool:
+    if is_named(value):
+        value = list(value.values())
     cell = value[0] if isinstance(value, list) and value else value
     return isinstance(cell, bytes) or (isinstance(cell, dict) and cell.get("bytes") is not None)
 
 
+def is_named(value: Any) -> bool:
+    """Whether a cell holds several pictures by name; {bytes, path} is one picture, as `datasets` stores it."""
+    return isinstance(value, dict) and bool(value) and not value.keys() <= {"bytes", "path"}
+
+
 def _pictures(value: Any, source: Source, embedded: bool, where: str) -> tuple[str, ...]:
-    cells = value if isinstance(value, list) else [value]
+    cells = list(value.values()) if is_named(value) else value if isinstance(value, list) else [value]
     return tuple(_picture(cell, source, embedded, where) for cell in cells if cell not in (None, ""))
 
 
