@@ -1,12 +1,15 @@
-"""Driving: street scenes as cameras of a vehicle see them."""
+"""Driving: street scenes as cameras of a vehicle see them, one at a time, all at once, or as clips."""
 
 from adapt.domain import Domain
-from domains.driving import bdd
+from domains.driving import bdd, drivelm
 from domains.driving.recipe import RECIPE
 
 DOMAIN = Domain(
     name="driving",
     summary="cameras around a vehicle: scenes, behaviour, planning",
-    tasks=(bdd.TASK,),
+    tasks=(
+        drivelm.TASK,
+        bdd.TASK,
+    ),
     recipe=RECIPE,
 )
