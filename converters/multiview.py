@@ -21,6 +21,7 @@ from adapt.boxes import Box
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from converters import prompts
 from converters.formats import table
 
 CAMERAS_GRID = "CAM_FRONT_LEFT,CAM_FRONT,CAM_FRONT_RIGHT/CAM_BACK_LEFT,CAM_BACK,CAM_BACK_RIGHT"
@@ -108,7 +109,8 @@ RIG_OPTIONS = (
 )
 PROMPT_OPTION = Option(
     "prompt",
-    "what stands in front of the picture; {count} and {views} are filled in, nothing where it is empty",
+    "what stands in front of the picture, {count} and {views} filled in; nothing where it is empty; several with "
+    f"'{prompts.SEPARATOR}', or a file, one a line",
     PROMPT,
 )
 
@@ -137,13 +139,9 @@ def facts(rig: Rig) -> dict[str, Any]:
     return found
 
 
-def check_prompt(prompt: str) -> str:
-    """The prompt, where its braces are those that are filled in. Raises UsageError."""
-    try:
-        prompt.format(count=0, views="")
-    except (LookupError, ValueError, AttributeError) as error:
-        raise UsageError(f"option prompt={prompt[:60]}: {{count}} and {{views}} are filled in, other braces doubled") from error
-    return prompt
+def read_prompts(options: Mapping[str, str]) -> tuple[str, ...]:
+    """The texts of the option ``prompt``; () for none. Raises UsageError for one that cannot stand there."""
+    return prompts.read_prompts(options, {}, None) if options[PROMPT_OPTION.name].strip() else ()
 
 
 def stitch(sample: MultiviewSample, rig: Rig, root: Path, folder: Path) -> str:
@@ -208,41 +206,45 @@ def _font() -> tuple[Any, str]:
     return ImageFont.load_default(_FONT_PX), f"Pillow's own, {_FONT_PX} px, {layout} layout (DejaVuSans-Bold is not installed)"
 
 
-def to_record(sample: MultiviewSample, *, task: str, rig: Rig, prompt: str, root: Path, folder: Path) -> ChatRecord:
-    """The prompt, the stitched picture, the question. ``root`` holds the views, the picture goes to ``folder``."""
-    name = stitch(sample, rig, root, folder)
-    head = prompt.format(count=len(rig.views), views=rig.describe())
-    question = (f"{head}\n" if head else "") + f"{IMAGE_PLACEHOLDER}\n{sample.question}"
-    meta = {} if sample.split is None else {"split": sample.split}
-    meta |= {"names": "drawn" if rig.names_drawn else "none"} | dict(sample.meta)
-    turns = (Turn("human", question), Turn("gpt", sample.answer))
-    return ChatRecord(sample.id, turns, (name,), (rig.size,), task=task, source=sample.source, meta=meta)
-
-
 @dataclasses.dataclass(frozen=True)
 class Stitching:
-    """What ``convert`` needs of the whole set: the grid, and where the views lie."""
+    """How the samples of a set are shown: the grid, the texts in front of the picture, and where the views lie."""
 
     rig: Rig
+    prompts: tuple[str, ...]
     root: Path
+
+
+def to_record(sample: MultiviewSample, stitching: Stitching, source: Source, *, task: str) -> ChatRecord:
+    """One of the prompts, the stitched picture, the question. All questions of one picture get the same prompt."""
+    assert source.made is not None
+    rig = stitching.rig
+    name = stitch(sample, rig, stitching.root, source.made)
+    head = ""
+    if stitching.prompts:
+        prompt = prompts.choose(stitching.prompts, source.seed, "|".join(sample.pictures))
+        head = prompts.fill(prompt, count=str(len(rig.views)), views=rig.describe()) + "\n"
+    meta = {} if sample.split is None else {"split": sample.split}
+    meta |= {"names": "drawn" if rig.names_drawn else "none"} | dict(sample.meta)
+    turns = (Turn("human", f"{head}{IMAGE_PLACEHOLDER}\n{sample.question}"), Turn("gpt", sample.answer))
+    return ChatRecord(sample.id, turns, (name,), (rig.size,), task=task, source=sample.source, meta=meta)
 
 
 def convert(sample: MultiviewSample, context: Stitching, source: Source) -> list[ChatRecord]:
     """One record a question."""
-    assert source.made is not None
-    prompt = source.options[PROMPT_OPTION.name]
-    return [to_record(sample, task="multiview", rig=context.rig, prompt=prompt, root=context.root, folder=source.made)]
+    return [to_record(sample, context, source, task="multiview")]
 
 
 def read(source: Source) -> Reading:
     """A table with the views, a question and an answer in each row."""
     rig = parse_rig(source.options["grid"], source.options)
-    check_prompt(source.options[PROMPT_OPTION.name])
     found = table.read_tables(source, picture_column=source.options["views"])
     samples = (row if isinstance(row, Rejected) else _sample(row, rig, source.options, found.name) for row in found.rows)
     root = found.image_root
     assert source.made is not None
-    return Reading(source.made, samples, Stitching(rig, root), facts=facts(rig), pictures_root=root)
+    return Reading(
+        source.made, samples, Stitching(rig, read_prompts(source.options), root), facts=facts(rig), pictures_root=root
+    )
 
 
 def _sample(row: table.Row, rig: Rig, options: Mapping[str, str], source: str) -> MultiviewSample | Rejected:

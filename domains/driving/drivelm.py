@@ -68,7 +68,6 @@ class DrivingSample(MultiviewSample):
 def read(source: Source) -> Reading:
     """The questions of one file, in its order."""
     path = _find_file(source.input)
-    multiview.check_prompt(source.options["prompt"])
     rig = dataclasses.replace(cameras.RIG, names_drawn=source.options["names"] == "drawn")
     document = safe.read_json(path)
     root = source.images or path.absolute().parent.parent
@@ -84,12 +83,13 @@ def read(source: Source) -> Reading:
     ignored = {"question that the challenge does not ask": len(samples) - len(kept)} if len(kept) < len(samples) else {}
     found = multiview.facts(rig) | {"tags": "thousandths of the stitched picture", "camera_size": list(cameras.VIEW_SIZE)}
     assert source.made is not None
-    return Reading(source.made, kept, Stitching(rig, root), ignored, found, pictures_root=root)
+    return Reading(
+        source.made, kept, Stitching(rig, multiview.read_prompts(source.options), root), ignored, found, pictures_root=root
+    )
 
 
 def convert(sample: DrivingSample, context: Stitching, source: Source) -> list[ChatRecord]:
     """One record a question, in the frame of the stitched picture."""
-    assert source.made is not None
     question, answer = to_stitched(sample.question), to_stitched(sample.answer)
     for text in (question, answer):
         if odd := cameras.odd_tag(text):
@@ -99,9 +99,7 @@ def convert(sample: DrivingSample, context: Stitching, source: Source) -> list[C
     if source.options["boxes"] == "yes":
         answer = _with_boxes(sample, answer)
     sample = dataclasses.replace(sample, question=question, answer=answer)
-    prompt = source.options["prompt"]
-    folder = source.made
-    return [multiview.to_record(sample, task="drivelm", rig=context.rig, prompt=prompt, root=context.root, folder=folder)]
+    return [multiview.to_record(sample, context, source, task="drivelm")]
 
 
 def _with_boxes(sample: DrivingSample, answer: str) -> str:

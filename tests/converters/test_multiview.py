@@ -84,16 +84,20 @@ def test_any_grid_of_any_names(tmp_path: Path) -> None:
 
 
 def test_the_prompt_can_be_replaced_or_left_out(tmp_path: Path) -> None:
-    """--option prompt=TEXT stands in front of the picture; an empty one leaves the picture first; other braces are refused."""
+    """--option prompt=TEXT stands in front of the picture; an empty one leaves the picture first; several are data too."""
     write_view(tmp_path / "a.png", 1)
     path = write_rows(tmp_path / "rig.jsonl", [row(["a.png"])])
     for prompt, text in (("", "<image>\nWhat is it?"), ("{views}!", "Row 1, from left to right: A!\n<image>\nWhat is it?")):
         option = {"grid": "A", "cell": "8x8", "prompt": prompt}
         convert(task="multiview", input=path, output=tmp_path / "out.jsonl", option=option)
         assert adapt.read_records(tmp_path / "out.jsonl")[0].question == text
-    for prompt in ("{x}", "{", "{views.x}"):
-        with pytest.raises(UsageError, match="other braces doubled"):
-            convert(task="multiview", input=path, output=tmp_path / "out.jsonl", option={"grid": "A", "prompt": prompt})
+    rows = [row(["a.png"], question=f"{number}?") for number in range(8)]
+    option = {"grid": "A", "cell": "8x8", "prompt": "One of {count} and {x}|Another"}
+    convert(task="multiview", input=write_rows(path, rows), output=tmp_path / "out.jsonl", option=option)
+    heads = {record.question.partition("\n")[0] for record in adapt.read_records(tmp_path / "out.jsonl")}
+    assert heads in ({"One of 1 and {x}"}, {"Another"})  # one picture, one text, so that its questions share it
+    with pytest.raises(UsageError, match="leave <image> out"):
+        convert(task="multiview", input=path, output=tmp_path / "out.jsonl", option=option | {"prompt": "<image>"})
 
 
 def test_workers_and_repetition_change_no_byte(tmp_path: Path) -> None:
