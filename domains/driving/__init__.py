@@ -1,7 +1,7 @@
 """Driving: street scenes as cameras of a vehicle see them, one at a time, all at once, or as clips."""
 
 from adapt.domain import Domain
-from domains.driving import bdd, drivelm
+from domains.driving import bdd, drivelm, nuscenes
 from domains.driving.recipe import RECIPE
 
 DOMAIN = Domain(
@@ -9,6 +9,7 @@ DOMAIN = Domain(
     summary="cameras around a vehicle: scenes, behaviour, planning",
     tasks=(
         drivelm.TASK,
+        nuscenes.TASK,
         bdd.TASK,
     ),
     recipe=RECIPE,

@@ -57,7 +57,7 @@ def test_six_cameras_are_stitched_as_the_official_script_does(shared: Path, tmp_
     manifest = convert(task="multiview", input=rows, images=samples, output=tmp_path / "out.jsonl", option={"names": names})
     (record,) = adapt.read_records(tmp_path / "out.jsonl")
     assert (tmp_path / "out.images" / record.images[0]).read_bytes() == expected.getvalue()
-    assert record.sizes == ((2688, 896),) and record.meta["names"] == names
+    assert record.sizes == ((2688, 896),) and record.meta["view_names"] == names
     assert ("font" in manifest["facts"]) == (names == "drawn") == manifest["facts"]["names"].startswith("drawn")
 
 
