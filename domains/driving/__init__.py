@@ -1,7 +1,7 @@
 """Driving: street scenes as cameras of a vehicle see them, one at a time, all at once, or as clips."""
 
 from adapt.domain import Domain
-from domains.driving import bdd, drivelm, nuscenes
+from domains.driving import bdd, bddx, drivelm, nuscenes
 from domains.driving.recipe import RECIPE
 
 DOMAIN = Domain(
@@ -11,6 +11,7 @@ DOMAIN = Domain(
         drivelm.TASK,
         nuscenes.TASK,
         bdd.TASK,
+        bddx.TASK,
     ),
     recipe=RECIPE,
 )
