@@ -1,6 +1,12 @@
-"""Medicine: the field's recipe; its datasets are read as they are added."""
+"""Medicine: radiology, pathology and blood, asked about and classified."""
 
 from adapt.domain import Domain
+from domains.medical import vqarad
 from domains.medical.recipe import RECIPE
 
-DOMAIN = Domain(name="medical", summary="radiology, pathology and clinical pictures", recipe=RECIPE)
+DOMAIN = Domain(
+    name="medical",
+    summary="radiology, pathology and clinical pictures",
+    tasks=(vqarad.TASK,),
+    recipe=RECIPE,
+)
