@@ -1,12 +1,15 @@
 """Medicine: radiology, pathology and blood, asked about and classified."""
 
 from adapt.domain import Domain
-from domains.medical import vqarad
+from domains.medical import slake, vqarad
 from domains.medical.recipe import RECIPE
 
 DOMAIN = Domain(
     name="medical",
     summary="radiology, pathology and clinical pictures",
-    tasks=(vqarad.TASK,),
+    tasks=(
+        vqarad.TASK,
+        slake.TASK,
+    ),
     recipe=RECIPE,
 )
