@@ -2,7 +2,7 @@
 
 Why each guard stands: Pillow sniffs by content and only warns of bombs; ``json.loads`` takes NaN, doubled keys and lone
 surrogates, and answers deep nesting with RecursionError; ``startswith`` lets a sibling folder through where
-``is_relative_to`` does not.
+``is_relative_to`` does not; a pickle may call any function; an array's header may claim more than there is.
 """
 
 import collections
@@ -10,17 +10,25 @@ import hashlib
 import io
 import json
 import math
+import pickle
+import pickletools
 import struct
+import tokenize
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from xml.etree.ElementTree import Element, ParseError  # types only: defusedxml does the reading
 
 from PIL import Image, UnidentifiedImageError
 
 from adapt.errors import DataError, UsageError
 from adapt.progress import say
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PICTURE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif"})
@@ -371,3 +379,149 @@ def _check_whole(container: Any, stream: Any, times: Sequence[float], where: str
         raise DataError(f"{where}: its frames end after {span:.1f} of {stated:.1f} seconds; fetch it again")
     if len(times) + 4 < 0.9 * span / frame_s:
         raise DataError(f"{where}: {len(times):,} frames can be read, expected about {span / frame_s:,.0f}; fetch it again")
+
+
+MAX_PICKLE_BYTES = 256 * 2**20
+MAX_PICKLE_DEPTH = 64
+# Lists, dicts, tuples, text, bytes and numbers of every protocol. All that is not here can name, build or call something.
+_PLAIN_OPCODES = """PROTO FRAME STOP MARK MEMOIZE PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET NONE NEWTRUE NEWFALSE INT BININT
+    BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE
+    BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT
+    DICT SETITEM SETITEMS"""
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Refuses every global and every persistent id; the opcodes were looked at before, so neither is ever asked for."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise pickle.UnpicklingError(f"names {module}.{name}")
+
+    def persistent_load(self, identifier: Any) -> NoReturn:
+        raise pickle.UnpicklingError("names an object outside the file")
+
+
+def read_plain_pickle(path: Path, limit: int = MAX_PICKLE_BYTES) -> Any:
+    """The value in a pickle file of at most ``limit`` bytes; see load_plain_pickle."""
+    return load_plain_pickle(read_bytes(path, limit), str(path))
+
+
+def load_plain_pickle(content: bytes, where: str) -> Any:
+    """The value of a pickle that holds only lists, tuples, dicts, text, bytes, bools, None, floats and 64-bit integers.
+
+    Nothing is built until every opcode has been looked at. Raises DataError(``where``: ...) for all that could name, build or
+    call an object, for damage, for values in a circle or nested deeply, and for few bytes that stand for very many values.
+    """
+    try:
+        _check_opcodes(content, where)
+        value = _PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
+    except DataError:
+        raise
+    except (*_DAMAGE, pickle.UnpicklingError, AttributeError, RecursionError) as error:
+        raise DataError(f"{where}: a damaged pickle: {str(error)[:80]}") from error
+    _check_plain(value, 16 * len(content), where)
+    return value
+
+
+def _check_opcodes(content: bytes, where: str) -> None:
+    end, plain = -1, frozenset(_PLAIN_OPCODES.split())
+    for count, (opcode, argument, place) in enumerate(pickletools.genops(content)):
+        end = place or 0  # it is None only where the source cannot tell its place
+        if opcode.name not in plain:
+            named = "" if argument is None else f" {str(argument)[:40]!r}"
+            raise DataError(
+                f"{where}: a pickle that would build or call something ({opcode.name}{named} at byte {end}); only lists, "
+                "dicts, text and numbers are read: convert it to JSON where you trust it"
+            )
+        if opcode.name.endswith("PUT") and int(argument or 0) > count:  # the unpickler makes a table of that many places
+            raise DataError(f"{where}: a damaged pickle: place {argument} among {count} values")
+    if end + 1 != len(content):
+        raise DataError(f"{where}: a damaged pickle: {len(content) - end - 1:,} bytes behind its end")
+
+
+def _check_plain(value: Any, most: int, where: str) -> None:
+    """Raise DataError where the value is deep or circular, or is far more than its bytes when it is written out."""
+    waiting, seen = [(value, 0)], 0
+    while waiting:
+        each, depth = waiting.pop()
+        seen += 1
+        inner = [*each, *each.values()] if isinstance(each, dict) else each if isinstance(each, list | tuple) else []
+        if inner and depth == MAX_PICKLE_DEPTH:
+            raise DataError(f"{where}: nested too deeply to be data")
+        if seen + len(waiting) + len(inner) > most:
+            raise DataError(f"{where}: a small pickle that stands for more than {most:,} values")
+        if isinstance(each, int) and not -(2**63) <= each < 2**63:
+            raise DataError(f"{where}: holds an integer of more than 64 bits")
+        if isinstance(each, float) and not math.isfinite(each):
+            raise DataError(f"{where}: holds {each}, which is not data")
+        waiting += [(part, depth + 1) for part in inner]
+
+
+MAX_ARRAYS = 1000
+MAX_ARRAY_ROWS = 5_000_000
+_ARCHIVE_DAMAGE = (*_DAMAGE, zipfile.BadZipFile, zlib.error, RuntimeError, tokenize.TokenError)
+
+
+def array_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], "np.dtype[Any]"]]:
+    """Name -> (shape, dtype) of the arrays in an ``.npz`` file, from their headers.
+
+    Raises DataError for what is no such file, for arrays of Python objects, and where a header and its bytes disagree.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if len(archive.infolist()) > MAX_ARRAYS:
+                raise DataError(f"{path}: {len(archive.infolist()):,} members, more than the {MAX_ARRAYS:,} allowed")
+            for member in archive.infolist():
+                with archive.open(member) as handle:
+                    found[member.filename.removesuffix(".npy")] = _array_header(handle, member, f"{path}[{member.filename}]")
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except _ARCHIVE_DAMAGE as error:
+        raise DataError(f"{path}: not an .npz file that can be read: {str(error)[:80]}") from error
+    return found
+
+
+def _array_header(handle: Any, member: zipfile.ZipInfo, where: str) -> tuple[tuple[int, ...], "np.dtype[Any]"]:
+    from numpy.lib import format as npy
+
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    reader = readers.get(npy.read_magic(handle))
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or reader is None:
+        raise DataError(f"{where}: stored in a way that numpy.savez does not write; save it again")
+    shape, by_column, dtype = reader(handle)
+    if dtype.hasobject:
+        raise DataError(f"{where}: an array of Python objects, which is a pickle; only numbers are read")
+    if by_column and len(shape) > 1:
+        raise DataError(f"{where}: stored column by column; save it again from numpy.ascontiguousarray(...)")
+    length = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 1 or shape[0] > MAX_ARRAY_ROWS or length // shape[0] > MAX_PICTURE_BYTES:
+        raise DataError(f"{where}: shape {shape} of {dtype}, expected 1 to {MAX_ARRAY_ROWS:,} rows that are not empty")
+    if length != member.file_size - handle.tell():
+        raise DataError(
+            f"{where}: {member.file_size - handle.tell():,} bytes, expected {length:,} for shape {shape} of {dtype}"
+        )
+    return tuple(shape), dtype
+
+
+def array_rows(path: Path, name: str) -> "Iterator[np.ndarray]":
+    """The rows (first axis) of one array of an ``.npz`` file, one at a time: memory does not grow with the array.
+
+    Raises DataError as array_shapes does, and for an array that ends early or whose checksum is wrong.
+    """
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as handle:
+            shape, dtype = _array_header(handle, archive.getinfo(f"{name}.npy"), f"{path}[{name}.npy]")
+            length = math.prod(shape[1:]) * dtype.itemsize
+            for number in range(shape[0]):
+                content = handle.read(length)
+                if len(content) != length:
+                    raise DataError(f"{path}[{name}.npy]: ends in row {number:,} of {shape[0]:,}; fetch it again")
+                yield np.frombuffer(content, dtype).reshape(shape[1:])
+    except DataError:
+        raise
+    except _ARCHIVE_DAMAGE as error:
+        raise DataError(f"{path}[{name}.npy]: damaged: {str(error)[:80]}; fetch it again") from error
