@@ -1,7 +1,7 @@
 """Medicine: radiology, pathology and blood, asked about and classified."""
 
 from adapt.domain import Domain
-from domains.medical import slake, vqarad
+from domains.medical import pathvqa, pmcvqa, slake, vqarad
 from domains.medical.recipe import RECIPE
 
 DOMAIN = Domain(
@@ -10,6 +10,8 @@ DOMAIN = Domain(
     tasks=(
         vqarad.TASK,
         slake.TASK,
+        pmcvqa.TASK,
+        pathvqa.TASK,
     ),
     recipe=RECIPE,
 )
