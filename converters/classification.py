@@ -1,8 +1,9 @@
-"""Classification: a picture, the classes it may belong to, and the one it does.
+"""Classification: a picture, the classes it may belong to, and the one it does, or all that do (multi-label).
 
 The question is the published one (arXiv 2410.16261, section 3.3): class names in a sentence, answered with a name, or lettered
 options, answered with a letter. Where candidates are drawn or lettered, each picture has its own order, drawn from
-(seed, id): nothing but the picture tells the answer.
+(seed, id): nothing but the picture tells the answer. Where several classes may apply, all are offered in one fixed order, and
+the answer names those that do in that order, or says that none does.
 """
 
 import dataclasses
@@ -21,6 +22,9 @@ from converters.formats import imagefolder, table
 NAMES_PREFIX = "Classify the image within one of the given classes: "
 NAMES_SUFFIX = "Answer with one word or short phrase."
 LETTERS_PREFIX = "Classify the image. Please select the correct answer from the following options: "
+SEVERAL_PREFIX = "Classify the image with all of the given classes that apply: "
+SEVERAL_SUFFIX = "Answer with their {what}, separated by {marks}, or with {none} where no class applies."
+NONE = "none"
 LETTERS = string.ascii_uppercase
 
 
@@ -37,6 +41,18 @@ class ClassSample:
     source: str
 
 
+@dataclasses.dataclass(frozen=True)
+class LabelsSample:
+    """A picture and all classes that apply to it, none or more: readable name -> the dataset's own spelling."""
+
+    id: str
+    where: str
+    split: str | None
+    pictures: tuple[str, ...]
+    labels: Mapping[str, str]
+    source: str
+
+
 OPTIONS = (
     Option("style", "answer with the class name or with the letter of an option", "names", ("names", "letters")),
     Option("candidates", "the classes to choose from: a comma list, or a file with one a line (default: all of the set)"),
@@ -44,6 +60,7 @@ OPTIONS = (
     Option("prefix", "text before the candidates instead of the published one"),
     Option("suffix", "text after the candidates instead of the published one"),
 )
+SEVERAL_OPTIONS = (Option("none", f"where several classes may apply: the answer where none does (default: {NONE})"),)
 
 
 def readable(name: str, spelled: Mapping[str, str] | None = None) -> str:
@@ -110,16 +127,18 @@ def draw_candidates(sample: ClassSample, classes: Sequence[str], options: Mappin
     return drawn
 
 
-def convert(sample: ClassSample, classes: tuple[str, ...], source: Source) -> list[ChatRecord]:
+def convert(sample: ClassSample | LabelsSample, classes: tuple[str, ...], source: Source) -> list[ChatRecord]:
     """One question with its candidates. ``context`` holds the readable names of all classes, sorted."""
     options = source.options
+    if isinstance(sample, LabelsSample):
+        return [_several_record(sample, classes, options)]
     candidates = draw_candidates(sample, classes, options, source.seed)
     if options.get("style", "names") == "letters":
         listed = " ".join(f"{letter}. {name}" for letter, name in zip(LETTERS, candidates, strict=False))
         prefix, suffix = options.get("prefix", LETTERS_PREFIX), options.get("suffix", "")
         answer = LETTERS[candidates.index(sample.label)]
     else:
-        listed = ", ".join(candidates) + "."
+        listed = joined(candidates, candidates) + "."
         prefix, suffix = options.get("prefix", NAMES_PREFIX), options.get("suffix", NAMES_SUFFIX)
         answer = sample.label
     question = f"{_spaced(prefix)}{listed} {suffix}".rstrip()
@@ -127,6 +146,39 @@ def convert(sample: ClassSample, classes: tuple[str, ...], source: Source) -> li
     meta |= {"label": sample.label, "class_name": sample.class_name, "candidates": candidates}
     turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{question}"), Turn("gpt", answer))
     return [ChatRecord(sample.id, turns, sample.pictures, task="classify", source=sample.source, meta=meta)]
+
+
+def joined(names: Iterable[str], candidates: Iterable[str]) -> str:
+    """The names with commas between them; with semicolons where a candidate's own name holds a comma."""
+    return ("; " if any("," in name for name in candidates) else ", ").join(names)
+
+
+def check_several(options: Mapping[str, str], classes: Sequence[str]) -> None:
+    """Raise UsageError for options that make no sense where several classes may apply."""
+    none = options.get("none", NONE)
+    if options.get("num_candidates") is not None:
+        raise UsageError("num_candidates: where several classes may apply all are offered; leave the option out")
+    if not none.strip() or none in classes:
+        raise UsageError(f"none={none}: expected a word that is not one of the classes; set --option none=WORD")
+
+
+def _several_record(sample: LabelsSample, classes: tuple[str, ...], options: Mapping[str, str]) -> ChatRecord:
+    strange = next((name for name in sample.labels if name not in classes), None)
+    if strange is not None:
+        raise DataError(f"{sample.where}: the class '{strange}' is not among the candidates: {', '.join(classes)}")
+    labels, none = [name for name in classes if name in sample.labels], options.get("none", NONE)
+    if options.get("style", "names") == "letters":
+        listed = " ".join(f"{letter}. {name}" for letter, name in zip(LETTERS, classes, strict=False))
+        what, marks, answer = "letters", "commas", ", ".join(LETTERS[classes.index(name)] for name in labels)
+    else:
+        marks = "semicolons" if any("," in name for name in classes) else "commas"
+        listed, what, answer = joined(classes, classes) + ".", "names", joined(labels, classes)
+    suffix = options.get("suffix", SEVERAL_SUFFIX.format(what=what, marks=marks, none=none))
+    question = f"{_spaced(options.get('prefix', SEVERAL_PREFIX))}{listed} {suffix}".rstrip()
+    meta: dict[str, Any] = {} if sample.split is None else {"split": sample.split}
+    meta |= {"label": labels, "class_name": [sample.labels[name] for name in labels], "candidates": list(classes)}
+    turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{question}"), Turn("gpt", answer or none))
+    return ChatRecord(sample.id, turns, sample.pictures, task="classify", source=sample.source, meta=meta)
 
 
 def _spaced(prefix: str) -> str:
@@ -139,6 +191,8 @@ def read(source: Source) -> Reading:
 
 
 def _read_folder(source: Source) -> Reading:
+    if given := [name for name in ("separator", "none") if name in source.options]:
+        raise UsageError(f"{given[0]}: a folder gives each picture one class; where several may apply, use a table")
     root = source.images or source.input
     if not source.input.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"images '{root}' does not hold the input '{source.input}'")
@@ -164,12 +218,54 @@ def _read_folder(source: Source) -> Reading:
 def _read_table(source: Source) -> Reading:
     found = table.read_tables(source, picture_column=source.options["image"])
     rows = list(found.rows)
-    column = source.options["label"]
+    column, separator = source.options["label"], source.options.get("separator")
+    if separator is not None or any(isinstance(row, table.Row) and isinstance(row.values.get(column), list) for row in rows):
+        return _read_several(source, rows, found, separator)
+    if "none" in source.options:
+        raise UsageError(
+            "none: each row has one class; where several may apply, lists hold them or --option separator=';' parts them"
+        )
     labels = (row.values.get(column) for row in rows if not isinstance(row, Rejected))
     names = readable_names(str(label) for label in labels if label not in (None, ""))
     samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
     context = read_candidates(source.options, list(names.values()))
     return Reading(found.image_root, samples, context, facts={"classes": names})
+
+
+def _read_several(source: Source, rows: list[table.Row | Rejected], found: table.Tables, separator: str | None) -> Reading:
+    """A table whose cells hold none, one or several classes: lists, or text with ``separator`` between them."""
+    column = source.options["label"]
+    cells = [row if isinstance(row, Rejected) else _several_classes(row, column, separator) for row in rows]
+    names = readable_names(name for cell in cells if isinstance(cell, list) for name in cell)
+    samples = [
+        cell
+        if isinstance(cell, Rejected) or isinstance(row, Rejected)
+        else LabelsSample(row.id, row.where, row.split, row.pictures, {names[name]: name for name in cell}, found.name)
+        for row, cell in zip(rows, cells, strict=True)
+    ]
+    context = read_candidates(source.options, list(names.values()))
+    check_several(source.options, context)
+    return Reading(found.image_root, samples, context, facts={"classes": names})
+
+
+def _several_classes(row: table.Row, column: str, separator: str | None) -> list[str] | Rejected:
+    """The classes in a row's cell, as the dataset spells them."""
+    value = row.values.get(column)
+    if len(row.pictures) != 1:
+        return Rejected(row.where, f"{len(row.pictures)} pictures, expected one", row.split)
+    if isinstance(value, str):
+        value = value.split(separator) if separator else [value] if value.strip() else None
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        value = [value]
+    named = isinstance(value, list) and all(
+        isinstance(each, str | int | float) and not isinstance(each, bool) for each in value
+    )
+    if not named:
+        return Rejected(
+            row.where, f"column '{column}' is {str(value)[:40]!r}, expected a list of classes ([] for none)", row.split
+        )
+    assert isinstance(value, list)
+    return [str(each).strip() for each in value if str(each).strip()]
 
 
 def _table_sample(row: table.Row, column: str, names: Mapping[str, str], source: str) -> ClassSample | Rejected:
@@ -183,7 +279,7 @@ def _table_sample(row: table.Row, column: str, names: Mapping[str, str], source:
 
 TASK = Task(
     name="classify",
-    summary="which of several classes a picture belongs to; pictures in class folders, or a table",
+    summary="which of several classes a picture belongs to, or all that apply; pictures in class folders, or a table",
     layout="<root>/<Class>/<file>, <root>/<split>/<Class>/<file>, or a table (csv, tsv, json, jsonl, parquet) "
     "with columns image, label",
     unit="picture",
@@ -191,8 +287,10 @@ TASK = Task(
     convert=convert,
     options=(
         *OPTIONS,
+        *SEVERAL_OPTIONS,
+        Option("separator", "table: what parts several classes in a cell, such as ';' (lists need none)"),
         Option("image", "table: the column of the picture", "image"),
-        Option("label", "table: the column of the class", "label"),
+        Option("label", "table: the column of the class, or of all classes that apply", "label"),
         Option("id", "table: the column of the id (default: counted)"),
         Option("split", "table: the column of the split", "split"),
     ),

@@ -1,7 +1,9 @@
 """Classification questions: the names, the options, and that only the picture tells the answer."""
 
 import collections
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -151,3 +153,89 @@ def test_a_table_is_classified(tmp_path: Path) -> None:
     assert [(record.answer, record.split) for record in records] == [("dry land", "train"), ("wet land", "val")]
     assert manifest["counts"]["reasons"] == {"column ... is empty, expected a class": 1}
     assert '"t.csv:3"' in (tmp_path / "out.rejected.jsonl").read_text()
+
+
+def write_several(folder: Path, labels: list[Any], name: str = "t.jsonl") -> Path:
+    Image.new("RGB", (4, 5)).save(folder / "a.png")
+    rows = [{"image": "a.png", "label": label} for label in labels]
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / name
+
+
+def test_lists_of_classes_are_all_that_apply(tmp_path: Path) -> None:
+    """Lists in a table: the answer names them in the candidates' order whatever the row's was; none is a word of its own."""
+    path = write_several(tmp_path, [["LungOpacity", "edema"], [], ["edema"], "mass", ["edema", "mass", "edema"]])
+    convert(task="classify", input=path, output=tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["conversations"][1]["value"] for row in rows] == ["edema, lung opacity", "none", "edema", "mass", "edema, mass"]
+    assert rows[0] == {
+        "id": "t-1", "image": "a.png", "width": 4, "height": 5,
+        "conversations": [
+            {"from": "human", "value": "<image>\nClassify the image with all of the given classes that apply: edema, lung "
+             "opacity, mass. Answer with their names, separated by commas, or with none where no class applies."},
+            {"from": "gpt", "value": "edema, lung opacity"},
+        ],
+        "task": "classify", "source": "t",
+        "meta": {"label": ["edema", "lung opacity"], "class_name": ["edema", "LungOpacity"],
+                 "candidates": ["edema", "lung opacity", "mass"]},
+    }  # fmt: skip
+    assert rows[1]["meta"]["label"] == [] and rows[1]["meta"]["class_name"] == []
+
+
+def test_a_separator_parts_the_classes_of_a_cell(tmp_path: Path) -> None:
+    """separator=; reads text cells; an empty cell means that none applies; letters and the word for none can be chosen."""
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("image,label\na.png,town;river; road\na.png,\na.png,river;\n")
+    options = ["separator=;", "style=letters", "none=nothing"]
+    manifest = convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "out.jsonl", option=options)
+    records = adapt.read_records(tmp_path / "out.jsonl")
+    assert [record.answer for record in records] == ["A, B, C", "nothing", "A"]
+    assert records[0].question == (
+        "<image>\nClassify the image with all of the given classes that apply: A. river B. road C. town Answer with their "
+        "letters, separated by commas, or with nothing where no class applies."
+    )
+    assert manifest["facts"]["classes"] == {"river": "river", "road": "road", "town": "town"}
+
+
+def test_cells_that_are_no_classes_are_rejected(tmp_path: Path) -> None:
+    """Null, a truth value, an object or a list in the list rejects the row alone; a class outside the candidates does, too."""
+    path = write_several(tmp_path, [["a", "b"], None, True, {"a": 1}, [["a"]], [None], "", 3, ["c"]])
+    option = ["candidates=a,b,3"]
+    manifest = convert(task="classify", input=path, output=tmp_path / "out.jsonl", option=option, max_bad=7)
+    assert [record.answer for record in adapt.read_records(tmp_path / "out.jsonl")] == ["a, b", "3"]
+    assert (manifest["counts"]["read"], manifest["counts"]["rejected"]) == (9, 7)
+
+
+def test_names_with_commas_are_parted_by_semicolons(tmp_path: Path) -> None:
+    """Where a class is called "normal, benign" a comma between classes would not tell where one ends."""
+    path = write_several(tmp_path, [["normal, benign", "mass"], ["mass"]])
+    convert(task="classify", input=path, output=tmp_path / "out.jsonl")
+    first = adapt.read_records(tmp_path / "out.jsonl")[0]
+    assert first.answer == "mass; normal, benign"
+    assert "apply: mass; normal, benign. Answer with their names, separated by semicolons" in first.question
+    source = Source(Path(), None, {}, 0)
+    sample = ClassSample("s", "", None, ("a.png",), "mass", "mass", "test")
+    (single,) = classification.convert(sample, ("mass", "normal, benign"), source)
+    assert "given classes: mass; normal, benign. Answer" in single.question
+
+
+def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    """A part of the candidates, a word for none that is a class, and that word where each row has one class."""
+    path = write_several(tmp_path, [["a", "b"], ["none"]])
+    with pytest.raises(UsageError, match="none=none: expected a word that is not one of the classes"):
+        convert(task="classify", input=path, output=tmp_path / "out.jsonl")
+    with pytest.raises(UsageError, match="all are offered"):
+        convert(task="classify", input=path, output=tmp_path / "out.jsonl", option=["num_candidates=2", "none=-"])
+    single = write_several(tmp_path, ["a", "b"], "s.jsonl")
+    with pytest.raises(UsageError, match="each row has one class"):
+        convert(task="classify", input=single, output=tmp_path / "out.jsonl", option=["none=-"])
+
+
+def test_one_picture_in_two_folders_is_two_samples(tmp_path: Path) -> None:
+    """Folders give one class each: the same bytes in two of them are told as the same content, not made multi-label."""
+    for name in ("cat", "dog"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("RGB", (4, 5)).save(tmp_path / "set" / name / "a.png")
+    manifest = convert(task="classify", input=tmp_path / "set", output=tmp_path / "out.jsonl")
+    assert [record.meta["label"] for record in adapt.read_records(tmp_path / "out.jsonl")] == ["cat", "dog"]
+    assert manifest["pictures"]["same_content"] == 1
