@@ -1,7 +1,7 @@
 """Medicine: radiology, pathology and blood, asked about and classified."""
 
 from adapt.domain import Domain
-from domains.medical import pathvqa, pmcvqa, slake, vqarad
+from domains.medical import medmnist, pathvqa, pmcvqa, slake, vqarad
 from domains.medical.recipe import RECIPE
 
 DOMAIN = Domain(
@@ -12,6 +12,7 @@ DOMAIN = Domain(
         slake.TASK,
         pmcvqa.TASK,
         pathvqa.TASK,
+        medmnist.TASK,
     ),
     recipe=RECIPE,
 )
