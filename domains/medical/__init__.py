@@ -1,8 +1,9 @@
-"""Medicine: radiology, pathology and blood, asked about and classified."""
+"""Medicine: radiology, pathology and blood, asked about, classified and marked."""
 
-from adapt.domain import Domain
+from adapt.domain import Demo, Domain
 from domains.medical import medmnist, pathvqa, pmcvqa, slake, vqarad
 from domains.medical.recipe import RECIPE
+from domains.medical.sample import write_sample
 
 DOMAIN = Domain(
     name="medical",
@@ -15,4 +16,6 @@ DOMAIN = Domain(
         medmnist.TASK,
     ),
     recipe=RECIPE,
+    sample=write_sample,
+    demo=Demo("bloodmnist", benchmark="classify", size=800),
 )

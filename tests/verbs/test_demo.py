@@ -53,7 +53,7 @@ def test_the_demo_shows_gain_and_forgetting(tmp_path: Path) -> None:
     assert summary["without_general"]["general"] < summary["with_general"]["general"]
 
 
-@pytest.mark.parametrize("name", ["medical", "general", "remote_sensin"])
+@pytest.mark.parametrize("name", ["generic", "general", "remote_sensin"])
 def test_a_field_without_a_demo_is_wrong_usage(tmp_path: Path, name: str) -> None:
     """Exit 2 names a field that has one, before anything is written."""
     with pytest.raises(UsageError, match="remote_sensing|another --domain"):
