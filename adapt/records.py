@@ -23,6 +23,7 @@ MAX_TILES = 10_000
 ROLES = ("system", "human", "gpt")
 # A split becomes a folder's name (adapt evaluate writes OUTPUT/SPLIT), so it may not hold a path.
 _SPLIT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _KNOWN_FIELDS = frozenset(
     {"id", "image", "width", "height", "width_list", "height_list", "max_tiles", "conversations", "task", "source", "meta"}
 )
@@ -86,19 +87,26 @@ def _parse_turns(value: Any, where: str) -> tuple[Turn, ...]:
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: 'conversations' is {_shown(value)}, expected a list of messages")
     turns = []
-    for row in value:
+    expected = "human"
+    for place, row in enumerate(value):
         if not isinstance(row, dict) or not isinstance(row.get("value"), str) or row.get("from") not in ROLES:
             raise DataError(f"{where}: message {_shown(row)}, expected {{'from': 'human' or 'gpt', 'value': text}}")
-        turns.append(Turn(row["from"], row["value"]))
-    body = turns[1:] if turns[0].role == "system" else turns
-    expected = ["human", "gpt"] * (len(body) // 2)
-    if not body or [turn.role for turn in body] != expected:
-        roles = ", ".join(turn.role for turn in turns)
-        raise DataError(f"{where}: messages come from {roles}; expected human and gpt in turn, ending with gpt")
-    for turn in body:
+        turn = Turn(row["from"], row["value"])
+        turns.append(turn)
+        if turn.role != expected and (place or turn.role != "system"):
+            raise _wrong_order(value, where)
         if turn.role == "gpt" and not turn.value.strip():
             raise DataError(f"{where}: an answer is empty; there is nothing to learn from the row")
+        if turn.role != "system":
+            expected = "gpt" if turn.role == "human" else "human"
+    if turns[-1].role != "gpt":
+        raise _wrong_order(value, where)
     return tuple(turns)
+
+
+def _wrong_order(messages: list[Any], where: str) -> DataError:
+    roles = ", ".join(str(row.get("from")) if isinstance(row, dict) else _shown(row) for row in messages)
+    return DataError(f"{where}: messages come from {roles}; expected human and gpt in turn, ending with gpt")
 
 
 def _parse_images(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -165,10 +173,13 @@ def parse_record(row: Any, where: str) -> ChatRecord:
     if meta is not None and not isinstance(meta, dict):
         raise DataError(f"{where}: 'meta' is {_shown(meta)}, expected an object")
     _check_split((meta or {}).get("split"), where)
-    found = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in turns if turn.role == "human")
-    misplaced = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in turns if turn.role != "human")
-    if misplaced:
-        raise DataError(f"{where}: {IMAGE_PLACEHOLDER} stands in a gpt or system message; pictures belong to the human ones")
+    found = 0
+    for turn in turns:
+        if IMAGE_PLACEHOLDER not in turn.value:
+            continue
+        if turn.role != "human":
+            raise DataError(f"{where}: {IMAGE_PLACEHOLDER} stands in a gpt or system message; pictures belong to the human ones")
+        found += turn.value.count(IMAGE_PLACEHOLDER)
     if found != len(images):
         raise DataError(f"{where}: {found} {IMAGE_PLACEHOLDER} placeholder(s) for {len(images)} picture(s); expected as many")
     return ChatRecord(
@@ -210,7 +221,7 @@ def record_to_row(record: ChatRecord) -> dict[str, Any]:
 
 def dump_row(row: Any) -> str:
     """One JSON line without its end: compact enough to read, non-ASCII kept, NaN refused."""
-    return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return _LINE.encode(row)
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Any]]:

@@ -5,6 +5,7 @@ surrogates, and answers deep nesting with RecursionError; ``startswith`` lets a 
 ``is_relative_to`` does not; a pickle may call any function; an array's header may claim more than there is.
 """
 
+import codecs
 import collections
 import hashlib
 import io
@@ -69,14 +70,18 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+# One decoder for all documents: making one for each line costs as much as reading a short line.
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+
+
 def load_json(content: bytes | str, where: str) -> Any:
     """Parse one JSON document strictly.
 
     Raises DataError(``where``: ...) for bad UTF-8, NaN, doubled keys, lone surrogates and nesting too deep.
     """
     try:
-        text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+        text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8") if isinstance(content, bytes) else content
+        value = _STRICT.decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         return value
