@@ -28,6 +28,8 @@ _FOUR = rf"({_NUMBER})\s*+,\s*+({_NUMBER})\s*+,\s*+({_NUMBER})\s*+,\s*+({_NUMBER
 _PAIR = rf"\(\s*+({_NUMBER})\s*+,\s*+({_NUMBER})\s*+\)"
 _PAIRS = rf"{_PAIR}\s*+,?\s*+{_PAIR}"
 _BRACKETED = re.compile(rf"\[\s*+{_FOUR}\]")
+_ONE = rf"\[\s*+{_NUMBER}(?:\s*+,\s*+{_NUMBER}){{3}}\s*+\]"
+_LISTED = re.compile(rf"\[\s*+{_ONE}(?:\s*+,\s*+{_ONE})*+\s*+\]|{_ONE}")
 _INSIDE_TAGS = re.compile(rf"\[\s*+{_FOUR}\]|{_PAIRS}|(?<![\d.,\[(]){_FOUR}(?![\d.,\])])")
 _TAGGED = re.compile(r"(?:<ref>(?P<name>[^<]*)</ref>\s*)?<box>(?P<body>[^<]*)(?:</box>|\Z)")
 
@@ -128,6 +130,43 @@ def move_boxes(text: str, size: tuple[int, int], move: Callable[[Box], Box]) -> 
                 parts += [text[end : start + inner.start(place)], str(value)]
                 end = start + inner.end(place)
     return "".join([*parts, text[end:]])
+
+
+def place_boxes(text: str, place: Callable[[tuple[str, str, str, str], bool], Box | None]) -> str:
+    """The text with its boxes as ``format_boxes`` writes them.
+
+    ``place`` gets the four numbers as written and whether they stand in <box> tags, and answers with shares of the picture
+    (0..1), or None where they shall stay as they are: neighbours in one list or tag stay with them. Raises DataError where tags
+    hold other numbers beside a box that was placed.
+    """
+    parts, end = [], 0
+    for tagged in _TAGGED.finditer(text):
+        parts += [_place_listed(text[end : tagged.start()], place), _place_tagged(tagged, place)]
+        end = tagged.end()
+    return "".join([*parts, _place_listed(text[end:], place)])
+
+
+def _place_tagged(tagged: re.Match[str], place: Callable[[tuple[str, str, str, str], bool], Box | None]) -> str:
+    body = tagged["body"]
+    found = [place(_numbers(inner), True) for inner in _INSIDE_TAGS.finditer(body)]
+    boxes = [box for box in found if box is not None]
+    if not boxes:
+        return tagged[0]
+    if len(boxes) < len(found) or any(character.isdigit() for character in _INSIDE_TAGS.sub("", body)):
+        raise DataError(f"<box>{body[:60]}</box>: expected boxes of four numbers, all in one scale")
+    head = tagged[0][: tagged.start("body") - tagged.start()].removesuffix("<box>")
+    return head + format_boxes(None, boxes, (1, 1))
+
+
+def _place_listed(text: str, place: Callable[[tuple[str, str, str, str], bool], Box | None]) -> str:
+    """The same for numbers in brackets outside of tags."""
+
+    def written(listed: re.Match[str]) -> str:
+        found = [place(_numbers(inner), False) for inner in _BRACKETED.finditer(listed[0])]
+        boxes = [box for box in found if box is not None]
+        return format_boxes(None, boxes, (1, 1)) if boxes and len(boxes) == len(found) else listed[0]
+
+    return _LISTED.sub(written, text)
 
 
 def _is_ours(texts: tuple[str, str, str, str]) -> bool:

@@ -178,7 +178,9 @@ def parse_record(row: Any, where: str) -> ChatRecord:
         if IMAGE_PLACEHOLDER not in turn.value:
             continue
         if turn.role != "human":
-            raise DataError(f"{where}: {IMAGE_PLACEHOLDER} stands in a gpt or system message; pictures belong to the human ones")
+            raise DataError(
+                f"{where}: {IMAGE_PLACEHOLDER} stands in a gpt or system message; pictures belong to the human ones"
+            )
         found += turn.value.count(IMAGE_PLACEHOLDER)
     if found != len(images):
         raise DataError(f"{where}: {found} {IMAGE_PLACEHOLDER} placeholder(s) for {len(images)} picture(s); expected as many")

@@ -1,6 +1,6 @@
 """How many rows a second `adapt convert --task chat` writes: text-only conversations, one process.
 
-Rows of two turns of a few dozen words, drawn from a seed, as LLaVA's text rows are. The whole verb is timed: reading, parsing,
+Rows of two turns of a few dozen words, as LLaVA's text rows are. The whole verb is timed: reading, parsing,
 checking and writing. Memory is the peak of this process.
 
 Run: python -m benchmarks.conversion FOLDER [--rows N] [--workers N] [--profile]
@@ -14,10 +14,26 @@ import resource
 import time
 from pathlib import Path
 
-from adapt import randomness
 from adapt.verbs import convert
 
-WORDS = ("river", "bridge", "the", "two", "boats", "under", "a", "tall", "red", "crane", "waits", "for", "morning", "light", "and", "rain")
+WORDS = (
+    "river",
+    "bridge",
+    "the",
+    "two",
+    "boats",
+    "under",
+    "a",
+    "tall",
+    "red",
+    "crane",
+    "waits",
+    "for",
+    "morning",
+    "light",
+    "and",
+    "rain",
+)
 QUESTION_WORDS, ANSWER_WORDS = 20, 60
 
 

@@ -1,22 +1,29 @@
-"""Chat data of any topic: LLaVA, InternVL and OpenAI conversation files become checked chat JSONL.
+"""Chat data of any topic: LLaVA, ShareGPT, InternVL and OpenAI conversations become checked chat JSONL.
 
 A row with one picture and no ``<image>`` gets it in front of its first question, as InternVL's own reader does; any other
 disagreement between placeholders and pictures rejects the row (the LLaVA mixture is said to hold such rows). ``<video>``
-becomes the frames of the row's video, as ``Frame-1: <image>`` and so on.
+becomes the frames of the row's video, as ``Frame-1: <image>`` and so on. Boxes become tags of 0..1000; see chat_boxes.py.
+
+The file is read twice, line by line: first those lines that may hold boxes, embedded pictures or videos, for what must be
+known of the whole file; then all of them. Nothing of a row is kept, so a file may be larger than memory.
 """
 
 import base64
 import binascii
+import collections
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapt import made, safe
 from adapt.data.video import FRAME_TILES, VIDEO_PLACEHOLDER, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, parse_record
+from adapt.progress import say
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from converters import chat_boxes
+from converters.chat_boxes import Scale
 from converters.formats import frames, llava
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
@@ -25,67 +32,159 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
 _REWRITTEN = frozenset(
     {
         "id", "image", "images", "width", "height", "width_list", "height_list", "video", "videos", "clip", "conversations",
-        "messages",
+        "messages", "texts", "task", "source", "meta", "max_tiles",
     }
 )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class ChatSample:
-    """One conversation, already in the shape of a record; frames of its video are read as it is converted."""
+    """One conversation, in the shape of a record; its boxes are placed and its video's frames read as it is converted.
+
+    ``sizes`` are filled in with the decoded pictures' (width, height) before the sample is converted.
+    """
 
     id: str
     where: str
     split: str | None
     pictures: tuple[str, ...]
     record: ChatRecord
-    video: frames.Video | None
+    video: frames.Video | None = None
+    sizes: tuple[tuple[int, int], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """What is known of the whole input: the scales of boxes by source (or one for all), and how frames are read."""
+
+    scales: Mapping[str, Scale]
+    scale: Scale
+    reader: frames.FrameReader
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What the first look at the input told."""
+
+    copies: bool = False  # pictures must be made: embedded ones, or the frames of a video file
+    video_file: frames.Video | None = None
+    boxes: Mapping[str, chat_boxes.Seen] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """How each row of the input is taken."""
+
+    source: Source
+    name: str
+    copies: bool
+    number_ids: bool
 
 
 def read(source: Source) -> Reading:
-    """The conversations of a file, in its order."""
-    places = list(llava.read_rows(source.input))
-    root = source.images or source.input.parent
-    copies = any(_holds_bytes(row) for _, row in places)
-    samples = [_sample(row, where, number, copies, source) for number, (where, row) in enumerate(places, start=1)]
-    videos = (sample.video for sample in samples if isinstance(sample, ChatSample) and sample.video)
-    reader = frames.frame_reader(source, root, videos)
-    made_root = source.made if copies and source.made is not None else None
-    return Reading(made_root or root, samples, context=dataclasses.replace(reader, made=made_root))
+    """The conversations of an input, in its order."""
+    rows = llava.open_rows(source)
+    stated = chat_boxes.stated_scale(source.options)
+    found = _look_through(rows, stated is None)
+    padded = source.options["padded"] == "yes"
+    scales = {name: chat_boxes.found_scale(seen, padded) for name, seen in found.boxes.items()}
+    other = stated or (Scale(auto=True) if rows.suspects else chat_boxes.unknown_scale(padded))
+    _tell_shares(found, padded, source)
+    makes = found.copies or rows.made
+    root = source.made if makes and source.made is not None else source.images or source.input.parent
+    reader = frames.frame_reader(source, source.images or source.input.parent, [found.video_file] if found.video_file else [])
+    context = Context(scales, other, dataclasses.replace(reader, made=source.made if makes else None))
+    way = _Way(source, rows.name, found.copies, source.options["ids"] == "number")
+    facts = {"boxes": {name or "(all)": each.tagged for name, each in scales.items()}} if scales else {}
+    return Reading(root, _samples(rows, way), context=context, facts=facts)
 
 
-def convert(sample: ChatSample, context: frames.FrameReader, source: Source) -> list[ChatRecord]:
-    """The record that the reader made, with the frames of its video."""
-    if sample.video is None:
-        return [sample.record]
-    names = context.names(sample.video, sample.where)
-    turns = _with_frames(sample.record.turns, len(names), sample.where)
-    return [dataclasses.replace(sample.record, turns=turns, images=names, max_tiles=FRAME_TILES)]
-
-
-def _sample(row: Any, where: str, number: int, copies: bool, source: Source) -> ChatSample | Rejected:
+def convert(sample: ChatSample, context: Context, source: Source) -> list[ChatRecord]:
+    """The record that the reader made, with its boxes in tags of 0..1000 and the frames of its video."""
+    record = sample.record
+    if sample.video is not None:
+        names = context.reader.names(sample.video, sample.where)
+        turns = _with_frames(record.turns, len(names), sample.where)
+        return [dataclasses.replace(record, turns=turns, images=names, max_tiles=FRAME_TILES)]
+    if not sample.pictures:
+        return [record]
+    scale = context.scales.get(record.source or "", context.scale)
     try:
-        if isinstance(row, DataError):
-            raise row
-        conversation = llava.parse_conversation(row, where)
-        pictures = tuple(_picture(name, where, copies, source) for name in conversation.pictures)
-        identifier = row.get("id", "") if source.options["ids"] == "keep" else ""
-        record = parse_record(
-            {name: value for name, value in row.items() if name not in _REWRITTEN}
-            | {
-                "id": f"{source.input.stem}-{number}" if identifier in ("", None) else identifier,
-                "image": list(pictures),
-                "conversations": _with_placeholder(conversation),
-                "task": "chat",
-                "source": row.get("source") if isinstance(row.get("source"), str) else source.input.stem,
-            },
-            where,
-        )
-        if conversation.video is None and record.turns[record.turns[0].role == "system"].value.startswith(VIDEO_PLACEHOLDER):
-            raise DataError(f"{where}: {VIDEO_PLACEHOLDER} without a 'video'")
+        turns = _placed(record.turns, scale, sample.sizes)
     except DataError as error:
-        return Rejected(where, str(error).removeprefix(f"{where}: "), _split(row))
-    return ChatSample(record.id, where, record.split, pictures, record, conversation.video)
+        raise DataError(f"{sample.where}: {error}") from error
+    return [record if turns is record.turns else dataclasses.replace(record, turns=turns)]
+
+
+def _look_through(rows: llava.Rows, boxes: bool) -> Found:
+    """The first look, at the rows that may hold what must be known of the whole input."""
+    copies, video_file = False, None
+    seen: dict[str, chat_boxes.Seen] = collections.defaultdict(chat_boxes.Seen)
+    for where, row in rows.suspects() if rows.suspects else ():
+        try:
+            found = llava.parse_conversation(row, where) if isinstance(row, Mapping) else None
+        except DataError:
+            continue  # said where the row is converted
+        if found is None:
+            continue
+        if found.video and found.video.is_file:
+            video_file = video_file or found.video
+        copies = copies or bool(video_file) or any(_DATA_URI.match(name) for name in found.pictures)
+        if boxes and (found.pictures or rows.made):
+            for texts, tagged in chat_boxes.find_numbers(turn.value for turn in found.turns):
+                seen[_source_name(row, rows.name)].add(texts, tagged, where)
+    return Found(copies, video_file, dict(seen))
+
+
+def _tell_shares(found: Found, padded: bool, source: Source) -> None:
+    count = sum(seen.shares for seen in found.boxes.values())
+    if count:
+        first = next(seen.first_share for seen in found.boxes.values() if seen.shares)
+        advice = "" if padded else "; LLaVA's own files count them from a padded square: --option padded=yes"
+        say(f"note: {source.input}: {count:,} boxes of 0-1 (first: {first}) become tags of 0-1000{advice}")
+
+
+def _samples(rows: llava.Rows, way: _Way) -> Iterator[ChatSample | Rejected]:
+    for number, (where, row) in enumerate(rows.rows(), start=1):
+        try:
+            yield _sample(row, where, number, way)
+        except DataError as error:
+            yield Rejected(where, str(error).removeprefix(f"{where}: "), _split(row))
+
+
+def _sample(row: Any, where: str, number: int, way: _Way) -> ChatSample:
+    """One row. What parse_record checks is left to it: every record is read back before its line is written."""
+    if isinstance(row, DataError):
+        raise row
+    conversation = llava.parse_conversation(row, where)
+    pictures = conversation.pictures and tuple(_picture(name, where, way) for name in conversation.pictures)
+    identifier = "" if way.number_ids else row.get("id")
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int | None):
+        raise DataError(f"{where}: 'id' is {str(identifier)[:60]}, expected a string")
+    meta = row.get("meta") or {}
+    if not isinstance(meta, dict):
+        raise DataError(f"{where}: 'meta' is {str(meta)[:60]}, expected an object")
+    turns = _with_placeholder(conversation)
+    if conversation.video is None and turns[0].role == "system" and len(turns) == 1:
+        raise DataError(f"{where}: a system message alone; expected human and gpt in turn, ending with gpt")
+    if conversation.video is None and turns[turns[0].role == "system"].value.startswith(VIDEO_PLACEHOLDER):
+        raise DataError(f"{where}: {VIDEO_PLACEHOLDER} without a 'video'")
+    record = ChatRecord(
+        id=f"{way.name}-{number}" if identifier in ("", None) else str(identifier),
+        turns=turns,
+        images=pictures,
+        max_tiles=row.get("max_tiles") or 0,
+        task="chat",
+        source=_source_name(row, way.name),
+        meta=meta,
+        extra={name: value for name, value in row.items() if name not in _REWRITTEN},
+    )
+    return ChatSample(record.id, where, _split(row), pictures, record, conversation.video)
+
+
+def _source_name(row: Mapping[str, Any], name: str) -> str:
+    source = row.get("source")
+    return source if isinstance(source, str) else name
 
 
 def _split(row: Any) -> str | None:
@@ -94,20 +193,21 @@ def _split(row: Any) -> str | None:
     return split if isinstance(split, str) else None
 
 
-def _with_placeholder(conversation: llava.Conversation) -> list[dict[str, str]]:
-    turns = [{"from": role, "value": text} for role, text in conversation.turns]
-    if len(conversation.pictures) == 1 and not any(IMAGE_PLACEHOLDER in turn["value"] for turn in turns):
-        first = next((turn for turn in turns if turn["from"] == "human"), None)
+def _with_placeholder(conversation: llava.Conversation) -> tuple[Turn, ...]:
+    turns = conversation.turns
+    if len(conversation.pictures) == 1 and not any(IMAGE_PLACEHOLDER in turn.value for turn in turns):
+        first = next((place for place, turn in enumerate(turns) if turn.role == "human"), None)
         if first is not None:
-            first["value"] = f"{IMAGE_PLACEHOLDER}\n{first['value']}"
+            shown = Turn("human", f"{IMAGE_PLACEHOLDER}\n{turns[first].value}")
+            return (*turns[:first], shown, *turns[first + 1 :])
     return turns
 
 
 def _with_frames(turns: tuple[Turn, ...], count: int, where: str) -> tuple[Turn, ...]:
     """The frames in the place of <video>, which stands in the first question, or in front of it."""
-    first = next(place for place, turn in enumerate(turns) if turn.role == "human")
+    first = next((place for place, turn in enumerate(turns) if turn.role == "human"), None)
     places = [place for place, turn in enumerate(turns) for _ in range(turn.value.count(VIDEO_PLACEHOLDER))]
-    if places not in ([], [first]):
+    if first is None or places not in ([], [first]):
         raise DataError(
             f"{where}: {len(places)} {VIDEO_PLACEHOLDER} placeholder(s) for one video; expected one, in the first question"
         )
@@ -116,26 +216,23 @@ def _with_frames(turns: tuple[Turn, ...], count: int, where: str) -> tuple[Turn,
     return (*turns[:first], shown, *turns[first + 1 :])
 
 
-def _holds_bytes(row: Any) -> bool:
-    """Whether pictures of the row must be made: embedded ones, and the frames of a video file."""
-    if isinstance(row, DataError):
-        return False
-    try:
-        found = llava.parse_conversation(row, "")
-    except DataError:
-        return False  # said where the row is converted
-    return bool(found.video and found.video.is_file) or any(_DATA_URI.match(name) for name in found.pictures)
+def _placed(turns: tuple[Turn, ...], scale: Scale, sizes: tuple[tuple[int, int], ...]) -> tuple[Turn, ...]:
+    texts = [chat_boxes.rewrite(turn.value, scale, sizes) for turn in turns]
+    if all(text is turn.value for text, turn in zip(texts, turns, strict=True)):
+        return turns
+    return tuple(Turn(turn.role, text) for text, turn in zip(texts, turns, strict=True))
 
 
-def _picture(name: str, where: str, copies: bool, source: Source) -> str:
+def _picture(name: str, where: str, way: _Way) -> str:
     """The picture's path below the root: as it stands, or where its bytes were written."""
     found = _DATA_URI.match(name)
     if found is None and _URL.match(name):
         raise DataError(
             f"{where}: the picture is {name[:60]!r}; nothing is fetched: download it and give its path below --images"
         )
-    if not copies:
+    if not way.copies:
         return name
+    source = way.source
     assert source.made is not None
     if found is None:  # one root serves all rows: beside embedded pictures, those in files are copied
         path = safe.inside(source.images or source.input.parent, name, where)
@@ -149,14 +246,15 @@ def _picture(name: str, where: str, copies: bool, source: Source) -> str:
 
 TASK = Task(
     name="chat",
-    summary="conversations about pictures or videos, or without any, from LLaVA, InternVL or OpenAI files",
-    layout="a .json list or .jsonl file with conversations (from, value) and image or video, or messages (role, content with "
-    "image_url)",
+    summary="conversations about pictures or videos, or without any, from LLaVA, ShareGPT, InternVL or OpenAI files and tables",
+    layout="a .json list, .jsonl file or table (parquet, a folder of them, hf:NAME or hf:NAME:SUBSET) with conversations "
+    "(from, value) and image or video, messages (role, content with image_url), or texts (user, assistant) and images",
     unit="conversation",
     read=read,
     convert=convert,
     options=(
         Option("ids", "keep the rows' ids, or number the rows (LLaVA mixtures repeat ids)", "keep", ("keep", "number")),
+        *chat_boxes.OPTIONS,
         frames.OPTION,
     ),
     example="adapt convert --task chat --input llava.json --images pictures --output general.jsonl",

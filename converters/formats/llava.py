@@ -1,18 +1,25 @@
-"""Conversation files: LLaVA JSON, InternVL JSONL and OpenAI messages, read into one shape.
+"""Conversation files: LLaVA, ShareGPT, InternVL and OpenAI chats and tables of such, read into one shape.
 
-LLaVA and InternVL rows hold ``conversations`` ([{"from", "value"}]) and ``image``; OpenAI rows hold ``messages`` ([{"role",
-"content"}]) whose content is text or a list of text and image_url parts. ``images`` beside text messages is read too.
+LLaVA, ShareGPT and InternVL rows hold ``conversations`` ([{"from", "value"}]) and ``image``; OpenAI rows hold ``messages``
+([{"role", "content"}]) whose content is text or a list of text and image_url parts, or ``images`` beside them. Hugging Face
+tables hold the same, or ``texts`` ([{"user", "assistant"}]) beside ``images`` (HuggingFaceM4/the_cauldron, dataset card). A
+row is told by its columns, not by the file it is in. JSONL and tables are read as they are asked for; a JSON list whole.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from adapt import safe
+from adapt.domain import Source
 from adapt.errors import DataError, UsageError
-from adapt.records import IMAGE_PLACEHOLDER
+from adapt.records import IMAGE_PLACEHOLDER, Turn
 from converters.formats import table
 from converters.formats.frames import Video, parse_video
+from converters.formats.imagefolder import SPLIT_FOLDERS
 
 ROLES = {
     "human": "human",
@@ -22,88 +29,198 @@ ROLES = {
     "system": "system",
     "developer": "system",
 }
+PICTURE_COLUMNS = ("images", "image")
+# Bytes of a line that may hold boxes, embedded pictures or a video: an escaped letter may spell any of them.
+_SUSPECT = (b"data:image", b'"video', b"<box>", b"\\u00")
+_MAYBE_BOX = re.compile(rb"\[\s*[-+.\d]")
+_LOOKED_THROUGH = 1_000  # rows in which a table's first picture is looked for
+Place = tuple[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversation:
-    """The messages as (role, text) with human, gpt or system, and the pictures, or the video, as the file names them."""
+    """The messages, from human, gpt or system, and the pictures, or the video, as the file names them."""
 
-    turns: tuple[tuple[str, str], ...]
+    turns: tuple[Turn, ...]
     pictures: tuple[str, ...]
     video: Video | None = None
 
 
-def read_rows(path: Path) -> Iterator[table.Place]:
-    """The rows of a .json list or .jsonl file; what is no object is a DataError in its place."""
-    readers = {".json": table.read_json_list, ".jsonl": table.read_jsonl}
-    if not path.is_file() or path.suffix.lower() not in readers:
-        raise UsageError(f"input '{path}': expected a file of conversations that ends in .json or .jsonl")
-    return readers[path.suffix.lower()](path)
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The rows of an input: (where, row), or a DataError in the place of a row.
+
+    ``suspects`` are those that may hold boxes, embedded pictures or videos; None where a second look costs a download.
+    ``made`` says that the pictures' names are of the folder of made pictures: a table holds their bytes.
+    """
+
+    name: str
+    rows: Callable[[], Iterator[Place]]
+    suspects: Callable[[], Iterator[Place]] | None
+    made: bool = False
+
+
+def open_rows(source: Source) -> Rows:
+    """The rows of a .json list, a .jsonl file or a table. Raises UsageError for any other input."""
+    path = source.input
+    if path.is_file() and path.suffix.lower() == ".jsonl":
+        return Rows(path.stem, lambda: table.read_jsonl(path), lambda: _suspect_lines(path))
+    if path.is_file() and path.suffix.lower() == ".json":
+        rows = list(table.read_json_list(path))
+        return Rows(path.stem, lambda: iter(rows), lambda: iter(rows))
+    is_hub = str(path).startswith(table.HUB_PREFIX)
+    if is_hub or table.is_table(path) or (path.is_file() and path.suffix.lower() == ".parquet"):
+        return _open_table(source, is_hub)
+    raise UsageError(
+        f"input '{path}': expected a file of conversations that ends in .json or .jsonl, or a table: .parquet, a folder that "
+        "`datasets` saved, or hf:NAME"
+    )
+
+
+def _suspect_lines(path: Path) -> Iterator[Place]:
+    for number, line in safe.read_lines(path):
+        if _MAYBE_BOX.search(line) or any(mark in line for mark in _SUSPECT):
+            where = f"{path.name}:{number}"
+            try:
+                yield where, safe.load_line(line, where)
+            except DataError as error:
+                yield where, error
+
+
+def _open_table(source: Source, is_hub: bool) -> Rows:
+    name, parts = table.open_parts(source)
+    first = {split: list(_until_picture(rows)) for split, rows in parts.items()}
+    cells = (_picture_cell(row) for places in first.values() for _, row in places if isinstance(row, Mapping))
+    made = any(table.holds_picture_bytes(cell) for cell in cells)
+    joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
+
+    def suspects() -> Iterator[Place]:
+        for places in table.open_parts(source, without=PICTURE_COLUMNS)[1].values():
+            yield from places
+
+    return Rows(name, lambda: _table_rows(joined, source, made), None if is_hub else suspects, made)
+
+
+def _until_picture(rows: Iterable[Place]) -> Iterator[Place]:
+    """The rows up to the first with a picture, and with it: whether a table holds bytes shows there."""
+    for where, row in itertools.islice(rows, _LOOKED_THROUGH):
+        yield where, row
+        if isinstance(row, Mapping) and _picture_cell(row):
+            return
+
+
+def _picture_cell(row: Mapping[str, Any]) -> Any:
+    return next((row[column] for column in PICTURE_COLUMNS if row.get(column)), None)
+
+
+def _table_rows(parts: Mapping[str | None, Iterable[Place]], source: Source, made: bool) -> Iterator[Place]:
+    """Rows of a table in the shape of a JSON row; a table's other columns are no part of a conversation."""
+    for part_split, places in parts.items():
+        for where, row in places:
+            if isinstance(row, DataError):
+                yield where, row
+                continue
+            split = row.get("split") or part_split
+            found = {column: row[column] for column in ("messages", "conversations", "texts") if row.get(column)}
+            found |= {column: row[column] for column in ("id", "source") if row.get(column) not in (None, "")}
+            if isinstance(split, str):
+                found["meta"] = {"split": SPLIT_FOLDERS.get(split, split)}
+            try:
+                found["image"] = list(table.picture_names(_picture_cell(row), source, made, where))
+            except DataError as error:
+                yield where, error
+                continue
+            yield where, found
 
 
 def parse_conversation(row: Mapping[str, Any], where: str) -> Conversation:
     """The conversation of one row. Raises DataError(``where``: found, expected)."""
-    conversation = _parse_messages(row, where) if "messages" in row else _parse_conversations(row, where)
-    video = parse_video(row, where)
-    if video and conversation.pictures:
+    turns, pictures = _parse_turns(row, where)
+    video = parse_video(row, where) if "video" in row or "videos" in row or "clip" in row else None
+    if video and pictures:
         raise DataError(f"{where}: both pictures and a video; expected one of them")
-    return dataclasses.replace(conversation, video=video)
+    return Conversation(turns, pictures, video)
 
 
-def _parse_conversations(row: Mapping[str, Any], where: str) -> Conversation:
-    messages = row.get("conversations")
+def _parse_turns(row: Mapping[str, Any], where: str) -> tuple[tuple[Turn, ...], tuple[str, ...]]:
+    column = next((name for name in ("messages", "conversations", "texts") if name in row), None)
+    messages = row[column] if column else None
     if not isinstance(messages, list) or not messages:
-        raise DataError(f"{where}: neither 'conversations' nor 'messages' holds a list of messages")
-    turns = [_turn(message, "from", "value", where) for message in messages]
-    return Conversation(tuple(turns), _names(row.get("image"), where))
-
-
-def _parse_messages(row: Mapping[str, Any], where: str) -> Conversation:
-    messages = row["messages"]
-    if not isinstance(messages, list) or not messages:
-        raise DataError(f"{where}: 'messages' is empty, expected a list of messages")
-    turns: list[tuple[str, str]] = []
-    pictures = list(_names(row.get("images", row.get("image")), where))
+        raise DataError(f"{where}: neither 'conversations' nor 'messages' nor 'texts' holds a list of messages")
+    names = _names(row.get("image") or row.get("images"), where)
+    if column == "texts":
+        return _exchanges(messages, len(names), where), names
+    turns: list[Turn] = []
+    shown: list[str] = []
+    bare = 0
     for message in messages:
         if isinstance(message, dict) and isinstance(message.get("content"), list):
-            text, found = _join_parts(message["content"], where)
-            pictures.extend(found)
+            text, found, unnamed = _join_parts(message["content"], where)
+            shown += found
+            bare += unnamed
             message = message | {"content": text}
-        turns.append(_turn(message, "role", "content", where))
-    return Conversation(tuple(turns), tuple(pictures))
+        turns.append(_turn(message, where))
+    if shown and (names or bare):
+        raise DataError(f"{where}: pictures both in the messages and beside them; their order cannot be told")
+    return tuple(turns), names or tuple(shown)
 
 
-def _turn(message: Any, role_key: str, text_key: str, where: str) -> tuple[str, str]:
-    if not isinstance(message, dict) or not isinstance(message.get(text_key), str):
-        raise DataError(f"{where}: message {str(message)[:60]}, expected an object with text in '{text_key}'")
-    role = message.get(role_key)
-    if not isinstance(role, str) or role not in ROLES:
-        raise DataError(f"{where}: a message comes from {role!r}, expected one of {', '.join(ROLES)}")
-    return ROLES[role], message[text_key]
+def _exchanges(texts: list[Any], num_pictures: int, where: str) -> tuple[Turn, ...]:
+    """Turns of [{"user", "assistant"}], all pictures in front: such rows have no placeholders."""
+    turns: list[Turn] = []
+    for each in texts:
+        if not isinstance(each, dict) or not all(isinstance(each.get(name), str) for name in ("user", "assistant")):
+            raise DataError(f"{where}: {str(each)[:60]}, expected an object with texts in 'user' and 'assistant'")
+        turns += [Turn("human", each["user"]), Turn("gpt", each["assistant"])]
+    if not any(IMAGE_PLACEHOLDER in turn.value for turn in turns):
+        turns[0] = Turn("human", f"{IMAGE_PLACEHOLDER}\n" * num_pictures + turns[0].value)
+    return tuple(turns)
+
+
+def _turn(message: Any, where: str) -> Turn:
+    if not isinstance(message, dict):
+        raise DataError(f"{where}: message {str(message)[:60]}, expected an object with a role and its text")
+    role = message.get("from", message.get("role"))
+    text = message.get("value", message.get("content"))
+    known = ROLES.get(role) if isinstance(role, str) else None
+    if known is None:
+        raise DataError(f"{where}: a message comes from {str(role)[:40]!r}, expected one of {', '.join(ROLES)}")
+    for name in ("tool_calls", "function_call", "audio", "refusal"):
+        if message.get(name):
+            raise DataError(f"{where}: a message of {role!r} holds '{name}', which is no text; leave the row out")
+    if not isinstance(text, str):
+        raise DataError(f"{where}: message {str(message)[:60]}, expected text in 'value' or 'content'")
+    return Turn(known, text)
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value or []
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names if name != ""):
+    if not value:
+        return ()
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{where}: the picture is {str(value)[:60]}, expected a path or a list of paths")
     return tuple(name for name in names if name)
 
 
-def _join_parts(parts: list[Any], where: str) -> tuple[str, list[str]]:
-    """Content parts as one text, each picture a placeholder on a line of its own."""
-    texts, pictures = [], []
+def _join_parts(parts: list[Any], where: str) -> tuple[str, list[str], int]:
+    """Content parts as one text, each picture a placeholder on a line of its own; how many of them name no picture."""
+    texts, pictures, bare = [], [], 0
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
+        if kind in ("text", "input_text", "output_text") and isinstance(part.get("text"), str):
             texts.append(part["text"])
-        elif kind == "image_url" and isinstance(_url(part), str):
+        elif kind in ("image_url", "input_image", "image"):
+            url = _url(part)
+            if url is not None and not isinstance(url, str):
+                raise DataError(f"{where}: content part {str(part)[:60]}, expected the picture's path or data: URI as text")
             texts.append(IMAGE_PLACEHOLDER)
-            pictures.append(str(_url(part)))
+            pictures += [url] if url else []
+            bare += not url
         else:
             raise DataError(f"{where}: content part {str(part)[:60]}, expected a text or an image_url")
-    return "\n".join(texts), pictures
+    return "\n".join(texts), pictures, bare
 
 
 def _url(part: Mapping[str, Any]) -> Any:
-    holder = part.get("image_url")
+    holder = next((part[name] for name in ("image_url", "image", "url", "path") if part.get(name)), None)
     return holder.get("url") if isinstance(holder, dict) else holder
