@@ -1,5 +1,7 @@
 """Tables: CSV, TSV, a JSON list, JSONL, Parquet, a saved `datasets` folder, or a hub dataset, one row a sample.
 
+A hub dataset is ``hf:OWNER/NAME``, with ``:SUBSET`` where it has several and ``@REVISION`` to hold it still.
+
 Text tables are read here, so that a bad row is rejected with its line; Parquet and `datasets` are read by `datasets`.
 Pictures that lie inside the table go to ``FILE.images/``, named by their content.
 """
@@ -9,6 +11,7 @@ import dataclasses
 import difflib
 import io
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from converters.formats.imagefolder import SPLIT_FOLDERS
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 COLUMN_OPTIONS = ("question", "answer", "label", "id")
 HUB_PREFIX = "hf:"
+_PART = re.compile(r"(?P<split>[a-z]+)-\d{5}-of-(?P<count>\d{5})(-[0-9a-f]+)?")  # as `datasets` writes Parquet
 Place = tuple[str, Any]  # where a row stands, and the row: a mapping, or the DataError that reading it gave
 
 
@@ -81,6 +85,21 @@ def _folder_of(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
+def open_parts(source: Source, *, without: tuple[str, ...] = ()) -> tuple[str, dict[str | None, Iterator[Place]]]:
+    """A name for the ids, and the rows of each split, read as they are asked for; Parquet is read ``without`` some columns."""
+    return _open(source, without)
+
+
+def picture_names(cell: Any, source: Source, embedded: bool, where: str) -> tuple[str, ...]:
+    """The pictures of a cell as paths below the image root; bytes are written to ``source.made``."""
+    return _pictures(cell, source, embedded, where)
+
+
+def holds_picture_bytes(cell: Any) -> bool:
+    """Whether a cell holds pictures and not their paths."""
+    return _is_embedded(cell)
+
+
 def _rows(
     parts: Mapping[str | None, Iterable[Place]], source: Source, column: str, embedded: bool, name: str
 ) -> Iterator[Row | Rejected]:
@@ -137,48 +156,67 @@ def _picture(cell: Any, source: Source, embedded: bool, where: str) -> str:
     return made.write_encoded(source.made, content, where)
 
 
-def _open(source: Source) -> tuple[str, dict[str | None, Iterator[Place]]]:
+def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str | None, Iterator[Place]]]:
     """A name for the ids, and the rows of each split."""
     text = str(source.input)
     if text.startswith(HUB_PREFIX):
         return _open_hub(text.removeprefix(HUB_PREFIX))
     if source.input.is_file():
-        return source.input.stem, {None: _read_file(source.input)}
+        return source.input.stem, {None: _read_file(source.input, without)}
     name = source.input.resolve().name
     if _is_saved_dataset(source.input):
         import datasets
 
-        return name, _by_split(datasets.load_from_disk(text), text)
+        return name, _by_split(datasets.load_from_disk(text), text, without)
     files = _split_files(source.input)
     if not files:
         raise UsageError(
             f"input '{text}' holds no table; expected a file that ends in {', '.join(TABLE_SUFFIXES)}, "
             "a folder with train.csv, test.csv and the like, or a folder that `datasets` saved"
         )
-    return name, {split: _read_file(path) for split, path in files.items()}
+    return name, {
+        split: itertools.chain.from_iterable(_read_file(path, without) for path in paths) for split, paths in files.items()
+    }
 
 
 def _is_saved_dataset(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
 
 
-def _split_files(folder: Path) -> dict[str | None, Path]:
-    found: dict[str | None, Path] = {}
+def _split_files(folder: Path) -> dict[str | None, list[Path]]:
+    """The tables of each split, in order: train.csv, or the parts train-00000-of-00002.parquet and so on."""
+    found: dict[str | None, list[Path]] = {}
     if not folder.is_dir():
         return found
     for path in sorted(folder.iterdir()):
-        split = SPLIT_FOLDERS.get(path.stem.lower())
-        if path.suffix.lower() in TABLE_SUFFIXES and split is not None and path.is_file():
-            if split in found:
-                raise UsageError(
-                    f"{folder}: {found[split].name} and {path.name} are both the {split} split; point --input at one"
-                )
-            found[split] = path
+        part = _PART.fullmatch(path.stem.lower())
+        split = SPLIT_FOLDERS.get(part["split"] if part else path.stem.lower())
+        if path.suffix.lower() not in TABLE_SUFFIXES or split is None or not path.is_file():
+            continue
+        others = found.setdefault(split, [])
+        if others and not (part and _is_next_part(others[-1], path)):
+            raise UsageError(f"{folder}: {others[-1].name} and {path.name} are both the {split} split; point --input at one")
+        others.append(path)
+    for paths in found.values():
+        _check_whole(folder, paths)
     return dict(sorted(found.items(), key=lambda item: ("train", "val", "test").index(str(item[0]))))
 
 
-def _read_file(path: Path) -> Iterator[Place]:
-    readers = {".csv": read_csv, ".tsv": read_csv, ".json": read_json_list, ".jsonl": read_jsonl, ".parquet": _read_parquet}
+def _is_next_part(before: Path, path: Path) -> bool:
+    first, second = _PART.fullmatch(before.stem.lower()), _PART.fullmatch(path.stem.lower())
+    return bool(first and second and (first["split"], first["count"]) == (second["split"], second["count"]))
+
+
+def _check_whole(folder: Path, paths: list[Path]) -> None:
+    part = _PART.fullmatch(paths[-1].stem.lower())
+    if part and len(paths) != int(part["count"]):
+        raise UsageError(f"{folder}: {len(paths)} of {int(part['count'])} parts of {part['split']}; fetch the others, too")
+
+
+def _read_file(path: Path, without: tuple[str, ...] = ()) -> Iterator[Place]:
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path, without)
+    readers = {".csv": read_csv, ".tsv": read_csv, ".json": read_json_list, ".jsonl": read_jsonl}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UsageError(f"input '{path}': expected a table that ends in {', '.join(TABLE_SUFFIXES)}")
@@ -236,7 +274,7 @@ def _object(row: Any, where: str) -> Place:
     return (where, row) if isinstance(row, dict) else (where, DataError(f"{where}: {str(row)[:40]!r}, expected an object"))
 
 
-def _read_parquet(path: Path) -> Iterator[Place]:
+def _read_parquet(path: Path, without: tuple[str, ...] = ()) -> Iterator[Place]:
     import datasets
 
     # Streaming: `datasets` would otherwise copy the whole table into its cache first.
@@ -244,23 +282,26 @@ def _read_parquet(path: Path) -> Iterator[Place]:
         found = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a Parquet file: {error}") from error
-    yield from _undecoded(found, path.name)
+    yield from _undecoded(found, path.name, without)
 
 
-def _by_split(found: Any, name: str) -> dict[str | None, Iterator[Place]]:
+def _by_split(found: Any, name: str, without: tuple[str, ...] = ()) -> dict[str | None, Iterator[Place]]:
     if isinstance(found, Mapping):
-        return {str(split): _undecoded(rows, f"{name}[{split}]") for split, rows in found.items()}
-    return {None: _undecoded(found, name)}
+        return {str(split): _undecoded(rows, f"{name}[{split}]", without) for split, rows in found.items()}
+    return {None: _undecoded(found, name, without)}
 
 
-def _undecoded(rows: Any, name: str) -> Iterator[Place]:
+def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[Place]:
     """Rows with pictures as bytes; class numbers become class names."""
     import datasets
 
+    rows = rows.remove_columns([column for column in rows.features or {} if column in without])
     features = dict(rows.features or {})
     for column, feature in features.items():
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(column, datasets.Image(decode=False))
+        elif isinstance(inner := getattr(feature, "feature", None), datasets.Image):  # a list of pictures
+            rows = rows.cast_column(column, datasets.List(dataclasses.replace(inner, decode=False)))
     labels = {column: feature for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)}
     for index, row in enumerate(rows):
         for column, feature in labels.items():
@@ -273,8 +314,9 @@ def _open_hub(name: str) -> tuple[str, dict[str | None, Iterator[Place]]]:
     import datasets
 
     identifier, _, revision = name.partition("@")
+    identifier, _, config = identifier.partition(":")
     try:
-        found = datasets.load_dataset(identifier, revision=revision or None, streaming=True)
+        found = datasets.load_dataset(identifier, config or None, revision=revision or None, streaming=True)
     except (OSError, ValueError) as error:
         raise DataError(f"hub dataset '{identifier}' cannot be read: {error}") from error
     return identifier.rpartition("/")[2], _by_split(found, identifier)

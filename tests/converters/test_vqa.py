@@ -1,5 +1,6 @@
 """Questions from tables of every kind."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,21 @@ def test_a_line_too_long_rejects_itself_alone(pictures: Path) -> None:
     assert [record.id for record in adapt.read_records(pictures / "out.jsonl")] == ["t-1", "t-3"]
     rejected = json.loads((pictures / "out.rejected.jsonl").read_text())
     assert rejected["where"] == "t.jsonl:2" and "more than 16,777,216 bytes" in rejected["reason"]
+
+
+def test_several_embedded_pictures_in_a_row(tmp_path: Path) -> None:
+    """A list of pictures in one cell of a Parquet table: a placeholder and a size for each, in their order."""
+    cells = []
+    for width in (3, 4, 5):
+        content = io.BytesIO()
+        Image.new("RGB", (width, 2), (width, 0, 0)).save(content, "PNG")
+        cells.append({"bytes": content.getvalue(), "path": None})
+    features = datasets.Features(
+        image=datasets.List(datasets.Image()), question=datasets.Value("string"), answer=datasets.Value("string")
+    )
+    rows = {"image": [cells[:2], cells[2:]], "question": ["same?", "what?"], "answer": ["no", "this"]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "in.parquet")
+    convert(task="vqa", input=tmp_path / "in.parquet", output=tmp_path / "out.jsonl")
+    two, one = adapt.read_records(tmp_path / "out.jsonl")
+    assert (two.question, two.sizes) == ("<image>\n<image>\nsame?", ((3, 2), (4, 2)))
+    assert (one.question, one.sizes) == ("<image>\nwhat?", ((5, 2),))

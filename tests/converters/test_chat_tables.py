@@ -1,0 +1,175 @@
+"""Conversations in tables with embedded pictures, as Hugging Face datasets hold them, and the other spellings of a message."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from PIL import Image
+
+import adapt
+from adapt.errors import DataError, UsageError
+from adapt.records import ChatRecord
+from adapt.verbs import convert
+
+
+def encoded(number: int) -> dict[str, Any]:
+    content = io.BytesIO()
+    Image.new("RGB", (6 + number, 5), (number, 7, 9)).save(content, "PNG")
+    return {"bytes": content.getvalue(), "path": None}
+
+
+def cauldron(pictures: list[list[int]]) -> datasets.Dataset:
+    """Rows as HuggingFaceM4/the_cauldron has them: a list of pictures, and exchanges of a user and an assistant."""
+    rows = {
+        "images": [[encoded(number) for number in shown] for shown in pictures],
+        "texts": [
+            [{"user": f"what {row}", "assistant": "this", "source": "x"}, {"user": "and", "assistant": "[0.1, 0.2, 0.5, 0.6]"}]
+            for row in range(len(pictures))
+        ],
+    }
+    features = datasets.Features(
+        images=datasets.List(datasets.Image()),
+        texts=[{name: datasets.Value("string") for name in ("user", "assistant", "source")}],
+    )
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def run(path: Path, **settings: Any) -> list[ChatRecord]:
+    convert(task="chat", input=path, output=path.parent / "out.jsonl", workers=0, **settings)
+    return adapt.read_records(path.parent / "out.jsonl")
+
+
+def test_exchanges_beside_embedded_pictures(tmp_path: Path) -> None:
+    """The Cauldron's form from one Parquet file: pictures in front, turns in order, boxes in tags."""
+    cauldron([[0], [1, 2], []]).to_parquet(tmp_path / "ai2d.parquet")
+    one, two, none = run(tmp_path / "ai2d.parquet")
+    assert [turn.value for turn in one.turns] == ["<image>\nwhat 0", "this", "and", "<box>[[100, 200, 500, 600]]</box>"]
+    assert two.turns[0].value == "<image>\n<image>\nwhat 1" and two.sizes == ((7, 5), (8, 5))
+    assert (none.images, none.turns[0].value, none.answer) == ((), "what 2", "[0.1, 0.2, 0.5, 0.6]")
+    assert (one.id, one.source) == ("ai2d-1", "ai2d") and one.extra == {}
+    assert Image.open(tmp_path / "out.images" / two.images[1]).getpixel((0, 0)) == (2, 7, 9)
+
+
+def test_parts_of_a_hub_folder_are_one_split(tmp_path: Path) -> None:
+    """train-00000-of-00002.parquet and the like are read in order, each row with its split; a missing part is said."""
+    folder = tmp_path / "ai2d"
+    folder.mkdir()
+    cauldron([[0]]).to_parquet(folder / "train-00000-of-00002-0123abcd.parquet")
+    with pytest.raises(UsageError, match="1 of 2 parts of train"):
+        run(folder)
+    cauldron([[1], [2]]).to_parquet(folder / "train-00001-of-00002-4567abcd.parquet")
+    cauldron([[3]]).to_parquet(folder / "test-00000-of-00001.parquet")
+    assert [(each.sizes[0][0], each.split) for each in run(folder)] == [(6, "train"), (7, "train"), (8, "train"), (9, "test")]
+
+
+def test_llava_conversations_in_a_saved_dataset(tmp_path: Path) -> None:
+    """LLaVA-OneVision's columns, saved by `datasets`: a text-only row first does not hide that pictures are embedded."""
+    turns = [{"from": "human", "value": "<image>\nwhat"}, {"from": "gpt", "value": "this"}]
+    plain = [{"from": "human", "value": "what"}, {"from": "gpt", "value": "this"}]
+    message = [{name: datasets.Value("string") for name in ("from", "value")}]
+    rows = {"id": ["a", "b"], "image": [None, encoded(1)], "conversations": [plain, turns], "data_source": ["t", "v"]}
+    features = datasets.Features(
+        id=datasets.Value("string"), image=datasets.Image(), conversations=message, data_source=datasets.Value("string")
+    )
+    saved = datasets.DatasetDict(train=datasets.Dataset.from_dict(rows, features=features))
+    saved.save_to_disk(tmp_path / "onevision")
+    records = run(tmp_path / "onevision")
+    assert [(record.id, len(record.images), record.split) for record in records] == [("a", 0, "train"), ("b", 1, "train")]
+
+
+def test_a_damaged_embedded_picture_rejects_its_row_alone(tmp_path: Path) -> None:
+    """Bytes that are no picture: that row with its place, the others whole."""
+    rows = cauldron([[0], [1]]).cast_column("images", datasets.List(datasets.Image(decode=False)))
+    damaged = [[rows[0]["images"][0]], [{"bytes": b"none", "path": None}]]
+    rows = rows.remove_columns("images").add_column("images", damaged)
+    rows.to_parquet(tmp_path / "in.parquet")
+    assert len(run(tmp_path / "in.parquet", max_bad=1)) == 1
+    assert json.loads((tmp_path / "out.rejected.jsonl").read_text())["where"] == "in.parquet#1"
+
+
+def lines(tmp_path: Path, *rows: dict[str, Any], **settings: Any) -> list[ChatRecord]:
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.png")
+    Image.new("RGB", (6, 5)).save(tmp_path / "b.png")
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return run(tmp_path / "in.jsonl", **settings)
+
+
+def test_sharegpt_roles_and_keys_are_read(tmp_path: Path) -> None:
+    """user and assistant, human and gpt, from and role, value and content: one shape, with the system turn first."""
+    spellings = [
+        ("from", "value", "user", "assistant"),
+        ("from", "value", "human", "gpt"),
+        ("role", "content", "user", "assistant"),
+    ]
+    rows = [
+        {"id": str(place), "conversations": [{role: "system", text: "s"}, {role: asks, text: "q"}, {role: answers, text: "a"}]}
+        for place, (role, text, asks, answers) in enumerate(spellings)
+    ]
+    records = lines(tmp_path, *rows)
+    assert len({record.turns for record in records}) == 1
+    assert [turn.role for turn in records[0].turns] == ["system", "human", "gpt"]
+
+
+def part(kind: str, **fields: Any) -> dict[str, Any]:
+    return {"type": kind} | fields
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "expected"),
+    [
+        ([part("image"), part("text", text="q")], {"images": ["a.png"]}, ("<image>\nq", ("a.png",))),
+        ([part("text", text="q"), part("image", image="b.png")], {}, ("q\n<image>", ("b.png",))),
+        ([part("input_image", image_url="a.png"), part("input_text", text="q")], {}, ("<image>\nq", ("a.png",))),
+        ("<image>q<image>", {"images": ["b.png", "a.png"]}, ("<image>q<image>", ("b.png", "a.png"))),
+    ],
+)
+def test_content_parts_of_other_tools(tmp_path: Path, content: Any, more: dict[str, Any], expected: tuple[str, Any]) -> None:
+    """Parts that name a picture in other ways, or leave it to a list beside the messages, in their order."""
+    row = {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "a"}]} | more
+    record = lines(tmp_path, row)[0]
+    assert (record.turns[0].value, record.images) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        ({"role": "tool", "content": "x"}, "'tool'"),
+        ({"role": "function", "content": "x"}, "'function'"),
+        ({"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}, "'tool_calls'"),
+        ({"role": "assistant", "content": None, "refusal": "no"}, "'refusal'"),
+        ({"role": None, "content": "x"}, "'None'"),
+        ({"role": "assistant", "content": [part("image_url", image_url={"url": "a.png"})]}, "<image> stands in a gpt"),
+        ({"role": "assistant", "content": [part("image_url", image_url=3)]}, "content part"),
+    ],
+)
+def test_what_no_model_learns_here_is_rejected_by_name(tmp_path: Path, message: dict[str, Any], named: str) -> None:
+    """Tool roles and calls, refusals and pictures in answers: the reason names what was found."""
+    with pytest.raises(DataError, match="1 of 1 samples rejected"):
+        lines(tmp_path, {"messages": [{"role": "user", "content": "q"}, message]})
+    assert named in (tmp_path / "out.rejected.jsonl").read_text()
+
+
+def test_pictures_named_twice_have_no_order(tmp_path: Path) -> None:
+    """Parts with a path beside a list of pictures: which comes first cannot be told."""
+    row = {"images": ["a.png"], "messages": [{"role": "user", "content": [part("image", image="b.png")]}]}
+    with pytest.raises(DataError, match="order cannot be told"):
+        lines(tmp_path, row)
+
+
+def test_a_million_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+    """The first sample is there before the second line is read, so no file is held in memory."""
+    from adapt.domain import Source, find_task, read_options
+
+    task = find_task("chat")
+    row = {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row) + "\n")
+    reading = task.read(Source(path, None, read_options(task.options, {}, "chat"), 0, tmp_path / "out.images"))
+    samples = iter(reading.samples)
+    assert next(samples).id == "in-1"
+    with open(path, "a") as handle:
+        handle.write(json.dumps(row) + "\n")
+    assert [sample.id for sample in samples] == ["in-2", "in-3"]
