@@ -126,6 +126,41 @@ def check(ctx: click.Context, files: tuple[Path, ...], as_json: bool, **given: A
 
 @command.verb(
     adapt,
+    paste={
+        "file": "train.jsonl",
+        "to": "zh",
+        "output": "train.zh.jsonl",
+        "endpoint": "http://127.0.0.1:8000/v1",
+        "model": "NAME",
+    },
+    example="adapt translate train.jsonl --to zh --output train.zh.jsonl --endpoint http://127.0.0.1:8000/v1 --model NAME",
+    short_help="chat JSONL in another language, through a language model's endpoint",
+)
+@click.argument("file", required=True, type=PATH, metavar="F.jsonl")
+@click.option("--to", required=True, metavar="LANGUAGE", help="The language to translate into: zh, en, de, fr, es, ja, ...")
+@click.option(
+    "--output", required=True, type=PATH, metavar="G.jsonl", help="Chat JSONL to write; pictures stay where they are."
+)
+@click.option(
+    "--endpoint", required=True, metavar="URL", help="An OpenAI-compatible address; its key is taken from $ADAPT_API_KEY."
+)
+@click.option("--model", required=True, metavar="NAME", help="The model's name at the endpoint.")
+@click.option("--workers", type=int, default=8, show_default=True, metavar="N", help="Requests at a time.")
+@click.option("--max-bad", type=int, default=0, show_default=True, metavar="N", help="Failed rows to accept before failing.")
+@click.option("--resume", is_flag=True, help="Go on with a translation that was stopped, or ask again for rows that failed.")
+def translate(file: Path, **given: Any) -> None:
+    """Translate the messages of chat JSONL through any OpenAI-compatible endpoint.
+
+    Pictures, boxes, coordinates and special tokens cannot change. Rows that fail stand in G.rejected.jsonl with their reason.
+    """
+    from adapt import show, verbs
+
+    manifest = verbs.translate(file, **given)
+    show.show_values(manifest["counts"], str(given["output"]))
+
+
+@command.verb(
+    adapt,
     paste={"model": "1b", "data": "{domain}.jsonl", "output": "runs/{domain}"},
     example="adapt finetune --domain driving --model 1b --data driving.jsonl --general general.jsonl --output runs/driving",
     short_help="tune a model on chat JSONL, general data mixed in",

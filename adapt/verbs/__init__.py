@@ -11,5 +11,19 @@ from adapt.verbs.report import report
 from adapt.verbs.sample import sample
 from adapt.verbs.score import score
 from adapt.verbs.tasks import tasks
+from adapt.verbs.translate import translate
 
-__all__ = ["chat", "check", "convert", "demo", "evaluate", "export", "finetune", "report", "sample", "score", "tasks"]
+__all__ = [
+    "chat",
+    "check",
+    "convert",
+    "demo",
+    "evaluate",
+    "export",
+    "finetune",
+    "report",
+    "sample",
+    "score",
+    "tasks",
+    "translate",
+]

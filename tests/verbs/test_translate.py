@@ -1,0 +1,300 @@
+"""adapt translate against a stand-in server that speaks the protocol over HTTP and does what the test says."""
+
+import contextlib
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import adapt
+from adapt import endpoint
+from adapt.errors import DataError, UsageError
+from adapt.records import ChatRecord, Turn
+from adapt.verbs import check, translate
+
+WORDS = {"Where is": "哪里是", "red car": "红车", "on the left": "在左边", "row": "行"}
+
+
+def in_chinese(text: str) -> str:
+    for old, new in WORDS.items():
+        text = text.replace(old, new)
+    return text
+
+
+def good(request: dict[str, Any]) -> tuple[int, Any]:
+    """The first user message with its known words replaced, marks and all."""
+    text = next(message["content"] for message in request["messages"] if message["role"] == "user")
+    return 200, {"choices": [{"message": {"role": "assistant", "content": in_chinese(text)}, "finish_reason": "stop"}]}
+
+
+def says(content: Any) -> tuple[int, Any]:
+    return 200, {"choices": [{"message": {"content": content}}]}
+
+
+class Server:
+    """An endpoint on a free port. ``answer`` gives (status, document or bytes, headers...) for a request."""
+
+    def __init__(self, answer: Callable[[dict[str, Any]], tuple[Any, ...]]) -> None:
+        self.answer, self.requests, self.headers = answer, [], []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                server.requests.append(request)
+                server.headers.append((self.path, dict(self.headers)))
+                status, content, *headers = server.answer(request)
+                if status == 0:  # hangs up
+                    self.close_connection = True
+                    return
+                body = content if isinstance(content, bytes) else json.dumps(content).encode()
+                with contextlib.suppress(OSError):  # the client may be gone
+                    self.send_response(status)
+                    for name, value in headers:
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    """Start a server; waits between attempts are short."""
+    monkeypatch.setattr(endpoint.Endpoint.__init__, "__kwdefaults__", {"first_wait_s": 0.01, "timeout_s": 10.0})
+    started: list[Server] = []
+
+    def start(answer: Callable[[dict[str, Any]], tuple[Any, ...]] = good) -> Server:
+        server = Server(answer)
+        threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.http.shutdown()
+        server.http.server_close()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Twelve rows: a picture, a name and its box in each question, a row that needs no translation among them."""
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
+    rows = []
+    for number in range(12):
+        box = f"<box>[[1, 2, 3, {number + 5}]]</box>"
+        question = f"<image>\nWhere is <ref>red car</ref>{box}? <c1,CAM_BACK,9.0,8.5>"
+        turns = (Turn("human", question), Turn("gpt", f"row {number} on the left" if number else "A"))
+        rows.append(ChatRecord(f"r{number}", turns, ("a.png",), ((9, 8),), meta={"split": "val"}))
+    adapt.write_records(tmp_path / "in.jsonl", rows)
+    return tmp_path
+
+
+def run(data: Path, server: Server, **settings: Any) -> dict[str, Any]:
+    settings = {"to": "zh", "output": data / "out" / "zh.jsonl", "endpoint": server.url, "model": "m"} | settings
+    return translate(data / "in.jsonl", **settings)
+
+
+def test_rows_are_translated_and_what_is_protected_stays(data: Path, serve: Callable[..., Server]) -> None:
+    """Words change; pictures, boxes, tags and order do not; the rows pass `adapt check` from another folder."""
+    server = serve()
+    manifest = run(data, server, workers=5)
+    records = adapt.read_records(data / "out" / "zh.jsonl")
+    assert [record.id for record in records] == [f"r{number}-zh" for number in range(12)]
+    assert records[3].question == "<image>\n哪里是 <ref>红车</ref><box>[[1, 2, 3, 8]]</box>? <c1,CAM_BACK,9.0,8.5>"
+    assert (records[0].answer, records[3].answer) == ("A", "行 3 在左边")
+    assert records[3].meta == {"split": "val", "language": "zh"}
+    assert manifest["counts"] == {"read": 12, "converted": 12, "rejected": 0, "records": 12}
+    assert check(data / "out" / "zh.jsonl")["faults"] == []
+    sent = json.dumps(server.requests, ensure_ascii=False)
+    assert "CAM_BACK" not in sent and "<image>" not in sent and "[[1" not in sent and len(server.requests) == 12
+    assert server.headers[0][0] == "/v1/chat/completions" and server.requests[0]["model"] == "m"
+    assert sorted(path.name for path in (data / "out").iterdir()) == ["zh.jsonl", "zh.manifest.json"]
+
+
+def test_the_key_comes_from_the_environment(
+    data: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is in one header, and neither in a file nor in what is said; without it there is no header."""
+    server = serve()
+    monkeypatch.setenv("ADAPT_API_KEY", "secret-123")
+    run(data, server)
+    assert server.headers[0][1]["Authorization"] == "Bearer secret-123"
+    written = "".join(path.read_text() for path in (data / "out").iterdir())
+    assert "secret" not in written + capsys.readouterr().err
+    monkeypatch.delenv("ADAPT_API_KEY")
+    run(data, server, output=data / "b.jsonl")
+    assert "Authorization" not in server.headers[-1][1]
+
+
+def test_a_busy_server_is_asked_again(data: Path, serve: Callable[..., Server]) -> None:
+    """429 with Retry-After, 503, a connection that is hung up: every row arrives in the end, once."""
+    tries: dict[str, int] = {}
+
+    def busy(request: dict[str, Any]) -> tuple[Any, ...]:
+        text = request["messages"][1]["content"]
+        tries[text] = tries.get(text, 0) + 1
+        if tries[text] == 1:
+            return 429, {"error": {"message": "slow down"}}, ("Retry-After", "0")
+        if tries[text] == 2:
+            return 503, b"<html>"
+        if tries[text] == 3:
+            return 0, b""
+        return good(request)
+
+    server = serve(busy)
+    assert run(data, server)["counts"]["converted"] == 12
+    assert set(tries.values()) == {4}
+    assert len(adapt.read_records(data / "out" / "zh.jsonl")) == 12
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (says("⟦T1⟧ no marks"), "the texts ⟦T1⟧, expected 2"),
+        (says(""), r"the texts \(none\)"),
+        (says(None), "no choices"),
+        ((200, {"choices": []}), "no choices"),
+        ((200, {"error": "x"}), "no choices"),
+        ((200, b"not JSON"), "not JSON"),
+        ((200, b"[" * 100_000), "nested too deeply"),
+        ((200, b'{"choices": [{"message": {"content": "\\ud800"}}]}'), "surrogate"),
+        ((400, {"error": {"message": "too long"}}), "answers 400: too long"),
+        ((500, b"oops"), "answers 500: oops"),
+        ((200, {"choices": [{"message": {"content": "⟦T1⟧"}, "finish_reason": "length"}]}), "cut the answer off"),
+        (says("⟦T1⟧\n哪里 ⟦1|x⟧? ⟦2⟧ <image>\n⟦T2⟧ a"), "expected|was not sent|comes back"),
+    ],
+)
+def test_a_bad_answer_fails_its_row_alone(data: Path, serve: Callable[..., Server], reply: Any, reason: str) -> None:
+    """Answers of every wrong shape: the row is listed with its place and reason, the others are there."""
+    server = serve(lambda request: reply if "row 7" in request["messages"][1]["content"] else good(request))
+    manifest = run(data, server, max_bad=1)
+    assert manifest["counts"] == {"read": 12, "converted": 11, "rejected": 1, "records": 11}
+    listed = json.loads((data / "out" / "zh.rejected.jsonl").read_text())
+    assert listed["where"] == "in.jsonl:8" and re.search(reason, listed["reason"])
+
+
+def test_a_lost_mark_is_asked_for_again(data: Path, serve: Callable[..., Server]) -> None:
+    """The second answer may be right: the fault of the first is told to the model."""
+    server = serve(lambda request: says("⟦T1⟧ nothing") if len(request["messages"]) == 2 else good(request))
+    assert run(data, server)["counts"]["converted"] == 12
+    assert "cannot be used" in server.requests[-1]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        ((401, {"error": {"message": "no key"}}), "answers 401: no key; set ADAPT_API_KEY"),
+        ((404, {"error": {"message": "no model m"}}), "no model m"),
+        ((302, b"", ("Location", "http://127.0.0.1:1/")), "answers 302"),
+    ],
+)
+def test_a_refusal_ends_the_run_at_once(data: Path, serve: Callable[..., Server], reply: Any, told: str) -> None:
+    """A wrong key or model is one error, not a failed row each; what was translated is kept."""
+    server = serve(lambda request: reply)
+    with pytest.raises(DataError, match=told):
+        run(data, server, workers=2)
+    assert len(server.requests) <= 4 and not (data / "out" / "zh.jsonl").exists()
+    server.answer = good
+    assert run(data, server, resume=True)["counts"]["converted"] == 12
+
+
+def test_nobody_listens(data: Path, serve: Callable[..., Server]) -> None:
+    """An address without a server is said after a few tries."""
+    server = serve()
+    server.url = "http://127.0.0.1:9/v1"
+    with pytest.raises(DataError, match="http://127.0.0.1:9 cannot be reached.*is the server running"):
+        run(data, server)
+
+
+def test_failed_rows_are_asked_for_again_and_nothing_twice(data: Path, serve: Callable[..., Server]) -> None:
+    """More failures than allowed: no output, a list; a resume asks for those rows alone, and another for nothing."""
+    server = serve(lambda request: says("") if "row 7" in request["messages"][1]["content"] else good(request))
+    with pytest.raises(DataError, match="1 of 12 rows failed.*--resume"):
+        run(data, server)
+    assert not (data / "out" / "zh.jsonl").exists()
+    with pytest.raises(UsageError, match="add --resume"):
+        run(data, server)
+    with pytest.raises(UsageError, match="begun with another model"):
+        run(data, server, resume=True, model="other")
+    server.answer, server.requests = good, []
+    assert run(data, server, resume=True)["counts"]["converted"] == 12
+    assert len(server.requests) == 1 and not (data / "out" / "zh.rejected.jsonl").exists()
+    assert run(data, server, resume=True)["counts"]["records"] == 12
+    assert len(server.requests) == 1
+
+
+def test_a_kill_at_any_moment_loses_and_doubles_nothing(data: Path, serve: Callable[..., Server]) -> None:
+    """SIGKILL between rows and a torn last line: the resumed run ends with the bytes of one that was never killed."""
+    server = serve()
+    run(data, server, output=data / "whole.jsonl")
+    turn = threading.Semaphore(0)
+
+    def slow(request: dict[str, Any]) -> tuple[Any, ...]:
+        turn.acquire(timeout=5)
+        return good(request)
+
+    server.answer = slow
+    command = [sys.executable, "-m", "adapt", "translate", "in.jsonl", "--to", "zh", "--output", "k.jsonl"]
+    command += ["--endpoint", server.url, "--model", "m", "--workers", "2", "--resume"]
+    journal = data / "k.progress.jsonl"
+    environment = {**os.environ, "PYTHONPATH": str(Path(adapt.__file__).parent.parent)}
+    for kill in range(3):
+        process = subprocess.Popen(command, cwd=data, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        before = journal.read_bytes().count(b"\n") if journal.exists() else 0
+        turn.release(3)
+        deadline = time.monotonic() + 20
+        while (journal.read_bytes().count(b"\n") if journal.exists() else 0) < before + 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        content = journal.read_bytes()
+        assert content.count(b"\n") >= before + 2
+        if kill:
+            journal.write_bytes(content + b'{"line": 12, "row": {"id"')
+    server.answer = good
+    finished = subprocess.run(command, cwd=data, env=environment, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert (data / "k.jsonl").read_bytes() == (data / "whole.jsonl").read_bytes()
+    assert not journal.exists()
+
+
+def test_a_wrong_call_is_said_before_anything_is_sent(data: Path, serve: Callable[..., Server]) -> None:
+    """Unknown languages, other output names, the input as output, addresses that are none, and bad rows cost no question."""
+    server = serve()
+    for settings in (
+        {"to": "xx"},
+        {"output": data / "out.json"},
+        {"output": data / "in.jsonl"},
+        {"endpoint": "ftp://host"},
+        {"endpoint": "http://host:99999/v1"},
+        {"workers": 0},
+        {"max_bad": -1},
+    ):
+        with pytest.raises(UsageError):
+            run(data, server, **settings)
+    with pytest.raises(UsageError, match="did you mean"):
+        translate(data / "im.jsonl", to="zh", output=data / "o.jsonl", endpoint=server.url, model="m")
+    with open(data / "in.jsonl", "a") as handle:
+        handle.write("{}\n")
+    with pytest.raises(DataError, match="in.jsonl:13"):
+        run(data, server)
+    assert server.requests == []
