@@ -126,6 +126,30 @@ def check(ctx: click.Context, files: tuple[Path, ...], as_json: bool, **given: A
 
 @command.verb(
     adapt,
+    paste={"files": "train.jsonl", "output": "gallery.html"},
+    example="adapt gallery train.jsonl --output gallery.html",
+    short_help="one HTML page to look at records with, boxes drawn",
+)
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="F.jsonl...")
+@click.option("--output", required=True, type=PATH, metavar="G.html", help="The page to write.")
+@images_option
+@click.option(
+    "--predictions", type=PATH, metavar="P.jsonl", help='Answers to show beside the truth: {"id": ..., "answer": ...}.'
+)
+@click.option("--limit", type=int, default=500, show_default=True, metavar="N", help="A seeded random N records of more.")
+@seed_option
+def gallery(files: tuple[Path, ...], **given: Any) -> None:
+    """Write one HTML page to look at records with: pictures, boxes and outlines, questions, answers.
+
+    Nothing is fetched when it is opened. Filter by task, source, split, answer and right or wrong; search in all text.
+    """
+    from adapt import show, verbs
+
+    show.show_lines(str(verbs.gallery(files, **given)))
+
+
+@command.verb(
+    adapt,
     paste={
         "file": "train.jsonl",
         "to": "zh",

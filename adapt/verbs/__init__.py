@@ -7,6 +7,7 @@ from adapt.verbs.demo import demo
 from adapt.verbs.evaluate import evaluate
 from adapt.verbs.export import export
 from adapt.verbs.finetune import finetune
+from adapt.verbs.gallery import gallery
 from adapt.verbs.report import report
 from adapt.verbs.sample import sample
 from adapt.verbs.score import score
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "export",
     "finetune",
+    "gallery",
     "report",
     "sample",
     "score",

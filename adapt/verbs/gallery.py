@@ -1,0 +1,99 @@
+"""``adapt gallery``: one HTML page to look at records with, boxes drawn, before or after a model has answered them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from adapt import randomness, safe
+from adapt.errors import DataError, UsageError, no_file
+from adapt.progress import say
+from adapt.records import image_root, parse_record, read_rows
+
+DEFAULT_LIMIT = 500
+
+
+def gallery(
+    files: Sequence[Path | str] | Path | str,
+    *,
+    output: Path | str,
+    images: Path | str | None = None,
+    predictions: Path | str | None = None,
+    limit: int = DEFAULT_LIMIT,
+    seed: int = 0,
+) -> Path:
+    """Write one self-contained page over the records of ``files`` to ``output`` and return its path.
+
+    Of more than ``limit`` records a part is drawn by ``seed``. With ``predictions`` (JSONL of id and answer) only records
+    with an answer are shown, right and wrong by the ``marks.jsonl`` beside them, where ``adapt evaluate`` left one. Pictures
+    that cannot be read are named in their cards. Raises DataError for a bad row, UsageError for a wrong call.
+    """
+    paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
+    page = Path(output)
+    root = None if images is None else Path(images)
+    _check_call(paths, page, root, limit)
+    answers, marks = _read_predictions(predictions)
+    places = [(path, number) for path in paths for number in _lines(path, answers)]
+    if not places:
+        what = "no row has an answer among the predictions" if answers is not None else "no rows"
+        raise DataError(f"{', '.join(str(path) for path in paths)}: {what}; there is nothing to show")
+    about = [f"{len(places):,} records of {', '.join(path.name for path in paths)}"]
+    if len(places) > limit:
+        chosen = sorted(randomness.permutation(len(places), seed, "gallery")[:limit])
+        about = [f"{limit:,} of {len(places):,} records of {', '.join(path.name for path in paths)}, drawn with seed {seed}"]
+        say(f"{about[0]}; --limit shows more")
+        places = [places[index] for index in chosen]
+    from adapt.check.cards import make_card
+    from adapt.check.gallery import write_page
+
+    cards = []
+    for path in paths:
+        wanted = {number for place, number in places if place == path}
+        for number, row in read_rows(path):
+            if number in wanted:
+                record = parse_record(row, f"{path}:{number}")
+                given = None if answers is None else answers.get(record.id) or "(nothing)"
+                cards.append(make_card(f"{path}:{number}", record, given, marks.get(record.id)))
+    if answers is not None:
+        wrong = sum(card.right is False for card in cards)
+        about.append(f"answers of {predictions}: {wrong:,} of {len(cards):,} shown are wrong")
+    roots = {str(path): image_root(path, root) for path in paths}
+    return write_page(cards, roots, page, title=" · ".join(path.stem for path in paths), about=about)
+
+
+def _check_call(paths: Sequence[Path], page: Path, images: Path | None, limit: int) -> None:
+    if not paths:
+        raise UsageError("gallery: no file given; expected chat JSONL files")
+    for path in paths:
+        if not path.is_file():
+            raise no_file(path)
+    if len({path.resolve() for path in paths}) != len(paths):
+        raise UsageError("gallery: one file is given twice")
+    if page.is_dir():
+        raise UsageError(f"{page}: a folder; --output takes the name of the page, such as {page}/gallery.html")
+    if any(page.resolve() == path.resolve() for path in paths):
+        raise UsageError(f"{page}: --output is one of the files to show; expected the name of a page, such as gallery.html")
+    if images is not None and not images.is_dir():
+        raise UsageError(f"images '{images}': no such folder")
+    if limit < 1:
+        raise UsageError(f"--limit {limit}: expected 1 or more")
+
+
+def _read_predictions(path: Path | str | None) -> tuple[Mapping[str, str | None] | None, Mapping[str, float]]:
+    """Answers by id (None without a file) and the marks that stand beside them."""
+    if path is None:
+        return None, {}
+    path = Path(path)
+    if not path.is_file():
+        raise no_file(path)
+    from adapt.evaluate.score import read_predictions
+
+    marks = path.with_name("marks.jsonl")
+    rows = read_rows(marks) if marks.is_file() else ()
+    return read_predictions(path).answers, {str(row["id"]): float(row["mark"]) for _, row in rows}
+
+
+def _lines(path: Path, answers: Mapping[str, str | None] | None) -> list[int]:
+    """The numbers of the lines to choose from: all, or those whose id has an answer."""
+    if answers is None:
+        return [number for number, _ in safe.read_lines(path)]
+    rows = ((number, row.get("id") if isinstance(row, dict) else None) for number, row in read_rows(path))
+    return [number for number, name in rows if str(name) in answers]
