@@ -7,10 +7,12 @@ surrogates, and answers deep nesting with RecursionError; ``startswith`` lets a 
 
 import codecs
 import collections
+import dataclasses
 import hashlib
 import io
 import json
 import math
+import os
 import pickle
 import pickletools
 import struct
@@ -262,6 +264,13 @@ def _open(content: bytes, where: str) -> Image.Image:
     return picture
 
 
+def _refuse_deep(picture: Image.Image, where: str) -> None:
+    if picture.mode in DEEP_MODES:
+        raise DataError(
+            f"{where}: more than 8 bits a channel (mode {picture.mode}); stretch it to 8 bits first and choose the range"
+        )
+
+
 def decode_picture(content: bytes, where: str) -> Image.Image:
     """Decode a whole picture to RGB, in its stored orientation (the first frame of several).
 
@@ -269,10 +278,7 @@ def decode_picture(content: bytes, where: str) -> Image.Image:
     the official InternVL code does. Raises DataError for damage and for more than 8 bits a channel.
     """
     picture = _open(content, where)
-    if picture.mode in DEEP_MODES:
-        raise DataError(
-            f"{where}: more than 8 bits a channel (mode {picture.mode}); stretch it to 8 bits first and choose the range"
-        )
+    _refuse_deep(picture, where)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd palettes and tags; damage raises
@@ -298,11 +304,63 @@ def picture_size(path: Path, where: str | None = None) -> tuple[int, int]:
 
 def orientation_of(content: bytes, where: str) -> int:
     """The orientation tag, 1 to 8; 1 (upright) where there is none or it cannot be read. Pixels are used as stored."""
+    return _orientation(_open(content, where))
+
+
+def _orientation(picture: Image.Image) -> int:
     try:
-        value = _open(content, where).getexif().get(ORIENTATION_TAG, 1)
+        if picture.format == "PNG" and "exif" not in picture.info:
+            return 1  # Pillow would decode the picture to look for one behind it
+        value = picture.getexif().get(ORIENTATION_TAG, 1)
     except _DAMAGE:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureHeader:
+    """What the first bytes of a picture say; ``data_end`` is where the pixels of a TIFF end, 0 for other formats."""
+
+    format: str
+    size: tuple[int, int]
+    orientation: int
+    data_end: int = 0
+
+
+def header_of(content: bytes, where: str) -> PictureHeader:
+    """The header of a picture's bytes. Raises DataError for what is no picture, and for more than 8 bits a channel."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd tags; damage raises
+        picture = _open(content, where)
+        _refuse_deep(picture, where)
+        end = _tiff_end(picture) if picture.format == "TIFF" else 0
+        return PictureHeader(str(picture.format), picture.size, _orientation(picture), end)
+
+
+def _tiff_end(picture: Image.Image) -> int:
+    tags, ends = picture.tag_v2, [0]  # type: ignore[attr-defined]
+    for offsets, counts in ((273, 279), (324, 325)):  # of strips, of tiles
+        pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+        ends += [int(offset) + int(count) for offset, count in pairs]
+    return max(ends)
+
+
+def read_ends(path: Path, head: int, tail: int) -> tuple[bytes, bytes, int]:
+    """The first and the last bytes of a picture file and its length; the last ones are empty where the first are all of it."""
+    try:
+        with open(path, "rb", buffering=0) as handle:
+            length = os.fstat(handle.fileno()).st_size
+            if length > MAX_PICTURE_BYTES:
+                raise DataError(f"{path}: {length:,} bytes, more than the {MAX_PICTURE_BYTES:,} allowed for a picture")
+            first = handle.read(head)
+            if length <= head:
+                return first, b"", length
+            handle.seek(length - tail)
+            return first, handle.read(tail), length
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def decode_video(path: Path, where: str, choose: Callable[[Sequence[float]], Sequence[int]]) -> Iterator[Image.Image]:

@@ -56,19 +56,22 @@ def test_every_bad_row_is_listed_with_its_line(folder: Path) -> None:
 
 
 def test_pictures(folder: Path) -> None:
-    """Missing, cut, climbing and wrongly sized pictures are found; only --decode reads past the header."""
+    """Missing, cut, climbing and wrongly sized pictures are found by headers and ends; a hole inside takes --decode."""
     whole = (folder / "b.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "hole.png").write_bytes(whole[:100] + bytes(20) + whole[120:])
     rows = [
         row("1", image="no.png"),
         row("2", image="no.png"),
         row("3", image="../a.png"),
         row("4", width=41),
         row("5", image="cut.png"),
+        row("6", image="hole.png"),
     ]
     path = write(folder / "f.jsonl", *rows)
-    assert found(path) == [("1", "picture"), ("3", "picture"), ("4", "size")]
-    assert found(path, decode=True) == [("1", "picture"), ("3", "picture"), ("4", "size"), ("5", "picture")]
+    by_ends = [("1", "picture"), ("3", "picture"), ("4", "size"), ("5", "picture")]
+    assert found(path) == by_ends
+    assert found(path, decode=True) == [*by_ends, ("6", "picture")]
     assert "1 more such row" in check(path)["faults"][0]["message"]
 
 

@@ -11,7 +11,7 @@ from adapt.check.rows import Row
 def _contents(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> Iterator[tuple[str, Row, str]]:
     for row in rows:
         for name in row.record.images:
-            if digest := pictures[row.root, name].sha256:
+            if digest := pictures[row.root, name].content:
                 yield digest, row, name
 
 

@@ -1,7 +1,12 @@
-"""Pictures of rows: there, readable, of the size that the row says; and their contents' hashes, for finding leaks."""
+"""Pictures of rows: there, whole, of the size that the row says; and which of them have equal contents, for finding leaks.
+
+Headers and ends are read: a picture is opened once, its first and last bytes tell size, format and whether the file was cut. Of
+files that agree in length and in both ends the rest is read too, so equal contents are found as surely as by hashing all.
+"""
 
 import dataclasses
 import hashlib
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,19 +20,32 @@ from adapt.workers import map_ordered
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """What a picture file holds, or why it cannot be used. ``orientation`` is its EXIF tag, 1 for upright."""
+    """What a picture file holds, or why it cannot be used. ``orientation`` is its EXIF tag, 1 for upright.
+
+    ``content`` is the same for equal bytes and for these alone among the pictures that were looked at together; '' where the
+    file cannot be read.
+    """
 
     size: tuple[int, int] = (0, 0)
-    sha256: str = ""
+    content: str = ""
     orientation: int = 1
     fault: str = ""
+    is_whole: bool = False  # whether ``content`` is a hash of all bytes
 
 
-def look(rows: Sequence[Row], *, decode: bool) -> dict[tuple[Path, str], Picture]:
-    """Every distinct (root, path) of the rows, read once: the header, or with ``decode`` all pixels."""
+def look(rows: Sequence[Row], *, decode: bool, workers: int | None = None) -> dict[tuple[Path, str], Picture]:
+    """Every distinct (root, path) of the rows, looked at once: its header and end, or with ``decode`` all of it."""
     names = list(dict.fromkeys((row.root, name) for row in rows for name in row.record.images))
-    found = map_ordered(_look_at, decode, names, chunk=64)
-    return dict(zip(names, track(found, len(names), "looking at pictures"), strict=True))
+    found = map_ordered(_look_at, decode, names, workers=workers, chunk=64)
+    pictures = dict(zip(names, track(found, len(names), "looking at pictures"), strict=True))
+    alike: dict[str, list[tuple[Path, str]]] = defaultdict(list)
+    for place, picture in pictures.items():
+        if not picture.is_whole and picture.content:
+            alike[picture.content].append(place)
+    again = [place for places in alike.values() if len(places) > 1 for place in places]
+    for place, digest in zip(again, map_ordered(_digest, None, again, workers=workers, chunk=64), strict=True):
+        pictures[place] = dataclasses.replace(pictures[place], content=digest)
+    return pictures
 
 
 def _look_at(decode: bool, place: tuple[Path, str]) -> Picture:
@@ -36,11 +54,45 @@ def _look_at(decode: bool, place: tuple[Path, str]) -> Picture:
         path = safe.inside(root, name, "picture")
         if not path.is_file():
             return Picture(fault=f"no such file under {root}; give the right folder with --images")
-        content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
-        size = safe.decode_picture(content, str(path)).size if decode else safe.size_of(content, str(path))
+        return _look_inside(path) if decode else _look_at_ends(path)
     except DataError as error:
         return Picture(fault=str(error))
-    return Picture(size, hashlib.sha256(content).hexdigest(), safe.orientation_of(content, str(path)))
+
+
+def _look_at_ends(path: Path) -> Picture:
+    from adapt.check.ends import HEAD_BYTES, TAIL_BYTES, end_fault, ends_well
+
+    head, tail, length = safe.read_ends(path, HEAD_BYTES, TAIL_BYTES)
+    content = head
+    try:
+        header = safe.header_of(head, str(path))
+    except DataError:
+        if not tail:
+            raise
+        content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)  # its header may be longer, or at its end
+        header = safe.header_of(content, str(path))
+    if not ends_well(header, head, tail, length):
+        content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES) if len(content) < length else content
+        if fault := end_fault(header, content):
+            return Picture(fault=f"{path}: {fault}")
+    if length == len(content):
+        return Picture(header.size, hashlib.sha256(content).hexdigest(), header.orientation, is_whole=True)
+    return Picture(header.size, f"{length} {hashlib.sha256(head + tail).hexdigest()}", header.orientation)
+
+
+def _look_inside(path: Path) -> Picture:
+    from adapt.check.ends import content_fault, end_fault
+
+    content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
+    header = safe.header_of(content, str(path))
+    safe.decode_picture(content, str(path))
+    if fault := end_fault(header, content) or content_fault(header, content):
+        return Picture(fault=f"{path}: {fault}")
+    return Picture(header.size, hashlib.sha256(content).hexdigest(), header.orientation, is_whole=True)
+
+
+def _digest(shared: None, place: tuple[Path, str]) -> str:
+    return safe.file_sha256(safe.inside(*place, "picture"))
 
 
 def picture_faults(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:
