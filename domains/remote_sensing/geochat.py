@@ -226,13 +226,13 @@ def _bench_row(row: Mapping[str, Any], where: str, identifier: str) -> GeoChatSa
             raise DataError(f"{where}: no 'ground_truth'; answers of LRBEN and HRBEN are in RSVQA's files: use --task rsvqa")
         question, answer = _text(row, "text", where).replace(IMAGE_PLACEHOLDER, "").strip(), _text(row, "ground_truth", where)
     elif _ONE.search(_text(row, "question", where)):
-        question = f"[identify] What is the object present at {row['question']}"
+        question = f"[identify] What is the object present at {_text(row, 'question', where)}"
         answer = (
             truth[0] if isinstance(truth, list) and truth and isinstance(truth[0], str) else _text(row, "ground_truth", where)
         )
     else:
         meta["type"] = _text(row, "type", where) if "type" in row else "ref"
-        question = f"[refer] Give me the location of <p>{row['question'].strip()}</p>"
+        question = f"[refer] Give me the location of <p>{_text(row, 'question', where).strip()}</p>"
         answer = truth if isinstance(truth, str) else ""
         truth_px = () if isinstance(truth, str) else tuple(_polygons(truth, where))
         if not truth_px and not _ONE.search(answer):

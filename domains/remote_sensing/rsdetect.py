@@ -155,8 +155,8 @@ _READERS = {"dota": dota.read, "dior": _read_dior, "fair1m": _read_fair1m}
 TASK = Task(
     name="rsdetect",
     summary="DOTA, DIOR and FAIR1M: all objects of aerial pictures, by class, in one answer, or counted",
-    layout="DOTA {train,val}/{images,labelTxt}, DIOR with Annotations/, JPEGImages*/, ImageSets/Main/, or FAIR1M with images/ and "
-    "labelXml/",
+    layout="DOTA {train,val}/{images,labelTxt}, DIOR with Annotations/, JPEGImages*/, ImageSets/Main/, or FAIR1M with images/ "
+    "and labelXml/",
     unit="picture",
     read=read,
     convert=grounding.convert,

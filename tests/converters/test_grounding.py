@@ -1,17 +1,22 @@
 """Grounding, detection and counting from pictures with labelled objects."""
 
 import collections
+import contextlib
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from pycocotools.coco import COCO
 
 from adapt import boxes
 from adapt.domain import Rejected
 from adapt.errors import DataError, UsageError
-from adapt.records import ChatRecord, parse_record, record_to_row
+from adapt.records import ChatRecord, parse_record, read_records, record_to_row
+from adapt.verbs import convert
 from converters import grounding, prompts
 from converters.grounding import ask, read_asking
 from converters.objects import ObjectsSample, PictureObject
@@ -226,6 +231,51 @@ def test_boxes_come_back_from_the_text() -> None:
         expected = sorted(tuple(np.round(box.reshape(4), 3)) for box in corners)
         assert np.allclose(sorted(map(tuple, stored)), expected, atol=1e-3)
         assert all(parse_record(record_to_row(record), "row") == record for record in (*ground, detect))
+
+
+def test_a_coco_file_is_asked_about_as_pycocotools_reads_it(shared: Path, tmp_path: Path) -> None:
+    """The documented call on real tree boxes (their pictures are made): each annotation is in an answer, and is counted."""
+    folder = shared / "data" / "deepforest_aerial_boxes"
+    api = COCO(str(folder / "coco_sample_file.json"))
+    for image in api.imgs.values():
+        Image.new("L", (image["width"], image["height"])).save(tmp_path / image["file_name"])
+    found: dict[str, list[ChatRecord]] = {}
+    for task in ("ground", "detect", "count"):
+        output = tmp_path / f"{task}.jsonl"
+        source = folder / "coco_sample_file.json"
+        convert(task=task, input=source, images=tmp_path, output=output, option=["format=coco"], workers=0)
+        found[task] = read_records(output)
+    for number, image in api.imgs.items():
+        boxes_xywh = [each["bbox"] for each in api.loadAnns(api.getAnnIds(imgIds=[number]))]
+        expected = sorted([x, y, x + w, y + h] for x, y, w, h in boxes_xywh)
+        for task in ("ground", "detect"):
+            rows = [record for record in found[task] if record.images == (image["file_name"],)]
+            stored = sorted(box for record in rows for box in record.meta["boxes_px"])
+            assert np.allclose(stored, expected, atol=1e-3)
+        numbers = [int(record.answer) for record in found["count"] if record.images == (image["file_name"],)]
+        assert sum(numbers) == len(expected)
+    assert sum(int(record.answer) for record in found["count"]) == len(api.anns) > 0
+
+
+@pytest.mark.parametrize("mutated", ["x", None, [], 1e400, -5, True])
+def test_the_tasks_take_any_coco_file_or_say_why_not(tmp_path: Path, mutated: Any) -> None:
+    """Any value in any place of the file is read or rejected: no other exception."""
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 10, "height": 10}, {"id": 2, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [{"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 5, 5]} for number in (1, 2)],
+    }
+    Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
+    for key, rows in document.items():
+        for field in [None, *rows[0]]:
+            changed = json.loads(json.dumps(document))
+            if field is None:
+                changed[key] = mutated
+            else:
+                changed[key][0][field] = mutated
+            (tmp_path / "c.json").write_text(json.dumps(changed).replace("Infinity", "1e400"))
+            with contextlib.suppress(DataError, UsageError):
+                convert(task="ground", input=tmp_path / "c.json", output=tmp_path / "o.jsonl", option=["format=coco"])
 
 
 def test_prompts_of_each_kind_hold_their_placeholder() -> None:
