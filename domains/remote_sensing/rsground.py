@@ -182,12 +182,15 @@ def _internvl_sample(row: Any, where: str, number: int) -> ObjectsSample:
         raise DataError(f"{where}: 'bbox' is {str(box)[:40]!r}, expected x1, y1, x2, y2 in pixels")
     x1, y1, x2, y2 = (to_number(value, f"{where}: a corner") for value in box)
     found = check_object(PictureObject("object", (x1, y1, x2, y2), caption=expression[1].strip()), 1, where)
-    stated = (int(size[0]), int(size[1])) if _is_size(size) else None
+    stated = _size(size)
     return ObjectsSample(f"dior-rsvg-test-{number}", where, "test", (image,), (found,), "dior_rsvg", stated_size=stated)
 
 
-def _is_size(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(each, int) and each > 0 for each in value)
+def _size(value: Any) -> tuple[int, int] | None:
+    """The stated (width, height); None where there is none that could be."""
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(each, int) and each > 0 for each in value):
+        return None
+    return value[0], value[1]
 
 
 TASK = Task(
