@@ -33,15 +33,15 @@ PROMPTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "detect": {
         "en": ("Please detect and label all objects in the following image and mark their positions.",),
-        "zh": ("请检测并标注图中的所有物体,并给出它们的位置。", "找出图中的所有物体,并标出它们的位置。"),
+        "zh": ("请检测并标注图中的所有物体，并给出它们的位置。", "找出图中的所有物体，并标出它们的位置。"),
     },
     "detect some": {
         "en": ("Please detect and label all objects of these classes in the image and mark their positions: {names}.",),
-        "zh": ("请检测图中所有属于以下类别的物体,并给出它们的位置:{names}。",),
+        "zh": ("请检测图中所有属于以下类别的物体，并给出它们的位置：{names}。",),
     },
     "count": {
         "en": ("How many {name} are there? Answer with a number.",),
-        "zh": ("图中有多少个{name}?请用数字回答。", "图中{name}的数量是多少?请用数字回答。"),
+        "zh": ("图中有多少个{name}？请用数字回答。", "图中{name}的数量是多少？请用数字回答。"),
     },
 }
 # fmt: on
@@ -243,7 +243,9 @@ def _absent_classes(sample: ObjectsSample, asking: Asking) -> list[str]:
 
 def _drawn_absent(sample: ObjectsSample, asking: Asking, seed: int) -> list[str]:
     """The names of at most ``absent`` classes that the picture does not show, drawn from (seed, id)."""
-    others = _absent_classes(sample, asking)
+    others = _absent_classes(sample, asking) if asking.absent else []
+    if not others:
+        return []
     drawn = randomness.permutation(len(others), seed, "absent", sample.id)[: asking.absent]
     return [asking.names[others[index]] for index in drawn]
 
@@ -311,8 +313,9 @@ def convert(sample: ObjectsSample, context: Asking, source: Source) -> list[Chat
 def _read(source: Source, kind: str) -> Reading:
     found = annotations.read_objects(source)
     asking = read_asking(source.options, found.classes, task=kind, kinds=(kind,))
-    ignored = collections.Counter(found.ignored)
+    ignored: collections.Counter[str] = collections.Counter()
     samples = list(with_objects(found.samples, asking, ignored))
+    ignored.update(found.ignored)  # after the samples: a reader may count while they are taken
     return Reading(found.root, samples, asking, ignored, {"classes": sorted(asking.names)})
 
 

@@ -38,11 +38,11 @@ ATTRIBUTES = {
     "timeofday": ("dawn/dusk", "daytime", "night"),
 }
 QUESTIONS = {
-    "weather": {"en": "What is the weather like?", "zh": "天气怎么样?"},
-    "scene": {"en": "What kind of place is this?", "zh": "这是什么样的地方?"},
-    "timeofday": {"en": "What time of day is it?", "zh": "现在是一天中的什么时间?"},
+    "weather": {"en": "What is the weather like?", "zh": "天气怎么样？"},
+    "scene": {"en": "What kind of place is this?", "zh": "这是什么样的地方？"},
+    "timeofday": {"en": "What time of day is it?", "zh": "现在是一天中的什么时间？"},
 }
-CHOICES = {"en": "Answer with one of: {names}.", "zh": "请从以下选项中选择回答:{names}。"}
+CHOICES = {"en": "Answer with one of: {names}.", "zh": "请从以下选项中选择回答：{names}。"}
 OBJECT_KINDS = ("ground", "detect", "count")
 KINDS = (*OBJECT_KINDS, *ATTRIBUTES)
 DEFAULT_KINDS = "ground,weather,scene,timeofday"

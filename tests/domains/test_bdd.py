@@ -76,7 +76,7 @@ def test_the_kinds_of_questions_are_chosen(tmp_path: Path) -> None:
         convert(task="bdd", input=labels, output=tmp_path / "out.jsonl", option=[f"kinds={kinds}"])
         assert [record.answer for record in adapt.read_records(tmp_path / "out.jsonl")] == answers
     convert(task="bdd", input=labels, output=tmp_path / "out.jsonl", option=["kinds=scene", "language=zh"])
-    assert adapt.read_records(tmp_path / "out.jsonl")[0].question.startswith("<image>\n这是什么样的地方?")
+    assert adapt.read_records(tmp_path / "out.jsonl")[0].question.startswith("<image>\n这是什么样的地方？")
     for kinds, words in (("counts", "did you mean 'count'"), (" , ", "expected one or more")):
         with pytest.raises(UsageError, match=words):
             convert(task="bdd", input=labels, output=tmp_path / "out.jsonl", option=[f"kinds={kinds}"])
