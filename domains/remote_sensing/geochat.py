@@ -32,7 +32,7 @@ from adapt.boxes import Box
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
-from converters.formats import llava
+from converters.formats import llava, table
 from converters.grounding import plain
 from converters.objects import enclosing, to_number
 
@@ -59,7 +59,7 @@ class GeoChatSample:
     where: str
     split: str | None
     pictures: tuple[str, ...]
-    turns: tuple[tuple[str, str], ...]
+    turns: tuple[Turn, ...]
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     truth_px: tuple[tuple[tuple[float, float], ...], ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
@@ -119,15 +119,16 @@ def convert(sample: GeoChatSample, context: None, source: Source) -> list[ChatRe
     size = sample.sizes[0]
     turns: list[Turn] = []
     kind, noun = "chat", None
-    for role, text in sample.turns:
-        if role == "human":
-            kind, noun = _kind(text), _noun(text)
-            text = to_tagged(text, size, sample.where)
-            turns.append(Turn(role, text if source.options["tags"] == "keep" else _in_words(text)))
+    for turn in sample.turns:
+        if turn.role == "human":
+            kind, noun = _kind(turn.value), _noun(turn.value)
+            text = to_tagged(turn.value, size, sample.where)
+            turns.append(Turn(turn.role, text if source.options["tags"] == "keep" else _in_words(text)))
         else:
-            turns.append(Turn(role, to_tagged(text, size, sample.where, noun if kind == "refer" else None)))
+            text = to_tagged(turn.value, size, sample.where, noun if kind == "refer" else None)
+            turns.append(Turn(turn.role, text))
     meta = {"split": sample.split} | dict(sample.meta) | {"type": sample.meta.get("type", kind)}
-    answer_px = [_cut(upright(each, size), size) for each in find_rotated(sample.turns[-1][1], sample.where)]
+    answer_px = [_cut(upright(each, size), size) for each in find_rotated(sample.turns[-1].value, sample.where)]
     if sample.truth_px:
         answer_px = [_inside(enclosing(points), size, sample.where) for points in sample.truth_px]
         turns[-1] = Turn("gpt", boxes.format_boxes(noun, answer_px, size))
@@ -135,7 +136,7 @@ def convert(sample: GeoChatSample, context: None, source: Source) -> list[ChatRe
     if answer_px:
         meta["boxes_px"] = [[plain(value) for value in box] for box in answer_px]
         meta |= {"name": noun} if noun else {}
-    if rotated := [list(each) for _, text in sample.turns for each in find_rotated(text, sample.where)]:
+    if rotated := [list(each) for turn in sample.turns for each in find_rotated(turn.value, sample.where)]:
         meta["rotated"] = rotated
     return [ChatRecord(sample.id, tuple(turns), sample.pictures, task="geochat", source="geochat", meta=meta)]
 
@@ -186,7 +187,8 @@ def read(source: Source) -> Reading:
 
 def _samples(path: Path, bench: bool) -> Iterator[GeoChatSample | Rejected]:
     split = "test" if bench else "train"
-    for number, (where, row) in enumerate(llava.read_rows(path), start=int(bench)):  # as each file kind numbers its places
+    rows = table.read_jsonl(path) if bench else table.read_json_list(path)
+    for number, (where, row) in enumerate(rows, start=int(bench)):  # as each kind of file numbers its places
         try:
             if isinstance(row, DataError):
                 raise row
@@ -204,8 +206,8 @@ def _instruct_row(row: Mapping[str, Any], where: str, identifier: str) -> GeoCha
     if len(found.pictures) != 1:
         raise DataError(f"{where}: {len(found.pictures)} pictures, expected one")
     turns = list(found.turns)
-    if not any(IMAGE_PLACEHOLDER in text for _, text in turns) and turns[0][0] == "human":
-        turns[0] = ("human", f"{IMAGE_PLACEHOLDER}\n{turns[0][1]}")
+    if not any(IMAGE_PLACEHOLDER in turn.value for turn in turns) and turns[0].role == "human":
+        turns[0] = Turn("human", f"{IMAGE_PLACEHOLDER}\n{turns[0].value}")
     meta = {"id_original": row["id"]} if isinstance(row.get("id"), str | int) else {}
     return GeoChatSample(identifier, where, "train", found.pictures, tuple(turns), meta)
 
@@ -237,7 +239,7 @@ def _bench_row(row: Mapping[str, Any], where: str, identifier: str) -> GeoChatSa
         truth_px = () if isinstance(truth, str) else tuple(_polygons(truth, where))
         if not truth_px and not _ONE.search(answer):
             raise DataError(f"{where}: 'ground_truth' is {str(truth)[:40]!r}, expected boxes or corners")
-    turns = (("human", f"{IMAGE_PLACEHOLDER}\n{question}"), ("gpt", answer))
+    turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{question}"), Turn("gpt", answer))
     return GeoChatSample(identifier, where, "test", (picture,), turns, meta, truth_px)
 
 
