@@ -80,11 +80,97 @@ def class_folders(folder: Path) -> str:
     return "set"
 
 
+_BOX = "<bndbox><xmin>4</xmin><ymin>3</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
+_OBJECT = f"<object><name>ship</name><pose>no</pose>{_BOX}<description>a ship</description></object>"
+_VOC = (
+    "<annotation><filename>{}.jpg</filename><size><width>40</width><height>32</height></size>" + _OBJECT * 2 + "</annotation>"
+)
+_POINTS = "".join(f"<point>{point}</point>" for point in ("4,3", "30,3", "30,20", "4,20", "4,3"))
+_FAIR1M = (
+    "<annotation><source><filename>{}.png</filename></source><objects><object><possibleresult><name>Van</name></possibleresult>"
+    f"<points>{_POINTS}</points></object></objects></annotation>"
+)
+
+
+def labelled(folder: Path, labels: str, text: str, pictures: str, suffix: str = ".jpg") -> None:
+    """Two pictures, each with a file of labels of its own."""
+    for stem in ("1", "2"):
+        picture(folder / pictures / f"{stem}{suffix}", seed=int(stem))
+        path = folder / labels.format(stem)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("{}", stem))
+
+
+def referring_expressions(folder: Path) -> str:
+    """DIOR-RSVG: four objects in two files, and the lists that count them."""
+    labelled(folder / "set", "Annotations/{}.xml", _VOC, "JPEGImages")
+    for split, numbers in (("train", "0\n3\n"), ("val", "1\n"), ("test", "2\n")):
+        (folder / "set" / f"{split}.txt").write_text(numbers)
+    return "set"
+
+
+def turned_boxes(folder: Path) -> str:
+    """DOTA: corners in text files."""
+    lines = "imagesource:x\ngsd:0.2\n4 3 30 3 30 20 4 20 large-vehicle 0\n1.5 1 9 1 9 9 1.5 9 ship 1\n"
+    labelled(folder / "set", "train/labelTxt/{}.txt", lines, "train/images", ".png")
+    return "set"
+
+
+def dior(folder: Path) -> str:
+    """DIOR: Pascal VOC with lists of splits."""
+    labelled(folder / "set", "Annotations/{}.xml", _VOC, "JPEGImages")
+    (folder / "set" / "ImageSets" / "Main").mkdir(parents=True)
+    (folder / "set" / "ImageSets" / "Main" / "train.txt").write_text("1\n2\n")
+    return "set"
+
+
+def fair1m(folder: Path) -> str:
+    """FAIR1M: rings of points in XML files."""
+    labelled(folder / "set", "train/labelXml/{}.xml", _FAIR1M, "train/images", ".png")
+    return "set"
+
+
+def turned_chats(folder: Path) -> str:
+    """GeoChat: boxes of hundredths inside conversations."""
+    picture(folder / "set" / "a.png")
+    talks = (
+        ("<image>\n[refer] where is <p>a ship</p>?", "{<10><20><30><40>|<90>}<delim>{<1><2><30><40>}"),
+        ("<image>\n[identify] {<10><20><30><40>|<45>}", "<p>a ship</p>"),
+        ("<image>\n[grounding] Describe it.", "There is <p>a ship</p> {<10><20><30><40>|<5>} here."),
+    )
+    rows = [
+        {"id": "a", "image": "a.png", "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": said}]}
+        for asked, said in talks
+    ]
+    (folder / "set" / "GeoChat_Instruct.json").write_text(json.dumps(rows))
+    return "set"
+
+
+def street_frames(folder: Path) -> str:
+    """BDD100K: a box and an outline with a curve."""
+    picture(folder / "set" / "a.jpg")
+    outline = {"vertices": [[4, 3], [30, 3], [35, 9], [35, 12], [30, 20]], "types": "LLCCL", "closed": True}
+    labels = [
+        {"id": "1", "category": "car", "box2d": {"x1": 4, "y1": 3, "x2": 30, "y2": 20}, "attributes": {"crowd": False}},
+        {"id": "2", "category": "bus", "poly2d": [outline]},
+    ]
+    frames = [{"name": "a.jpg", "attributes": {"weather": "clear", "scene": "tunnel"}, "labels": labels}]
+    (folder / "set" / "det_val.json").write_text(json.dumps(frames))
+    return "set"
+
+
 SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "classify": ("classify", {}, class_folders),
     "vqa": ("vqa", {}, vqa_table),
     "chat llava": ("chat", {}, chats),
     "chat openai": ("chat", {}, openai_lines),
     "rsvqa": ("rsvqa", {}, of_sample("remote_sensing", "RSVQA-LR")),
+    "rsground": ("rsground", {}, referring_expressions),
+    "rsdetect dota": ("rsdetect", {"kinds": "ground,detect,count"}, turned_boxes),
+    "rsdetect dior": ("rsdetect", {}, dior),
+    "rsdetect fair1m": ("rsdetect", {}, fair1m),
+    "geochat": ("geochat", {}, turned_chats),
+    "bdd": ("bdd", {"kinds": "ground,detect,count,weather,scene", "absent": "1"}, street_frames),
+    "ground voc": ("ground", {"absent": "1"}, dior),
     "easyvqa": ("easyvqa", {}, of_sample("general", "data")),
 }
