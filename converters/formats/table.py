@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapt import made, safe
+from adapt import made, pixels, safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters.formats.imagefolder import SPLIT_FOLDERS
@@ -153,6 +153,9 @@ def _picture(cell: Any, source: Source, embedded: bool, where: str) -> str:
         assert isinstance(path, str)
         root = source.images or _folder_of(source.input)
         content = safe.read_bytes(safe.inside(root, path, where), safe.MAX_PICTURE_BYTES)
+    settings = pixels.read_settings(source.options)
+    if settings is not None:  # a table has no coordinates that would have to move with the pixels
+        return pixels.hold(content, where, settings, source.made).name
     return made.write_encoded(source.made, content, where)
 
 
@@ -295,14 +298,20 @@ def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[
     """Rows with pictures as bytes; class numbers become class names."""
     import datasets
 
-    rows = rows.remove_columns([column for column in rows.features or {} if column in without])
     features = dict(rows.features or {})
     for column, feature in features.items():
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(column, datasets.Image(decode=False))
         elif isinstance(inner := getattr(feature, "feature", None), datasets.Image):  # a list of pictures
             rows = rows.cast_column(column, datasets.List(dataclasses.replace(inner, decode=False)))
-    labels = {column: feature for column, feature in features.items() if isinstance(feature, datasets.ClassLabel)}
+    # Only now: `datasets` decodes pictures to take a column away, and would store them anew, at 8 bits and JPEG's loss.
+    if unread := [column for column in features if column in without]:
+        rows = rows.remove_columns(unread)
+    labels = {
+        column: feature
+        for column, feature in features.items()
+        if isinstance(feature, datasets.ClassLabel) and column not in without
+    }
     for index, row in enumerate(rows):
         for column, feature in labels.items():
             if row[column] is not None and row[column] >= 0:

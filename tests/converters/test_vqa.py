@@ -202,3 +202,19 @@ def test_several_embedded_pictures_in_a_row(tmp_path: Path) -> None:
     two, one = adapt.read_records(tmp_path / "out.jsonl")
     assert (two.question, two.sizes) == ("<image>\n<image>\nsame?", ((3, 2), (4, 2)))
     assert (one.question, one.sizes) == ("<image>\nwhat?", ((5, 2),))
+
+
+def test_embedded_pictures_are_not_stored_anew(pictures: Path) -> None:
+    """The codes of an embedded JPEG are written as they are: decoding and encoding once more would lose some of it."""
+    Image.effect_noise((64, 48), 90).convert("RGB").save(pictures / "a.jpg", quality=70)
+    content = (pictures / "a.jpg").read_bytes()
+    features = datasets.Features(
+        {"image": datasets.Image(), "question": datasets.Value("string"), "answer": datasets.Value("string")}
+    )
+    columns = {"image": [{"bytes": content, "path": None}], "question": ["q"], "answer": ["a"]}
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(pictures / "t.parquet")
+    convert(task="vqa", input=pictures / "t.parquet", output=pictures / "out.jsonl")
+    (record,) = adapt.read_records(pictures / "out.jsonl")
+    made = (pictures / "out.images" / record.images[0]).read_bytes()
+    start_of_scan = b"\xff\xda"
+    assert made[made.index(start_of_scan) :] == content[content.index(start_of_scan) :]
