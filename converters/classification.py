@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from adapt import randomness, safe
+from adapt import pixels, randomness, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
@@ -293,6 +293,7 @@ TASK = Task(
         Option("label", "table: the column of the class, or of all classes that apply", "label"),
         Option("id", "table: the column of the id (default: counted)"),
         Option("split", "table: the column of the split", "split"),
+        *pixels.OPTIONS,
     ),
     example="adapt convert --task classify --input photos --output photos.jsonl --option style=letters",
 )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapt import boxes, randomness, safe
+from adapt import boxes, pixels, randomness, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError, unknown
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
@@ -343,7 +343,15 @@ GROUND = Task(
     unit="picture",
     read=read_ground,
     convert=convert,
-    options=(*annotations.OPTIONS, *OPTIONS, prompts.prompt_option("{name}"), REFER, ABSENT_OPTION, MAX_OBJECTS),
+    options=(
+        *annotations.OPTIONS,
+        *OPTIONS,
+        prompts.prompt_option("{name}"),
+        REFER,
+        ABSENT_OPTION,
+        MAX_OBJECTS,
+        *pixels.OPTIONS,
+    ),
     example="adapt convert --task ground --input annotations.json --images pics --output ground.jsonl --option format=coco",
 )
 DETECT = Task(
@@ -353,7 +361,7 @@ DETECT = Task(
     unit="picture",
     read=read_detect,
     convert=convert,
-    options=(*annotations.OPTIONS, *OPTIONS, prompts.prompt_option(), MAX_OBJECTS),
+    options=(*annotations.OPTIONS, *OPTIONS, prompts.prompt_option(), MAX_OBJECTS, *pixels.OPTIONS),
     example="adapt convert --task detect --input annotations.json --images pics --output detect.jsonl --option format=coco",
 )
 COUNT = Task(
@@ -363,6 +371,6 @@ COUNT = Task(
     unit="picture",
     read=read_count,
     convert=convert,
-    options=(*annotations.OPTIONS, *OPTIONS, prompts.prompt_option("{name}"), ABSENT_OPTION),
+    options=(*annotations.OPTIONS, *OPTIONS, prompts.prompt_option("{name}"), ABSENT_OPTION, *pixels.OPTIONS),
     example="adapt convert --task count --input annotations.json --images pics --output count.jsonl --option format=coco",
 )

@@ -28,10 +28,14 @@ class Rle:
 
 @dataclasses.dataclass(frozen=True)
 class MaskFile:
-    """The pixels of a mask picture that have one value: of a colour R + 256 G + 65536 B. ``path`` as a picture's."""
+    """The pixels of a mask picture that have one value: of a colour R + 256 G + 65536 B. ``path`` as a picture's.
+
+    ``orientation`` is the tag by which the mask's pixels are turned before they lie on those of the picture.
+    """
 
     path: str
     value: int
+    orientation: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,12 @@ class ObjectsSample:
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture."""
         return self.sizes[0]
+
+    def upright(self, orientations: Sequence[int]) -> "ObjectsSample":
+        """The sample on the upright copy of its picture, for coordinates and ``sizes`` of the stored one."""
+        from converters.orientation import upright_objects
+
+        return upright_objects(self, orientations[0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +172,7 @@ def clipped(sample: ObjectsSample) -> ObjectsSample:
 def _check_sizes(sample: ObjectsSample) -> None:
     stated = sample.stated_size
     if stated is not None and stated != sample.size:
-        turned = "; it may have been labelled upright: pixels are used as stored" if stated == sample.size[::-1] else ""
+        turned = "; it may have been labelled upright: add --option upright=labelled" if stated == sample.size[::-1] else ""
         raise DataError(
             f"{sample.where}: stated as {stated[0]}x{stated[1]}, but picture {sample.pictures[0]} is "
             f"{sample.size[0]}x{sample.size[1]}{turned}"

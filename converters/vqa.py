@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from adapt import pixels
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters.formats import table
@@ -75,6 +76,7 @@ TASK = Task(
         Option("id", "the column of the id (default: counted)"),
         Option("split", "the column of the split", "split"),
         Option("suffix", f"a line after each question, such as '{SHORT_ANSWER}'", ""),
+        *pixels.OPTIONS,
     ),
     example="adapt convert --task vqa --input questions.csv --images photos --output vqa.jsonl",
 )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapt import records, safe
+from adapt import pixels, records, safe
 from adapt.conversion.pictures import Picture
 from adapt.domain import Rejected, Source, Task
 from adapt.errors import DataError
@@ -13,7 +13,10 @@ from adapt.errors import DataError
 
 @dataclasses.dataclass(frozen=True)
 class Shared:
-    """What every worker needs. ``pictures_root`` is where the samples' pictures lie; ``makes`` whether records show others."""
+    """What every worker needs. ``pictures_root`` is where the samples' pictures lie; ``makes`` whether records show others.
+
+    ``settings`` say what is made of pictures before samples show them; None where they stay as and where they are.
+    """
 
     task: Task
     source: Source
@@ -21,6 +24,7 @@ class Shared:
     image_root: Path
     pictures_root: Path
     makes: bool
+    settings: pixels.Settings | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,18 +58,19 @@ def _lines(shared: Shared, sample: Any, pictures: Mapping[str, Picture]) -> tupl
     for name in sample.pictures:
         if fault := pictures[name].fault:
             raise DataError(fault if fault.startswith(f"{sample.where}: ") else f"picture {fault}")
-    if hasattr(sample, "sizes"):
-        sample = dataclasses.replace(sample, sizes=tuple(pictures[name].size for name in sample.pictures))
+    held = [pictures[name].held for name in sample.pictures]
+    sample = pixels.show_held(sample, held, shared.settings)
     made = shared.task.convert(sample, shared.context, shared.source)
     if not made:
         raise DataError(f"{sample.where}: task '{shared.task.name}' found nothing to ask about it")
-    return tuple(_line(shared, record, sample.where, pictures) for record in made)
+    sizes = {picture.name: picture.size for picture in held}
+    return tuple(_line(shared, record, sample.where, sizes) for record in made)
 
 
-def _line(shared: Shared, record: records.ChatRecord, where: str, pictures: Mapping[str, Picture]) -> Line:
+def _line(shared: Shared, record: records.ChatRecord, where: str, held: Mapping[str, tuple[int, int]]) -> Line:
     sizes = record.sizes
-    if not shared.makes and all(name in pictures for name in record.images):
-        sizes = tuple(pictures[name].size for name in record.images)
+    if not shared.makes and all(name in held for name in record.images):
+        sizes = tuple(held[name] for name in record.images)
     elif not sizes:
         sizes = tuple(safe.picture_size(safe.inside(shared.image_root, name, where)) for name in record.images)
     row = records.record_to_row(dataclasses.replace(record, sizes=sizes) if sizes != record.sizes else record)

@@ -7,35 +7,41 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapt import safe
+from adapt import pixels, safe
 from adapt.domain import Rejected
 from adapt.errors import DataError
+from adapt.orientation import UPRIGHT
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Picture:
-    """What decoding a picture told: its size and content, or why it cannot be used."""
+    """What decoding a picture told: how records show it and its content, or why it cannot be used."""
 
-    size: tuple[int, int] = (0, 0)
+    held: pixels.Held = pixels.Held("", (0, 0))
     sha256: bytes = b""
     fault: str = ""
 
 
-def decode_pictures(root: Path, names: Sequence[str]) -> list[Picture]:
-    """Decode pictures below ``root`` whole. Faults do not raise; they are what is known of the picture."""
-    return [_decode(root, name) for name in names]
+def decode_pictures(
+    root: Path, names: Sequence[str], settings: pixels.Settings | None = None, folder: Path | None = None
+) -> list[Picture]:
+    """Decode pictures below ``root`` whole; what ``settings`` make of them goes to ``folder``.
+
+    Faults do not raise; they are what is known of the picture.
+    """
+    return [_decode(root, name, settings, folder) for name in names]
 
 
-def _decode(root: Path, name: str) -> Picture:
+def _decode(root: Path, name: str, settings: pixels.Settings | None, folder: Path | None) -> Picture:
     try:
         path = safe.inside(root, name, name)
         if not path.is_file():
             raise DataError(f"{name}: no such file under {root}")
         content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
-        size = safe.decode_picture(content, name).size
+        held = pixels.hold(content, name, settings, folder)
     except DataError as error:
         return Picture(fault=str(error))
-    return Picture(size, hashlib.sha256(content).digest())
+    return Picture(held, hashlib.sha256(content).digest())
 
 
 class PictureBook:
@@ -76,18 +82,24 @@ class PictureBook:
             if picture is None or picture.fault or name in self.listed:
                 continue
             self.listed.add(name)
-            width, height = picture.size
+            width, height = picture.held.size
             rows.append({"path": name, "width": width, "height": height, "sha256": picture.sha256.hex()})
         return rows
 
     def counts(self) -> dict[str, int]:
-        """Distinct pictures, those whose bytes occur under another name, and contents that lie in more than one split."""
+        """Distinct pictures, those whose bytes occur under another name, contents in several splits, orientation tags."""
         splits: dict[bytes, set[str | None]] = collections.defaultdict(set)
-        usable = 0
+        usable = turned = 0
         for name, found in self._splits.items():
             picture = self._known[name]
             if picture is not None and not picture.fault:
                 usable += 1
+                turned += picture.held.orientation != UPRIGHT
                 splits[picture.sha256] |= found
         across = sum(len(found) > 1 for found in splits.values())
-        return {"distinct": usable, "same_content": usable - len(splits), "in_several_splits": across}
+        return {
+            "distinct": usable,
+            "same_content": usable - len(splits),
+            "in_several_splits": across,
+            "with_orientation_tag": turned,
+        }

@@ -81,7 +81,7 @@ def _finish(chunk: list[Any], future: "Future[list[Result]]") -> Iterator[tuple[
 
 
 def _decode(shared: Shared, names: Sequence[str]) -> list[Picture]:
-    return decode_pictures(shared.pictures_root, names)
+    return decode_pictures(shared.pictures_root, names, shared.settings, shared.source.made)
 
 
 def _convert(shared: Shared, work: tuple[Sequence[Any], dict[str, Picture]]) -> list[Result]:

@@ -7,6 +7,7 @@ show in the bytes, and a million rows need no more memory than a thousand.
 
 import collections
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import adapt
-from adapt import atomic, made, randomness, records
+from adapt import atomic, made, pixels, randomness, records
 from adapt.conversion.ids import SeenIds
 from adapt.conversion.lines import Line, Shared
 from adapt.conversion.pictures import PictureBook
@@ -60,6 +61,8 @@ def convert(
         raise
     counts = manifest["counts"]
     say(f"{output}: {counts['records']:,} records from {counts['read']:,} samples, {counts['rejected']:,} rejected")
+    if options.get("upright", "no") == "no" and (turned := manifest["pictures"].get("with_orientation_tag")):
+        say(f"note: {turned:,} pictures carry an orientation tag; their pixels are used as stored, unturned")
     if leaked := manifest["pictures"].get("in_several_splits"):
         say(f"warning: {leaked:,} pictures are in several splits; 'adapt check' names them")
     return manifest
@@ -96,9 +99,13 @@ def _convert(
     kept = None if limit is None else _draw(task, source, reading, split, limit)
     wanted = _Wanted(source.input, split)
     samples = (sample for place, sample in enumerate(wanted.of(reading.samples)) if kept is None or place in kept)
+    settings, root = _settings(source, reading), reading.pictures_root or reading.image_root
+    if settings is not None:  # every picture is written there, changed or not: one root serves all rows
+        assert source.made is not None
+        reading = dataclasses.replace(reading, image_root=source.made)
     shared = Shared(
-        task, source, reading.context, reading.image_root, reading.pictures_root or reading.image_root,
-        makes=reading.pictures_root is not None,
+        task, source, reading.context, reading.image_root, root,
+        makes=reading.pictures_root is not None, settings=settings,
     )  # fmt: skip
     book, tally = PictureBook(), _Tally()
     with contextlib.ExitStack() as staged:
@@ -129,6 +136,12 @@ def _convert(
     }
     atomic.write_text(records.manifest_path(output), json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
     return manifest
+
+
+def _settings(source: Source, reading: Reading) -> pixels.Settings | None:
+    """What is made of the set's pictures before samples show them; pictures that a reader wrote itself it settled then."""
+    is_settled = (reading.pictures_root or reading.image_root) == source.made
+    return None if is_settled else pixels.read_settings(source.options)
 
 
 class _Wanted:

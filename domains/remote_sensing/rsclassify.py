@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from adapt import randomness, safe
+from adapt import pixels, randomness, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
@@ -242,6 +242,7 @@ TASK = Task(
         Option("split", "percent of each class for train/val/test", DEFAULT_SPLIT),
         Option("split_seed", "the draw of that split; --seed does not change it", "0"),
         Option("split_lists", "a folder with torchgeo's eurosat-, uc_merced- or resisc45-{train,val,test}.txt instead"),
+        *pixels.OPTIONS,
     ),
     example="adapt convert --task rsclassify --input EuroSAT --output eurosat.jsonl",
 )
