@@ -1,7 +1,7 @@
 """One file per task type, and the domain of those tasks that belong to no field."""
 
 from adapt.domain import Domain
-from converters import chat, classification, grounding, multiview, video, vqa
+from converters import chat, classification, grounding, multiview, region, video, vqa
 
 DOMAIN = Domain(
     name="generic",
@@ -11,6 +11,7 @@ DOMAIN = Domain(
         grounding.GROUND,
         grounding.DETECT,
         grounding.COUNT,
+        region.TASK,
         vqa.TASK,
         multiview.TASK,
         video.TASK,

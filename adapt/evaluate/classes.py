@@ -16,6 +16,7 @@ Confusion = Mapping[str, collections.Counter[str]]
 LETTERS = string.ascii_uppercase
 OUT_OF_LIST = "(out of list)"
 RULE = "the class by name (case, blanks, dots, '_' and '-' do not count) or, where offered, by letter"
+_TAGGED = re.compile(r"<ref>([^<]+)</ref>\s*<box>[^<]*</box>")  # a region named with its box, as published
 _LETTERED = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]\s*(.*))?", re.DOTALL)
 
 
@@ -46,9 +47,11 @@ def label_of(record: ChatRecord) -> str:
 
 
 def read_choice(answer: str | None, candidates: Sequence[str], lettered: bool) -> str | None:
-    """The candidate an answer names, or None. Letters are read only where the question offers them."""
+    """The candidate an answer names, or None. Letters are read only where the question offers them, a name with its box too."""
     if answer is None or not answer.strip():
         return None
+    if tagged := _TAGGED.fullmatch(answer.strip()):
+        answer = tagged[1]
     same = _normal_form(candidates)
     by_name = {same(name): name for name in candidates}
     if same(answer) in by_name:
