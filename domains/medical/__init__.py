@@ -1,7 +1,7 @@
 """Medicine: radiology, pathology and blood, asked about, classified and marked."""
 
 from adapt.domain import Demo, Domain
-from domains.medical import medmnist, pathvqa, pmcvqa, slake, vqarad
+from domains.medical import medground, medmnist, pathvqa, pmcvqa, slake, vqarad
 from domains.medical.recipe import RECIPE
 from domains.medical.sample import write_sample
 
@@ -14,6 +14,7 @@ DOMAIN = Domain(
         pmcvqa.TASK,
         pathvqa.TASK,
         medmnist.TASK,
+        medground.TASK,
     ),
     recipe=RECIPE,
     sample=write_sample,
