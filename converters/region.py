@@ -10,6 +10,7 @@ without objects. A turned box is pointed at by its upright enclosing box, or by 
 
 import collections
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -229,9 +230,14 @@ def _draw(sample: ObjectsSample, asking: Asking, mark: Mark, source: Source) -> 
     """The name of the made picture that shows the sample's one object marked."""
     assert source.made is not None, "made pictures need a folder"
     root = pixels.picture_root(asking.root, source.options, source.made)
-    picture = safe.read_picture(safe.inside(root, sample.pictures[0], sample.where), sample.where)
-    drawn = draw(picture, sample, mark, asking.root)
+    path = safe.inside(root, sample.pictures[0], sample.where)
+    drawn = draw(_original(path, path.stat().st_mtime_ns), sample, mark, asking.root)
     return made.write_picture(source.made, drawn, jpeg_quality=mark.jpeg_quality)
+
+
+@functools.lru_cache(maxsize=1)  # the regions of a picture come one after the other
+def _original(path: Path, changed_ns: int) -> Image.Image:
+    return safe.read_picture(path)
 
 
 def draw(picture: Image.Image, sample: ObjectsSample, mark: Mark, root: Path) -> Image.Image:

@@ -1,7 +1,7 @@
 """Remote sensing: scenes and questions seen from satellites and aircraft."""
 
 from adapt.domain import Demo, Domain
-from domains.remote_sensing import geochat, rsclassify, rsdetect, rsground, rsvqa
+from domains.remote_sensing import geochat, rsclassify, rsdetect, rsground, rsregion, rsvqa
 from domains.remote_sensing.recipe import RECIPE
 from domains.remote_sensing.sample import write_sample
 from domains.remote_sensing.scoring import BENCHMARKS
@@ -14,6 +14,7 @@ DOMAIN = Domain(
         rsvqa.TASK,
         rsground.TASK,
         rsdetect.TASK,
+        rsregion.TASK,
         geochat.TASK,
     ),
     benchmarks=BENCHMARKS,

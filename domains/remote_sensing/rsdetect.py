@@ -49,14 +49,27 @@ def readable(name: str) -> str:
 def read(source: Source) -> Reading:
     """The labelled pictures of the set that the option names, or that the folders tell."""
     kinds = grounding.read_kinds(source.options, KINDS)
-    given = source.options["set"]
-    found = _READERS[_look(source.input) if given == "auto" else given](source)
+    found = read_set(source)
     asking = grounding.read_asking(source.options, found.classes, task="rsdetect", kinds=kinds, spelled=readable)
     ignored: collections.Counter[str] = collections.Counter()
     samples = list(grounding.with_objects(found.samples, asking, ignored))
     ignored.update(found.ignored)
     facts = {"classes": dict(asking.names), "kinds": list(kinds)}
     return Reading(found.root, samples, asking, ignored, facts)
+
+
+def read_set(source: Source) -> Objects:
+    """The pictures and objects of the set that the option ``set`` names, or that the folders tell."""
+    given = source.options["set"]
+    name = _look(source.input) if given == "auto" else given
+    found = _READERS[name](source)
+    samples = [
+        each
+        if isinstance(each, Rejected)
+        else dataclasses.replace(each, id=sample_id(name, each.pictures[0]), source=name)  # not the folder's name
+        for each in found.samples
+    ]
+    return dataclasses.replace(found, name=name, samples=samples)
 
 
 def _look(input: Path) -> str:
