@@ -3,6 +3,7 @@
 from adapt.domain import Domain
 from domains.driving import bdd, bddx, drivelm, nuscenes
 from domains.driving.recipe import RECIPE
+from domains.driving.sample import write_sample
 
 DOMAIN = Domain(
     name="driving",
@@ -14,4 +15,5 @@ DOMAIN = Domain(
         bddx.TASK,
     ),
     recipe=RECIPE,
+    sample=write_sample,
 )

@@ -175,7 +175,8 @@ def _has_question(sample: FrameSample, context: NuscenesContext, ignored: collec
     """Whether there is anything to ask; a frame without is counted."""
     shown = any(each.name in context.asking.names and not each.crowd for _, view in sample.views for each in view.objects)
     found = shown or bool(context.asking.absent and set(context.asking.kinds) & {"ground", "count"})
-    ignored[EMPTY] += not found
+    if not found:
+        ignored[EMPTY] += 1
     return found
 
 
