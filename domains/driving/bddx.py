@@ -20,7 +20,7 @@ from adapt.data.video import FRAME_TILES, VIDEO_PLACEHOLDER, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord, Turn
-from converters.formats import frames, llava
+from converters.formats import frames, llava, table
 from converters.formats.pictures import split_in
 
 DESCRIPTION, JUSTIFICATION, SPEED, ANGLE, SIGNALS, OTHER = "description", "justification", "speed", "angle", "signals", "other"
@@ -115,7 +115,8 @@ def _files(input: Path) -> list[Path]:
 
 def _read_file(path: Path, source: Source) -> list[ClipSample | Rejected]:
     split = split_in(path.stem)
-    return [_sample(row, where, number, split, source) for number, (where, row) in enumerate(llava.read_rows(path), start=1)]
+    rows = table.read_jsonl(path) if path.suffix.lower() == ".jsonl" else table.read_json_list(path)
+    return [_sample(row, where, number, split, source) for number, (where, row) in enumerate(rows, start=1)]
 
 
 def _sample(row: Any, where: str, number: int, split: str | None, source: Source) -> ClipSample | Rejected:
@@ -130,21 +131,21 @@ def _sample(row: Any, where: str, number: int, split: str | None, source: Source
             identifier = f"bddx-{split}-{number}" if split else f"bddx-{number}"
         if not isinstance(identifier, str | int) or isinstance(identifier, bool):
             raise DataError(f"{where}: 'id' is {str(identifier)[:40]!r}, expected a string")
-        system = found.turns[0][1] if found.turns[0][0] == "system" else ""
+        system = found.turns[0].value if found.turns[0].role == "system" else ""
         turns = found.turns[1:] if system else found.turns
         return ClipSample(str(identifier), where, split, found.video, system, _asked(turns, where))
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
 
 
-def _asked(turns: tuple[tuple[str, str], ...], where: str) -> tuple[tuple[str, str], ...]:
+def _asked(turns: tuple[Turn, ...], where: str) -> tuple[tuple[str, str], ...]:
     """(question, answer) pairs, the placeholder of the video left out: frames stand in front of every question."""
-    if not turns or len(turns) % 2 or any(role != ("human", "gpt")[place % 2] for place, (role, _) in enumerate(turns)):
+    if not turns or len(turns) % 2 or any(turn.role != ("human", "gpt")[place % 2] for place, turn in enumerate(turns)):
         raise DataError(
-            f"{where}: messages come from {', '.join(role for role, _ in turns)[:60]}; expected human and gpt in turn"
+            f"{where}: messages come from {', '.join(turn.role for turn in turns)[:60]}; expected human and gpt in turn"
         )
     pairs = []
-    for (_, question), (_, answer) in zip(turns[::2], turns[1::2], strict=True):
+    for question, answer in ((turn.value, reply.value) for turn, reply in zip(turns[::2], turns[1::2], strict=True)):
         question = question.replace(VIDEO_PLACEHOLDER, "").strip()
         if not question or not answer.strip():
             raise DataError(f"{where}: {'an answer' if question else 'a question'} is empty")
