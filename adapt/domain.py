@@ -139,11 +139,16 @@ class Benchmark:
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """What ``adapt demo`` shows of a field: one dataset of its generated sample, in how many pictures, and its benchmark."""
+    """What ``adapt demo`` shows of a field: one dataset of its generated sample, in how many pictures, and its benchmark.
+
+    ``options`` are those of the dataset's task; ``settings`` (KEY=VALUE) are of the field's two runs, before the demo's own.
+    """
 
     dataset: str
     benchmark: str
     size: int
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    settings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

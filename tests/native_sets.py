@@ -159,6 +159,18 @@ def street_frames(folder: Path) -> str:
     return "set"
 
 
+def rig_rows(folder: Path) -> str:
+    """Questions about two views of one moment, a JSON object a line."""
+    lines = []
+    for number in range(4):
+        for name in ("left", "right"):
+            picture(folder / name / f"{number // 2}.png", seed=number)
+        views = {name.upper(): f"{name}/{number // 2}.png" for name in ("left", "right")}
+        lines.append(json.dumps({"views": views, "question": f"What is it, {number}?", "answer": "Noise."}))
+    (folder / "rig.jsonl").write_text("\n".join(lines) + "\n")
+    return "rig.jsonl"
+
+
 SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "classify": ("classify", {}, class_folders),
     "vqa": ("vqa", {}, vqa_table),
@@ -173,4 +185,8 @@ SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "bdd": ("bdd", {"kinds": "ground,detect,count,weather,scene", "absent": "1"}, street_frames),
     "ground voc": ("ground", {"absent": "1"}, dior),
     "easyvqa": ("easyvqa", {}, of_sample("general", "data")),
+    "multiview": ("multiview", {"grid": "LEFT,RIGHT", "cell": "40x32"}, rig_rows),
+    "drivelm": ("drivelm", {}, of_sample("driving", "DriveLM")),
+    "nuscenes": ("nuscenes", {}, of_sample("driving", "DriveLM/data/nuscenes")),
+    "bddx": ("bddx", {"frames": "4"}, of_sample("driving", "bddx")),
 }

@@ -7,12 +7,12 @@ in. What each of the three knows of both is measured: that is what adaptation ga
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from adapt import atomic
-from adapt.domain import Demo, Domain, all_domains, find_benchmark, find_domain
+from adapt.domain import Demo, Domain, all_domains, find_benchmark, find_domain, parse_options
 from adapt.errors import DataError, Stopped, UsageError
 from adapt.progress import say
 from adapt.verbs.check import check
@@ -118,7 +118,7 @@ def _convert(domain: Domain, folder: Path, scale: float) -> _Part:
     size = max(40, round(domain.demo.size * scale))
     written = sample(domain=domain.name, output=folder / "data" / domain.name, size=size)[domain.demo.dataset]
     data = folder / f"{domain.name}.jsonl"
-    convert(task=written["task"], input=written["path"], output=data)
+    convert(task=written["task"], input=written["path"], output=data, option=domain.demo.options)
     return _Part(domain, domain.demo, data)
 
 
@@ -141,7 +141,7 @@ def _train_base(folder: Path, general: _Part, field: _Part, scale: float) -> Non
 def _tune(folder: Path, name: str, field: _Part, general: _Part, ratio: float, scale: float) -> None:
     """A ratio of 0 trains on none of the general rows but measures on held-out ones, so that forgetting is seen."""
     settings = (
-        *FIELD_RUN,
+        *_with_own(FIELD_RUN, field.demo.settings),
         f"train.samples_per_step={round(FIELD_SAMPLES * (1 + ratio))}",
         f"train.max_steps={max(2, round(FIELD_STEPS * scale))}",
     )
@@ -154,6 +154,11 @@ def _tune(folder: Path, name: str, field: _Part, general: _Part, ratio: float, s
         output=folder / name,
         set=settings,
     )
+
+
+def _with_own(settings: Sequence[str], own: Sequence[str]) -> list[str]:
+    """The settings of every field with those of one field in their place."""
+    return [f"{key}={value}" for key, value in (parse_options(settings) | parse_options(own)).items()]
 
 
 def _measure(run: Path, part: _Part) -> float:

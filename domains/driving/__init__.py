@@ -1,6 +1,6 @@
 """Driving: street scenes as cameras of a vehicle see them, one at a time, all at once, or as clips."""
 
-from adapt.domain import Domain
+from adapt.domain import Demo, Domain
 from domains.driving import bdd, bddx, drivelm, nuscenes
 from domains.driving.recipe import RECIPE
 from domains.driving.sample import write_sample
@@ -16,4 +16,12 @@ DOMAIN = Domain(
     ),
     recipe=RECIPE,
     sample=write_sample,
+    demo=Demo(
+        "nuscenes",
+        benchmark="vqa",
+        size=600,
+        options={"kinds": "there,number,where", "names": "none", "prompt": ""},
+        # Six cameras have their sides, so nothing is mirrored; and each of them needs tiles of its own.
+        settings=("data.augment=none", "data.max_tiles=12"),
+    ),
 )
