@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from xml.etree.ElementTree import Element, ParseError  # types only: defusedxml does the reading
@@ -46,6 +47,7 @@ MAX_JSON_BYTES = 2 * 2**30
 MAX_LINE_BYTES = 16 * 2**20
 MAX_XML_BYTES = 16 * 2**20
 MAX_YAML_BYTES = 2**17  # it is read letter by letter in Python
+MAX_YAML_DEPTH = 50
 # Above 8 bits a stretch must be chosen: a silent cut to 8 bits turns most scientific pictures black.
 DEEP_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 CHOOSE_STRETCH = "choose the range to show: --option stretch=2,98 (percentiles)"
@@ -171,6 +173,10 @@ def read_xml(path: Path, where: str | None = None) -> Element:
     return root
 
 
+def _depth(steps: Iterable[int]) -> int:
+    return max(itertools.accumulate(steps), default=0)
+
+
 def read_yaml(path: Path) -> Any:
     """The document of a small YAML file; every scalar stays text, since YAML reads ``no`` as a truth value.
 
@@ -179,12 +185,17 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     text = read_text(path, MAX_YAML_BYTES)
+    # Brackets first: PyYAML takes quadratic time for those in each other.
+    if _depth({"[": 1, "{": 1, "]": -1, "}": -1}.get(letter, 0) for letter in text) > MAX_YAML_DEPTH:
+        raise DataError(f"{path}: nested too deeply to be data")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.BaseLoader)):
+        events = list(yaml.parse(text, Loader=yaml.BaseLoader))
+        if any(isinstance(event, yaml.AliasEvent) for event in events):
             raise DataError(f"{path}: holds an alias (*name), which data does not need; write it out")
+        starts, ends = yaml.CollectionStartEvent, yaml.CollectionEndEvent
+        if _depth(isinstance(event, starts) - isinstance(event, ends) for event in events) > MAX_YAML_DEPTH:
+            raise DataError(f"{path}: nested too deeply to be data")
         return yaml.BaseLoader(text).get_single_data()
-    except RecursionError as error:
-        raise DataError(f"{path}: nested too deeply to be data") from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise DataError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from error
 

@@ -3,6 +3,7 @@
 import io
 import struct
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -34,3 +35,48 @@ def test_a_doubled_key_is_found_in_linear_time() -> None:
     with pytest.raises(DataError, match="here: holds the key '99999' twice"):
         safe.load_json(text, "here")
     assert time.perf_counter() - start < 2
+
+
+def test_xml_without_document_types(tmp_path: Path) -> None:
+    """Plain XML is read; entities, whether they unfold or name files, and files beyond the limit are refused in no time."""
+    path = tmp_path / "a.xml"
+    path.write_text("<a><b>1</b></a>")
+    assert safe.read_xml(path).findtext("b") == "1"
+    laughs = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(9))
+    start = time.perf_counter()
+    for content in (f'<!DOCTYPE a [<!ENTITY l0 "ha">{laughs}]><a>&l9;</a>', '<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>'):
+        path.write_text(content)
+        with pytest.raises(DataError, match=r"a.xml: holds a document type .* remove it"):
+            safe.read_xml(path)
+    path.write_text("<a><b></a>")
+    with pytest.raises(DataError, match=r"^here: not XML: mismatched tag at line 1, column 8$"):
+        safe.read_xml(path, "here")
+    path.write_bytes(b"<a>" + b" " * safe.MAX_XML_BYTES + b"</a>")
+    with pytest.raises(DataError, match="more than the 16,777,216 allowed"):
+        safe.read_xml(path)
+    assert time.perf_counter() - start < 1
+
+
+def test_yaml_scalars_stay_text(tmp_path: Path) -> None:
+    """``no`` is a name, not a truth value; tags call nothing; aliases, which unfold to gigabytes, are refused in no time."""
+    path = tmp_path / "a.yaml"
+    path.write_text("names: [no, 1, 1e3, 2020-01-01, ~]\nnc: !!python/name:os.system\n")
+    assert safe.read_yaml(path) == {"names": ["no", "1", "1e3", "2020-01-01", "~"], "nc": ""}
+    start = time.perf_counter()
+    lines = ["a0: &a0 [x]"] + [f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]" for n in range(9)]
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match="holds an alias"):
+        safe.read_yaml(path)
+    for nested in ("[" * 100_000, "- " * 5000, "{a: " * 20_000):
+        path.write_text(nested)
+        with pytest.raises(DataError, match="a.yaml: nested too deeply"):
+            safe.read_yaml(path)
+    assert time.perf_counter() - start < 2
+
+
+def test_names_that_no_file_system_takes_are_refused(tmp_path: Path) -> None:
+    """A part of more than 255 bytes, or a whole of more than 1,024, is refused before a file system would raise."""
+    for name in ("y" * 256, "ö" * 128, "a/" * 512 + "b", "\u20ac/" * 300):
+        with pytest.raises(DataError, match="^here: the path"):
+            safe.inside(tmp_path, name, "here")
+    assert not safe.inside(tmp_path, "ö" * 127 + "/" + "y" * 255, "here").is_file()

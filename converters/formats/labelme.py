@@ -76,7 +76,7 @@ def _object(shape: Any, what: str, options: Mapping[str, str]) -> PictureObject 
     if not isinstance(shape, dict) or not isinstance(shape.get("points"), list):
         raise DataError(f"{what}: is {str(shape)[:60]}, expected an object with 'label' and 'points'")
     kind = shape.get("shape_type") or "polygon"
-    if kind in NO_AREA:
+    if isinstance(kind, str) and kind in NO_AREA:
         return None
     name = class_of({"label": shape.get("label")}, {key: options[key] for key in ("name",) if key in options}, what)
     points = tuple(_point(point, what) for point in shape["points"])

@@ -85,7 +85,7 @@ def _object(region: Any, what: str, options: Mapping[str, str]) -> PictureObject
     attributes = region.get("region_attributes") or {} if isinstance(region, dict) else {}
     if not isinstance(shape, dict) or not isinstance(attributes, dict):
         raise DataError(f"{what}: is {str(region)[:60]}, expected an object with 'shape_attributes' and 'region_attributes'")
-    if shape.get("name") in NO_AREA:
+    if isinstance(shape.get("name"), str) and shape["name"] in NO_AREA:
         return None
     polygons, box = _outline(shape, what)
     return PictureObject(class_of(attributes, options, what), box, polygons, attributes=attributes)

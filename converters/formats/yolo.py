@@ -70,6 +70,8 @@ def read_names(*folders: Path) -> Names:
     for other in others:
         if found[other] != found[first]:
             raise UsageError(f"{first} and {other} list different classes; point --input at the part that is meant")
+    if not found[first]:
+        raise DataError(f"{first}: lists no class, expected one a line")
     return Names(dict(enumerate(found[first])))
 
 

@@ -286,7 +286,7 @@ def changed(content: bytes, generator: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_changed_inputs_are_read_or_refused(kind: str, tmp_path: Path, num_changes: int = 25) -> None:
+def test_changed_inputs_are_read_or_refused(kind: str, tmp_path: Path, num_changes: int = 20) -> None:
     """Files changed at random places: samples, rejected samples with place and reason, or one error; each in under a second."""
     path = write(kind, tmp_path)
     files = [each for each in sorted(tmp_path.rglob("*")) if each.is_file() and each.suffix != ".png"]
@@ -304,3 +304,33 @@ def test_changed_inputs_are_read_or_refused(kind: str, tmp_path: Path, num_chang
                 assert str(error) and "\n" not in str(error)
         assert time.perf_counter() - start < 1
         target.write_bytes(originals[target])
+
+
+def paths_of(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to every value of a document."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else []
+    return [way for key, each in items for way in [(*above, key), *paths_of(each, (*above, key))]]
+
+
+@pytest.mark.parametrize("kind", ["coco", "via", "via 1", "labelme", "geojson"])
+def test_values_of_other_types_are_read_or_refused(kind: str, tmp_path: Path) -> None:
+    """Every value of a JSON document replaced by those of other types, and taken away: one error or reason, nothing else."""
+    WRITERS[kind][0](tmp_path, FEW_BOXES[:1])
+    (path,) = (each for each in tmp_path.iterdir() if each.suffix in (".json", ".geojson"))
+    content = path.read_text()
+    strange = [None, "x", "", -1, 1e308, 10**400, [], {}, [[]], [{}], {"a": []}, True, "\ud800", "../../a.png"]
+    for way in paths_of(json.loads(content)):
+        for value in [*strange, KeyError]:
+            document = json.loads(content)
+            holder = document
+            for key in way[:-1]:
+                holder = holder[key]
+            holder[way[-1]] = value
+            if value is KeyError:
+                del holder[way[-1]]
+            path.write_text(json.dumps(document))
+            try:
+                for each in read(path, format=FORMAT_OF.get(kind, kind)).samples:
+                    assert not isinstance(each, Rejected) or each.reason
+            except (DataError, UsageError) as error:
+                assert str(error)

@@ -118,6 +118,9 @@ def test_names_that_are_missing_or_disagree_are_named(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", LINE)
     with pytest.raises(UsageError, match="no class names; expected data.yaml"):
         read(tmp_path)
+    write(tmp_path / "train" / "classes.txt", "\n")
+    with pytest.raises(DataError, match="classes.txt: lists no class"):
+        read(tmp_path)
     write(tmp_path / "train" / "classes.txt", "cat\n")
     write(tmp_path / "val" / "classes.txt", "dog\n")
     with pytest.raises(UsageError, match="list different classes"):
