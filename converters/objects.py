@@ -4,7 +4,9 @@ Coordinates are pixels of the stored picture, x to the right and y down from the
 (0-based: the right edge of a picture of width W is W). A format that counts pixels from 1 or gives shares is turned on reading.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -120,6 +122,17 @@ def to_number(value: Any, what: str) -> float:
     return number
 
 
+def to_points(numbers: Sequence[Any], what: str) -> tuple[Point, ...]:
+    """x1, y1, x2, y2, ... as points; that they are finite is checked with the object. Raises DataError for what is no number."""
+    if set(map(type, numbers)) <= {int, float}:  # the way of nearly all: millions of them in a large set
+        with contextlib.suppress(OverflowError):
+            values = list(map(float, numbers))
+            return tuple(zip(values[::2], values[1::2], strict=True))
+    what = f"{what}: a number of its polygon"
+    values = [to_number(each, what) for each in numbers]
+    return tuple(zip(values[::2], values[1::2], strict=True))
+
+
 def enclosing(points: Iterable[Point]) -> Box:
     """The smallest upright box around points. Raises ValueError for none."""
     xs, ys = zip(*points, strict=True)
@@ -131,8 +144,8 @@ def check_object(each: PictureObject, number: int, where: str) -> PictureObject:
     label = f"{where}: object {number} '{each.name[:80]}'"
     if not each.name.strip():
         raise DataError(f"{where}: object {number} has an empty class name")
-    points = [*each.oriented_px, *(point for polygon in each.polygons_px for point in polygon)]
-    if not all(math.isfinite(value) for value in (*each.box_px, *(value for point in points for value in point))):
+    points = itertools.chain(each.oriented_px, *each.polygons_px)
+    if not all(map(math.isfinite, itertools.chain(each.box_px, *points))):
         raise DataError(f"{label}: a coordinate is not finite: {_written(each.box_px)}; expected pixels")
     x1, y1, x2, y2 = each.box_px
     if x2 <= x1 or y2 <= y1:

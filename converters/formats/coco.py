@@ -15,7 +15,7 @@ from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters.formats import jsonfiles
 from converters.formats.pictures import PictureFinder, sample_id, split_in
-from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle, check_object, enclosing, to_number
+from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle, check_object, enclosing, to_number, to_points
 
 ORPHAN = "annotation of an image that the file does not list"
 
@@ -192,8 +192,7 @@ def _segmentation(value: Any, what: str) -> tuple[tuple[tuple[Point, ...], ...],
 def _polygon(part: list[Any], what: str) -> tuple[Point, ...]:
     if len(part) < 6 or len(part) % 2:
         raise DataError(f"{what}: a polygon of {len(part)} numbers, expected x and y of three points or more")
-    numbers = [to_number(each, f"{what}: a number of its polygon") for each in part]
-    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    return to_points(part, what)
 
 
 def read_rle(value: Mapping[str, Any], what: str) -> Rle:

@@ -33,6 +33,7 @@ class PictureFinder:
         self.root = root
         self.ignored: collections.Counter[str] = collections.Counter()
         self._made = made
+        self._below: dict[Path, str] = {}  # folders as seen from the root; "" where they are not below it
         self._by_stem: dict[str, list[PurePosixPath]] | None = None
 
     def find(self, stated: str, where: str, folder: Path | None = None, other: str | None = None) -> str:
@@ -62,8 +63,11 @@ class PictureFinder:
     def _candidates(self, plain: str, folder: Path | None) -> list[str]:
         """The stated name as seen from the root and from the annotation's folder, as far as it stays below the root."""
         below = [""]
-        if folder is not None and folder.resolve().is_relative_to(self.root.resolve()):
-            below.append(folder.resolve().relative_to(self.root.resolve()).as_posix())
+        if folder is not None:
+            if folder not in self._below:
+                real, root = folder.resolve(), self.root.resolve()
+                self._below[folder] = real.relative_to(root).as_posix() if real.is_relative_to(root) else ""
+            below.append(self._below[folder])
         names = [posixpath.normpath(posixpath.join(each, plain)) for each in below]
         return [name for name in dict.fromkeys(names) if plain and _is_plain(name)]
 
