@@ -1,7 +1,7 @@
 """Pictures a second that ``adapt check`` looks at on one core: by headers and ends, and decoded whole.
 
 Run: python -m benchmarks.checking [--pictures 5000] [--folder F]. Pictures are made (JPEG and PNG of 64 to 256 px, as textured
-as photographs are) or taken from a folder, and are read once before, so that the disk does not count.
+as photographs are) or taken from a folder.
 """
 
 import argparse

@@ -23,6 +23,7 @@ KINDS = {
     "tag": "<ref>, <box> or <quad> without its end, or with nothing readable inside",
     "answer": "the answer is none of the row's candidates",
     "leak": "a test picture is among the training pictures",
+    "similar": "a training picture looks like a test picture",
     "long": "a row is over the limits of the recipe",
 }
 

@@ -15,7 +15,10 @@ def show_findings(found: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
-    summary = {name: found[name] for name in ("records", "pictures", "splits", "sources", "tiles", "tokens", "control_tokens")}
+    summary = {
+        name: found[name]
+        for name in ("records", "pictures", "splits", "sources", "tiles", "tokens", "training", "control_tokens")
+    }
     show_values({name: value for name, value in summary.items() if value not in (None, {})}, ", ".join(found["files"]))
     show_lines(*found["notes"])
     for source, spread in found["answers"].items():

@@ -262,10 +262,11 @@ def _turned_rows(
         for symmetry in symmetries(size):
             if symmetry != AS_STORED:
                 moved = [dataclasses.replace(turn, value=turn_text(turn.value, symmetry, size)) for turn in turns]
-                yield {"row": number, "symmetry": symmetry} | _encoded(moved, tokenizer, template)
+                yield {"row": number, "symmetry": symmetry} | encode_row(moved, tokenizer, template)
 
 
-def _encoded(turns: Sequence[Turn], tokenizer: Any, template: Template) -> dict[str, Any]:
+def encode_row(turns: Sequence[Turn], tokenizer: Any, template: Template) -> dict[str, Any]:
+    """What the index keeps of a conversation: its token ids, one for each picture, which are supervised, where the prefix ends."""
     encoded = encode_turns(turns, template, tokenizer)
     # What follows the last answer's end token is never supervised and nothing sees it.
     length = max(place for place, label in enumerate(encoded.labels) if label != IGNORED) + 1
@@ -293,7 +294,7 @@ def _encode_rows(
             found.meet(number, record, where, source)
             number += 1
             numbers = [pictures.number(safe.inside(root, name, where), where) for name in record.images]
-            encoded = _encoded(record.turns, tokenizer, template)
+            encoded = encode_row(record.turns, tokenizer, template)
             line = int(where.rsplit(":", 1)[1])
             key = hashlib.blake2b(digest_size=8)
             # A row without pictures shares nothing worth sharing: it is a tree of its own.

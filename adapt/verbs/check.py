@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapt.check.answers import answer_faults, answer_spread
+from adapt.check.answers import answer_faults, answer_spread, letter_notes, letter_spread
 from adapt.check.costs import predict
 from adapt.check.faults import KINDS, Fault
 from adapt.check.grounding import box_faults, scale_faults
-from adapt.check.leaks import leak_faults
+from adapt.check.leaks import duplicate_notes, leak_faults
 from adapt.check.pictures import look, picture_faults, picture_notes
 from adapt.check.rows import Row, read_rows
 from adapt.check.text import control_tokens, tag_faults
@@ -25,17 +25,23 @@ def check(
     images: Path | str | None = None,
     against: Path | str | None = None,
     model: str | Path | None = None,
+    gpu: str | None = None,
     decode: bool = False,
+    similar: bool = False,
 ) -> dict[str, Any]:
     """Check chat JSONL files as one run would read them, and return what was found.
 
     The answer holds ``faults`` ({where, kind, message}, in the order of files and lines), ``counts`` of them by kind,
-    ``records``, ``pictures``, ``splits``, ``sources``, ``answers``, ``control_tokens``, ``notes``, and with ``model``
-    ``tiles`` and ``tokens``. Faults do not raise. Raises DataError for a file that cannot be read, UsageError for a wrong call.
+    ``records``, ``pictures``, ``splits``, ``sources``, ``answers``, ``letters``, ``control_tokens``, ``notes``, and with
+    ``model`` ``tiles``, ``tokens`` and ``training``: what one epoch takes, with ``gpu`` in memory and hours too. ``decode``
+    reads pictures whole instead of their headers and ends; ``similar`` also compares what they look like. Faults do not raise.
+    Raises DataError for a file that cannot be read, UsageError for a wrong call.
     """
     paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
     if not paths:
         raise UsageError("check: no file given; expected chat JSONL files")
+    if gpu is not None and model is None:
+        raise UsageError("--gpu without --model: name the model that the GPU is for, such as --model 1b")
     root = None if images is None else Path(images)
     if root is not None and not root.is_dir():
         raise UsageError(f"images '{root}': no such folder")
@@ -54,8 +60,15 @@ def check(
     faults += picture_faults([*rows, *tests], pictures)
     faults += box_faults(rows, pictures) + scale_faults(rows) + tag_faults(rows)
     faults += answer_faults(rows) + leak_faults(rows, tests, pictures)
-    costs = None if model is None else predict(rows, pictures, str(model))
+    if similar:
+        from adapt.check.similar import similar_faults
+
+        faults += similar_faults(rows, tests, pictures)
+    costs = None if model is None else predict(rows, pictures, str(model), gpu)
     faults += [] if costs is None else costs.faults
+    letters = letter_spread(rows)
+    notes = [note for path in paths if (note := _edited(path))] + picture_notes(pictures)
+    notes += duplicate_notes(rows, pictures) + letter_notes(letters)
     order = {str(path): number for number, path in enumerate([*paths, *([] if against is None else [Path(against)])])}
     faults.sort(key=lambda fault: _place(fault, order))
     counts = Counter(fault.kind for fault in faults)
@@ -69,9 +82,11 @@ def check(
         "sources": dict(Counter(row.source for row in rows).most_common()),
         "answers": answer_spread(rows),
         "control_tokens": control_tokens(rows),
-        "notes": [note for path in paths if (note := _edited(path))] + picture_notes(pictures),
+        "letters": letters,
+        "notes": notes + ([] if costs is None else costs.notes),
         "tiles": None if costs is None else costs.tiles,
         "tokens": None if costs is None else costs.tokens,
+        "training": None if costs is None else costs.training,
     }
 
 
