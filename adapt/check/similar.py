@@ -3,8 +3,8 @@
 Two pictures are taken for one where their perceptual hashes (ImageHash's phash: signs of the 64 lowest frequencies of a 32x32
 copy) differ in at most MAX_BITS of 64 bits and their colours on a 16x16 grid by at most MAX_COLOUR of 255 on average. Measured
 on all pairs of different pictures: none of 4.5 million of EuroSAT is taken for one (at 10 bits and without the colours 3, at 12
-bits 22), none of 49 thousand of VQA-RAD, and about 5 of 3 million of easy-VQA's drawn shapes, of which thousands would be
-without the colours. Copies at JPEG quality 50 or half the size are all found for VQA-RAD, BCCD and DriveLM, and 89 to 97 % of
+bits 22), none of 49 thousand of VQA-RAD, and 62 of 3 million of easy-VQA's drawn shapes, of which 8,048 would be without
+the colours. Copies at JPEG quality 50 or half the size are all found for VQA-RAD, BCCD and DriveLM, and 89 to 97 % of
 them for EuroSAT, whose open sea has no frequencies to tell by. Not found: what was cropped, turned, made grey or much brighter.
 """
 

@@ -266,7 +266,7 @@ def _turned_rows(
 
 
 def encode_row(turns: Sequence[Turn], tokenizer: Any, template: Template) -> dict[str, Any]:
-    """What the index keeps of a conversation: its token ids, one for each picture, which are supervised, where the prefix ends."""
+    """What the index keeps of a conversation: token ids (one a picture), which are supervised, where the prefix ends."""
     encoded = encode_turns(turns, template, tokenizer)
     # What follows the last answer's end token is never supervised and nothing sees it.
     length = max(place for place, label in enumerate(encoded.labels) if label != IGNORED) + 1

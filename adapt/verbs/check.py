@@ -38,26 +38,13 @@ def check(
     Raises DataError for a file that cannot be read, UsageError for a wrong call.
     """
     paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
-    if not paths:
-        raise UsageError("check: no file given; expected chat JSONL files")
-    if gpu is not None and model is None:
-        raise UsageError("--gpu without --model: name the model that the GPU is for, such as --model 1b")
+    other = None if against is None else Path(against)
     root = None if images is None else Path(images)
-    if root is not None and not root.is_dir():
-        raise UsageError(f"images '{root}': no such folder")
-    for path in (*paths, *([] if against is None else [Path(against)])):
-        if not path.is_file():
-            raise no_file(path)
-    rows: list[Row] = []
-    faults = []
-    for path in paths:
-        good, bad = read_rows(path, root)
-        rows += good
-        faults += bad or ([] if good else [Fault(f"{path}:1", "row", "no rows; expected one chat record a line")])
-    tests, bad = read_rows(Path(against), root) if against is not None else ([], [])
-    faults += bad
+    _check_call(paths, other, root, model, gpu)
+    rows, faults = _read_all(paths, root)
+    tests, bad = read_rows(other, root) if other is not None else ([], [])
     pictures = look([*rows, *tests], decode=decode)
-    faults += picture_faults([*rows, *tests], pictures)
+    faults += bad + picture_faults([*rows, *tests], pictures)
     faults += box_faults(rows, pictures) + scale_faults(rows) + tag_faults(rows)
     faults += answer_faults(rows) + leak_faults(rows, tests, pictures)
     if similar:
@@ -66,12 +53,12 @@ def check(
         faults += similar_faults(rows, tests, pictures)
     costs = None if model is None else predict(rows, pictures, str(model), gpu)
     faults += [] if costs is None else costs.faults
+    order = {str(path): number for number, path in enumerate([*paths, *([] if other is None else [other])])}
+    faults.sort(key=lambda fault: _place(fault, order))
+    counts = Counter(fault.kind for fault in faults)
     letters = letter_spread(rows)
     notes = [note for path in paths if (note := _edited(path))] + picture_notes(pictures)
     notes += duplicate_notes(rows, pictures) + letter_notes(letters)
-    order = {str(path): number for number, path in enumerate([*paths, *([] if against is None else [Path(against)])])}
-    faults.sort(key=lambda fault: _place(fault, order))
-    counts = Counter(fault.kind for fault in faults)
     return {
         "files": [str(path) for path in paths],
         "records": len(rows),
@@ -81,13 +68,37 @@ def check(
         "splits": dict(Counter(row.record.split or "(none)" for row in rows).most_common()),
         "sources": dict(Counter(row.source for row in rows).most_common()),
         "answers": answer_spread(rows),
-        "control_tokens": control_tokens(rows),
         "letters": letters,
+        "control_tokens": control_tokens(rows),
         "notes": notes + ([] if costs is None else costs.notes),
         "tiles": None if costs is None else costs.tiles,
         "tokens": None if costs is None else costs.tokens,
         "training": None if costs is None else costs.training,
     }
+
+
+def _check_call(
+    paths: Sequence[Path], against: Path | None, images: Path | None, model: str | Path | None, gpu: str | None
+) -> None:
+    if not paths:
+        raise UsageError("check: no file given; expected chat JSONL files")
+    if gpu is not None and model is None:
+        raise UsageError("--gpu without --model: name the model that the GPU is for, such as --model 1b")
+    if images is not None and not images.is_dir():
+        raise UsageError(f"images '{images}': no such folder")
+    for path in (*paths, *([] if against is None else [against])):
+        if not path.is_file():
+            raise no_file(path)
+
+
+def _read_all(paths: Sequence[Path], images: Path | None) -> tuple[list[Row], list[Fault]]:
+    rows: list[Row] = []
+    faults: list[Fault] = []
+    for path in paths:
+        good, bad = read_rows(path, images)
+        rows += good
+        faults += bad or ([] if good else [Fault(f"{path}:1", "row", "no rows; expected one chat record a line")])
+    return rows, faults
 
 
 def _place(fault: Fault, order: Mapping[str, int]) -> tuple[int, int]:

@@ -1,12 +1,16 @@
 """``adapt gallery``: one HTML page to look at records with, boxes drawn, before or after a model has answered them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapt import randomness, safe
 from adapt.errors import DataError, UsageError, no_file
 from adapt.progress import say
 from adapt.records import image_root, parse_record, read_rows
+
+if TYPE_CHECKING:
+    from adapt.check.cards import Card
 
 DEFAULT_LIMIT = 500
 
@@ -32,31 +36,36 @@ def gallery(
     _check_call(paths, page, root, limit)
     answers, marks = _read_predictions(predictions)
     places = [(path, number) for path in paths for number in _lines(path, answers)]
+    names = ", ".join(path.name for path in paths)
     if not places:
         what = "no row has an answer among the predictions" if answers is not None else "no rows"
-        raise DataError(f"{', '.join(str(path) for path in paths)}: {what}; there is nothing to show")
-    about = [f"{len(places):,} records of {', '.join(path.name for path in paths)}"]
+        raise DataError(f"{', '.join(map(str, paths))}: {what}; there is nothing to show")
+    about = [f"{len(places):,} records of {names}"]
     if len(places) > limit:
         chosen = sorted(randomness.permutation(len(places), seed, "gallery")[:limit])
-        about = [f"{limit:,} of {len(places):,} records of {', '.join(path.name for path in paths)}, drawn with seed {seed}"]
+        about = [f"{limit:,} of {len(places):,} records of {names}, drawn with seed {seed}"]
         say(f"{about[0]}; --limit shows more")
         places = [places[index] for index in chosen]
-    from adapt.check.cards import make_card
     from adapt.check.gallery import write_page
 
-    cards = []
-    for path in paths:
-        wanted = {number for place, number in places if place == path}
-        for number, row in read_rows(path):
-            if number in wanted:
-                record = parse_record(row, f"{path}:{number}")
-                given = None if answers is None else answers.get(record.id) or "(nothing)"
-                cards.append(make_card(f"{path}:{number}", record, given, marks.get(record.id)))
+    cards = [card for path in paths for card in _cards(path, {line for file, line in places if file == path}, answers, marks)]
     if answers is not None:
         wrong = sum(card.right is False for card in cards)
         about.append(f"answers of {predictions}: {wrong:,} of {len(cards):,} shown are wrong")
     roots = {str(path): image_root(path, root) for path in paths}
     return write_page(cards, roots, page, title=" · ".join(path.stem for path in paths), about=about)
+
+
+def _cards(
+    path: Path, lines: Container[int], answers: Mapping[str, str | None] | None, marks: Mapping[str, float]
+) -> "Iterator[Card]":
+    from adapt.check.cards import make_card
+
+    for number, row in read_rows(path):
+        if number in lines:
+            record = parse_record(row, f"{path}:{number}")
+            given = None if answers is None else answers.get(record.id) or "(nothing)"
+            yield make_card(f"{path}:{number}", record, given, marks.get(record.id))
 
 
 def _check_call(paths: Sequence[Path], page: Path, images: Path | None, limit: int) -> None:
