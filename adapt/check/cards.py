@@ -84,8 +84,18 @@ class Card:
         return [(name, role, count) for (name, role), count in counts.most_common()]
 
 
-def make_card(where: str, record: ChatRecord, prediction: str | None, mark: float | None) -> Card:
-    """The card of a record; ``prediction`` is a model's answer and ``mark`` (0..1) what a benchmark gave for it."""
+def make_card(
+    where: str,
+    record: ChatRecord,
+    prediction: str | None,
+    mark: float | None,
+    grid: Sequence[Sequence[str]] = (),
+) -> Card:
+    """The card of a record; ``prediction`` is a model's answer and ``mark`` (0..1) what a benchmark gave for it.
+
+    ``grid`` holds the names of the views of stitched pictures, row by row, as the file's manifest says; they are shown where
+    ``meta.view_names`` says that a picture is stitched and that they are not drawn on it.
+    """
     shapes = [*_text_shapes(record, prediction)]
     sizes = record.sizes or ((0, 0),) * len(record.images)
     if len(sizes) == 1 and sizes[0] != (0, 0):
@@ -96,11 +106,13 @@ def make_card(where: str, record: ChatRecord, prediction: str | None, mark: floa
         shapes = []
     if outside := sum(_is_outside(shape) for shape in shapes):
         notes.append(f"{outside:,} of {len(shapes):,} boxes reach out of the picture")
-    views = _view_names(record.meta)
+    views, meta = _view_names(record.meta), record.meta
+    if not views and grid and meta.get("view_names") == "none":
+        views, meta = [name for row in grid for name in row], {"grid": [len(grid[0]), len(grid)]}
     stages = []
     for number, (name, size) in enumerate(zip(record.images, sizes, strict=True)):
         if len(record.images) == 1:
-            stages.append(Stage(name, size, tuple(shapes), tuple(_grid(views, record.meta, size))))
+            stages.append(Stage(name, size, tuple(shapes), tuple(_grid(views, meta, size))))
         else:
             own = (View(views[number], 0, 0),) if len(views) == len(record.images) else ()
             stages.append(Stage(name, size, (), own))

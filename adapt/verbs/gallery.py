@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from adapt import randomness, safe
 from adapt.errors import DataError, UsageError, no_file
 from adapt.progress import say
-from adapt.records import image_root, parse_record, read_rows
+from adapt.records import image_root, parse_record, read_manifest, read_rows
 
 if TYPE_CHECKING:
     from adapt.check.cards import Card
@@ -61,11 +61,21 @@ def _cards(
 ) -> "Iterator[Card]":
     from adapt.check.cards import make_card
 
+    grid = _grid(path)
     for number, row in read_rows(path):
         if number in lines:
             record = parse_record(row, f"{path}:{number}")
             given = None if answers is None else answers.get(record.id) or "(nothing)"
-            yield make_card(f"{path}:{number}", record, given, marks.get(record.id))
+            yield make_card(f"{path}:{number}", record, given, marks.get(record.id), grid)
+
+
+def _grid(path: Path) -> list[list[str]]:
+    """The views of stitched pictures, row by row, as ``convert`` wrote them into the manifest; [] where it did not."""
+    facts = read_manifest(path).get("facts")
+    rows = facts.get("grid") if isinstance(facts, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == len(rows[0]) > 0 for row in rows):
+        return []
+    return [[str(name) for name in row] for row in rows]
 
 
 def _check_call(paths: Sequence[Path], page: Path, images: Path | None, limit: int) -> None:

@@ -108,6 +108,17 @@ def test_view_names_stand_in_their_grid(browser: Browser, folder: Path) -> None:
     ]  # fmt: skip
 
 
+def test_view_names_of_the_manifest(browser: Browser, folder: Path) -> None:
+    """Names of a stitched picture come from what convert wrote beside the file, where they are not drawn already."""
+    path = write(folder / "f.jsonl", row("1", meta={"view_names": "none"}), row("2", meta={"view_names": "drawn"}), row("3"))
+    (folder / "f.manifest.json").write_text(json.dumps({"facts": {"grid": [["A", "B"], ["C", "D"]]}}))
+    browser.open(gallery(path, output=folder / "g.html"))
+    names = browser.evaluate(
+        "[...document.querySelectorAll('.view')].map(each => [each.textContent, each.style.left, each.style.top])"
+    )
+    assert names == [["A", "0%", "0%"], ["B", "50%", "0%"], ["C", "0%", "50%"], ["D", "50%", "50%"]]
+
+
 def test_hostile_records_stay_text(browser: Browser, folder: Path) -> None:
     """Nothing in a record becomes markup or script: every field that is shown tries."""
     owned = "document.title='owned'"
