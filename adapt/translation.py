@@ -4,8 +4,8 @@ Pictures, boxes, coordinates, camera tags, special tokens and web addresses beco
 ``⟦2|name⟧``, one mark for the name with its tags and its box. Each mark must come back exactly once, and no other tag may: what
 is protected cannot change, by construction. What stands at the ends of a text is not sent at all.
 
-The rules that the translator is given are those that InternVL 1.5 states for its bilingual data (arXiv 2404.16821, section 3.3
-and its figure of the translation prompt), in words of our own; the paper's wording was not compared.
+The rules that the translator is given follow those of InternVL 1.5's bilingual data (arXiv 2404.16821), in words of our own;
+they were not compared with the paper's.
 """
 
 import dataclasses
