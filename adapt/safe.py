@@ -609,7 +609,7 @@ def _check_plain(value: Any, most: int, where: str) -> None:
 
 MAX_ARRAYS = 1000
 MAX_ARRAY_ROWS = 5_000_000
-_ARCHIVEDAMAGE = (*DAMAGE, zipfile.BadZipFile, zlib.error, RuntimeError, tokenize.TokenError)
+_ARCHIVE_DAMAGE = (*DAMAGE, zipfile.BadZipFile, zlib.error, RuntimeError, tokenize.TokenError)
 
 
 def array_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], "np.dtype[Any]"]]:
@@ -629,7 +629,7 @@ def array_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], "np.dtype[Any]"
         raise
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except _ARCHIVEDAMAGE as error:
+    except _ARCHIVE_DAMAGE as error:
         raise DataError(f"{path}: not an .npz file that can be read: {str(error)[:80]}") from error
     return found
 
@@ -674,5 +674,5 @@ def array_rows(path: Path, name: str) -> "Iterator[np.ndarray]":
                 yield np.frombuffer(content, dtype).reshape(shape[1:])
     except DataError:
         raise
-    except _ARCHIVEDAMAGE as error:
+    except _ARCHIVE_DAMAGE as error:
         raise DataError(f"{path}[{name}.npy]: damaged: {str(error)[:80]}; fetch it again") from error
