@@ -123,7 +123,7 @@ def to_number(value: Any, what: str) -> float:
 
 
 def to_points(numbers: Sequence[Any], what: str) -> tuple[Point, ...]:
-    """x1, y1, x2, y2, ... as points; that they are finite is checked with the object. Raises DataError for what is no number."""
+    """x1, y1, x2, y2, ... as points; finiteness is checked with the object. Raises DataError for what is no number."""
     if set(map(type, numbers)) <= {int, float}:  # the way of nearly all: millions of them in a large set
         with contextlib.suppress(OverflowError):
             values = list(map(float, numbers))
