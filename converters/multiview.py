@@ -224,7 +224,7 @@ def to_record(sample: MultiviewSample, stitching: Stitching, source: Source, *, 
     if stitching.prompts:
         prompt = prompts.choose(stitching.prompts, source.seed, "|".join(sample.pictures))
         head = prompts.fill(prompt, count=str(len(rig.views)), views=rig.describe()) + "\n"
-    meta = {} if sample.split is None else {"split": sample.split}
+    meta: dict[str, Any] = {} if sample.split is None else {"split": sample.split}
     meta |= {"view_names": "drawn" if rig.names_drawn else "none"} | dict(sample.meta)
     turns = (Turn("human", f"{head}{IMAGE_PLACEHOLDER}\n{sample.question}"), Turn("gpt", sample.answer))
     return ChatRecord(sample.id, turns, (name,), (rig.size,), task=task, source=sample.source, meta=meta)
