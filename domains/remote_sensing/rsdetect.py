@@ -21,7 +21,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from adapt import safe
+from adapt import pixels, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from converters import classification, grounding, prompts
@@ -181,6 +181,7 @@ TASK = Task(
         prompts.prompt_option(),
         grounding.ABSENT_OPTION,
         grounding.MAX_OBJECTS,
+        *pixels.OPTIONS,
     ),
     example="adapt convert --task rsdetect --input DOTA --output dota.jsonl --option kinds=detect,count",
 )
