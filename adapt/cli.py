@@ -43,12 +43,19 @@ def adapt() -> None:
     """
 
 
-@command.verb(adapt, paste={}, example="adapt tasks", short_help="every task and benchmark, and the layout each expects")
-def tasks() -> None:
-    """List every task and benchmark, with the input layout each expects and what one sample is."""
+@command.verb(
+    adapt, paste={}, example="adapt tasks drivelm", short_help="every task and benchmark, and the layout each expects"
+)
+@click.argument("name", required=False, metavar="[NAME]")
+def tasks(name: str | None) -> None:
+    """List every task and benchmark, with the input layout each expects and what one sample is.
+
+    With NAME: that task or benchmark alone, its options and an example.
+    """
     from adapt import show, verbs
 
-    show.show_tasks(verbs.tasks())
+    rows = verbs.tasks(name)
+    show.show_tasks(rows) if name is None else show.show_task(rows)
 
 
 @command.verb(

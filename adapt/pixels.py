@@ -204,6 +204,8 @@ def show_held(sample: Any, pictures: Sequence[Held], settings: Settings | None) 
 
     A sample whose coordinates turn with its pictures has a method ``upright(orientations)``, called with stored ``sizes``.
     """
+    if not pictures:
+        return sample
     names = tuple(picture.name for picture in pictures)
     if names != sample.pictures:
         sample = dataclasses.replace(sample, pictures=names)

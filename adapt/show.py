@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -92,25 +94,47 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 
 def show_tasks(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Tasks, then benchmarks."""
-    listed = [row for row in rows if row["kind"] == "task"]
-    show_table(
-        ("task", "domain", "one sample is", "reads", "what it makes"),
-        [(row["name"], row["domain"], row["unit"], row["layout"], row["summary"]) for row in listed],
-        "Tasks: adapt convert --task NAME",
-    )
-    options = [(row["name"], option) for row in rows for option in row["options"]]
-    show_lines("")
-    show_table(
-        ("benchmark", "domain", "headline", "what it scores"),
-        [(row["name"], row["domain"], row["headline"], row["summary"]) for row in rows if row["kind"] == "benchmark"],
-        "Benchmarks: adapt evaluate --benchmark NAME, adapt score --benchmark NAME",
-    )
-    show_lines("")
-    show_table(
-        ("of", "--option", "default", "choices", "meaning"),
-        [(owner, each["name"], each["default"], ", ".join(each["choices"]) or "-", each["help"]) for owner, each in options],
-        "Options: --option NAME=VALUE",
+    """Tasks, then benchmarks, field by field, a paragraph each."""
+    show_lines("Tasks: adapt convert --task NAME (options and an example: adapt tasks NAME)")
+    for row in _by_field(rows, "task"):
+        show_lines(*_paragraph(row["name"], f"{row['summary']}; reads {row['layout']}; one sample is: {row['unit']}"))
+    show_lines("", "Benchmarks: adapt evaluate --benchmark NAME, adapt score --benchmark NAME")
+    for row in _by_field(rows, "benchmark"):
+        show_lines(*_paragraph(row["name"], f"{row['summary']}; headline: {row['headline']}"))
+
+
+def show_task(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A task, a benchmark, or both where they share a name: all that is known of them."""
+    for row in rows:
+        facts = ("kind", "domain", "summary", "layout", "unit", "headline", "example")
+        for fact in facts:
+            if row.get(fact):
+                show_lines(*_paragraph(fact, row[fact]))
+        options = [(each["name"], each["default"], ", ".join(each["choices"]) or None, each["help"]) for each in row["options"]]
+        show_lines("", *(["options: --option NAME=VALUE"] if options else []))
+        for name, default, choices, meaning in options:
+            known = [f"one of {choices}" if choices else "", "" if default is None else f"default: {default or '(empty)'}"]
+            show_lines(*_paragraph(name, "; ".join([meaning, *filter(None, known)])))
+
+
+def _by_field(rows: Sequence[Mapping[str, Any]], kind: str) -> Iterable[Mapping[str, Any]]:
+    """The rows of a kind; a line names each field in front of its first."""
+    field = None
+    for row in rows:
+        if row["kind"] == kind:
+            if row["domain"] != field:
+                field = row["domain"]
+                show_lines("", field)
+            yield row
+
+
+def _paragraph(name: str, text: str) -> list[str]:
+    """A name and what stands beside it, in lines that fit the terminal."""
+    width = min(shutil.get_terminal_size((128, 24)).columns, 128)
+    indent = " " * 14
+    head = f"  {name:<11} "
+    return textwrap.wrap(
+        head + " ".join(str(text).split()), width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
 
 

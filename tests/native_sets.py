@@ -80,6 +80,15 @@ def class_folders(folder: Path) -> str:
     return "set"
 
 
+def flat_rsvqa(folder: Path) -> str:
+    """RSVQA as one list a split."""
+    picture(folder / "set" / "236.png")
+    row = {"answer": "yes", "image": "236.tif", "type": "presence", "dataset": "RSVQA-LR"}
+    rows = [row | {"question": f"Is there a road, {number}?", "question_id": number} for number in range(4)]
+    (folder / "set" / "test_qa.json").write_text(json.dumps(rows))
+    return "set"
+
+
 _BOX = "<bndbox><xmin>4</xmin><ymin>3</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
 _OBJECT = f"<object><name>ship</name><pose>no</pose>{_BOX}<description>a ship</description></object>"
 _VOC = (
@@ -177,6 +186,7 @@ SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "chat llava": ("chat", {}, chats),
     "chat openai": ("chat", {}, openai_lines),
     "rsvqa": ("rsvqa", {}, of_sample("remote_sensing", "RSVQA-LR")),
+    "rsvqa flat": ("rsvqa", {}, flat_rsvqa),
     "rsground": ("rsground", {}, referring_expressions),
     "rsdetect dota": ("rsdetect", {"kinds": "ground,detect,count"}, turned_boxes),
     "rsdetect dior": ("rsdetect", {}, dior),

@@ -103,7 +103,7 @@ def test_the_line_to_paste_keeps_what_was_typed() -> None:
         (["convert", "--task", "clasify", "--input", ".", "--output", "c.jsonl"], 2, "did you mean 'classify'?"),
         (["check", "nowhere.jsonl"], 2, "error: nowhere.jsonl: no such file"),
         (["check", "nowhere/a.jsonl"], 2, "error: nowhere/a.jsonl: no such file; the folder 'nowhere' does not exist"),
-        (["tasks", "extra"], 2, "extra"),
+        (["tasks", "drivelmm"], 2, "did you mean 'drivelm'?"),
         ([], 2, "no verb given"),
     ],
 )

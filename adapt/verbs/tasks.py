@@ -4,10 +4,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapt.domain import Option, all_domains
+from adapt.errors import unknown
 
 
-def tasks() -> list[dict[str, Any]]:
-    """One row per task and benchmark, by domain: what it reads or scores, its layout, its sample unit and its options."""
+def tasks(name: str | None = None) -> list[dict[str, Any]]:
+    """One row per task and benchmark, by domain: what it reads or scores, its layout, its sample unit and its options.
+
+    With ``name`` the task and the benchmark of that name alone. Raises UsageError with the nearest match.
+    """
+    rows = _rows()
+    found = [row for row in rows if name in (None, row["name"])]
+    if not found:
+        raise unknown("task or benchmark", str(name), sorted({row["name"] for row in rows}))
+    return found
+
+
+def _rows() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for domain in all_domains():
         for task in domain.tasks:

@@ -6,6 +6,9 @@ over 772 pictures of 256x256; HR 625,340 / 102,843 / 222,684, and test_phili 105
 Each split is three JSON files (questions, answers, images), full-length lists padded with ``{"id": n, "active": false}``. The
 original loader goes by list position, which breaks on a part of the set: here rows are joined by id. Question text is kept as
 it is, doubled blanks and missing question marks included.
+
+Redistributed copies are one flat list a split, ``{train,val,test}_qa.json`` of {question, answer, image, question_id, type,
+dataset}, with counts binned into words (github.com/Serendi-hi/BLIP-rsvqa); they are read too.
 """
 
 import collections
@@ -22,10 +25,13 @@ from converters.vqa import SHORT_ANSWER, VqaSample, to_record
 SPLITS = ("train", "val", "test", "test_phili")
 PREFIXES = {"LR": "rsvqa_lr", "USGS": "rsvqa_hr"}
 PICTURE_FOLDERS = ("Images_LR", "Data", "Images/Data", "Images", ".")
+FLAT_SETS = {"RSVQA-LR": "rsvqa_lr", "RSVQA-HR": "rsvqa_hr"}
 
 
 def read(source: Source) -> Reading:
     """The active questions of every split, in the order of the files."""
+    if flat := [split for split in SPLITS if (source.input / f"{split}_qa.json").is_file()]:
+        return _read_flat(source, flat)
     folder, prefix = _find_set(source.input)
     root = source.images or folder
     names = _picture_names(root)
@@ -35,6 +41,40 @@ def read(source: Source) -> Reading:
         if (folder / f"{prefix}_split_{split}_questions.json").is_file():
             samples.extend(_read_split(folder, prefix, split, names, ignored))
     return Reading(root, samples, ignored=ignored)
+
+
+def _read_flat(source: Source, splits: list[str]) -> Reading:
+    root = source.images or source.input
+    pictures = _picture_names(root, required=False)
+    samples = [
+        _flat_sample(row, f"{split}_qa.json#{index}", split, pictures)
+        for split in splits
+        for index, row in enumerate(_flat_rows(source.input / f"{split}_qa.json"))
+    ]
+    return Reading(root, samples)
+
+
+def _flat_rows(path: Path) -> list[Any]:
+    rows = safe.read_json(path)
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected a JSON list of questions")
+    return rows
+
+
+def _flat_sample(row: Any, where: str, split: str, pictures: tuple[str, dict[str, str]]) -> VqaSample | Rejected:
+    texts = ("question", "answer", "image", "type", "dataset")
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) and row[name].strip() for name in texts):
+        return Rejected(where, f"{str(row)[:60]}, expected an object with the texts {', '.join(texts)}", split)
+    stem = Path(row["image"]).stem
+    if row["dataset"] not in FLAT_SETS or not _is_number(row.get("question_id")) or not (stem.isascii() and stem.isdecimal()):
+        found = f"dataset {row['dataset'][:20]!r}, question_id {str(row.get('question_id'))[:20]}, image {row['image'][:40]!r}"
+        return Rejected(where, f"{found}; expected {' or '.join(FLAT_SETS)}, a number, and a numbered picture", split)
+    folder, names = pictures
+    source = FLAT_SETS[row["dataset"]]
+    meta = {"type": row["type"], "img_id": int(stem)}
+    identifier = f"{source.replace('_', '-')}-{row['question_id']}"
+    picture = folder + names.get(stem, row["image"])
+    return VqaSample(identifier, where, split, (picture,), row["question"], row["answer"].strip(), source, meta)
 
 
 def convert(sample: VqaSample, context: None, source: Source) -> list[ChatRecord]:
@@ -63,7 +103,7 @@ def _prefixes(folder: Path) -> list[str]:
     ]
 
 
-def _picture_names(root: Path) -> tuple[str, dict[str, str]]:
+def _picture_names(root: Path, *, required: bool = True) -> tuple[str, dict[str, str]]:
     """The picture folder below ``root``, and stem -> name of its files (redistributed copies are not always .tif)."""
     for name in PICTURE_FOLDERS:
         folder = root / name
@@ -71,6 +111,8 @@ def _picture_names(root: Path) -> tuple[str, dict[str, str]]:
             files = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in safe.PICTURE_SUFFIXES)
             if files:
                 return "" if name == "." else f"{name}/", {Path(file).stem: file for file in reversed(files)}
+    if not required:
+        return "", {}
     raise DataError(f"{root}: no pictures in {', '.join(PICTURE_FOLDERS[:-1])} or itself; give the picture root with --images")
 
 
@@ -139,7 +181,7 @@ TASK = Task(
     name="rsvqa",
     summary="RSVQA low and high resolution: presence, comparison, count, area, rural or urban",
     layout="LR_split_{train,val,test}_{questions,answers,images}.json beside Images_LR/, "
-    "or USGS_split_* beside Data/ or Images/Data/",
+    "or USGS_split_* beside Data/ or Images/Data/; or {train,val,test}_qa.json",
     unit="question",
     read=read,
     convert=convert,

@@ -143,3 +143,20 @@ def test_files_that_are_no_rsvqa_are_refused(tmp_path: Path) -> None:
     (tmp_path / "LR_split_test_answers.json").write_text("[]")
     with pytest.raises(DataError, match="LR_split_test_answers.json: expected an object with a list 'answers'"):
         convert(task="rsvqa", input=tmp_path, output=tmp_path / "out.jsonl")
+
+
+def test_flat_lists_are_read_too(shared: Path, tmp_path: Path) -> None:
+    """The redistributed LR lists: every row is rejected by name for its missing picture, and converts once pictures are there."""
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    for name in ("val_qa.json", "test_qa.json"):
+        (folder / name).symlink_to(shared / "data" / "rsvqa_lr_flat_qa" / name)
+    with pytest.raises(DataError, match="20,009 of 20,009 samples rejected"):
+        convert(task="rsvqa", input=folder, output=tmp_path / "out.jsonl", workers=0)
+    rejected = [json.loads(line) for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    assert len(rejected) == 20_009 and all("no such file" in row["reason"] for row in rejected)
+    assert rejected[0]["where"] == "val_qa.json#0" and "472.tif" in rejected[0]["reason"]
+    for number in (*range(232, 332), *range(472, 572)):
+        Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    counts = convert(task="rsvqa", input=folder, output=tmp_path / "out.jsonl", workers=0)["counts"]
+    assert (counts["converted"], counts["splits"]) == (20_009, {"val": 10_005, "test": 10_004})
