@@ -5,6 +5,7 @@
 
 import io
 import json
+import pickle
 import random
 import zipfile
 from collections.abc import Callable
@@ -177,6 +178,14 @@ def hostile_pickle(content: bytes, draw: random.Random) -> bytes:
     return draw.choice((HOSTILE_PICKLE, b"\x80\x04\x95" + b"\xff" * 8, b"\x80\x02" + b"]" * 100_000 + b"."))
 
 
+def change_pickled(content: bytes, draw: random.Random) -> bytes:
+    """A value inside a pickle becomes something odd; only what a test has pickled is read here."""
+    value = pickle.loads(content)
+    owner, key = draw.choice(_places(value, []))
+    owner[key] = draw.choice(ODD_VALUES)
+    return pickle.dumps(value, draw.randrange(6))
+
+
 ANY = (flip_bytes, flip_bytes, cut, insert, empty)
 _TEXT = (repeat_lines, drop_lines, trick_path)
 _JSON = (change_value, change_value, change_value, drop_key, drop_key, double_item, double_key, nest_deeply, trick_path)
@@ -189,5 +198,5 @@ BY_SUFFIX: dict[str, tuple[Callable[[bytes, random.Random], bytes], ...]] = {
     ".yaml": _TEXT,
     ".xml": (bomb, change_tag, change_tag, trick_path),
     ".npz": (odd_archive,),
-    ".pkl": (hostile_pickle,),
+    ".pkl": (hostile_pickle, change_pickled, change_pickled),
 }

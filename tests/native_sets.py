@@ -5,6 +5,7 @@ A builder fills a folder and returns the path of the input below it ("" for the 
 
 import csv
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,6 +181,35 @@ def rig_rows(folder: Path) -> str:
     return "rig.jsonl"
 
 
+def choices(folder: Path) -> str:
+    """PMC-VQA's first version: a CSV with four choices a row."""
+    picture(folder / "images" / "PMC1.jpg")
+    row = {"Figure_path": "PMC1.jpg", "Question": "What is shown?", "Answer": "b"}
+    row |= {f"Choice {letter}": f" {letter}:{letter.lower()} " for letter in "ABCD"} | {"Answer_label": "B"}
+    with open(folder / "train.csv", "w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(row))
+        writer.writeheader()
+        writer.writerows([row] * 4)
+    return ""
+
+
+def pickled(form: str) -> Builder:
+    """PathVQA's pickles in one of its two forms."""
+
+    def build(folder: Path) -> str:
+        picture(folder / "pvqa" / "images" / "train" / "train_1.jpg")
+        if form == "qa":
+            path, row = "train/train_qa.pkl", {"image": "train_1", "question": "what is it?", "answer": "a cell"}
+        else:
+            row = {"img_id": "train_1", "sent": "is it?", "label": {"yes": 1}, "question_type": "is", "answer_type": "yes/no"}
+            path = "train_vqa.pkl"
+        (folder / "pvqa" / "qas" / path).parent.mkdir(parents=True)
+        (folder / "pvqa" / "qas" / path).write_bytes(pickle.dumps([dict(row) for _ in range(4)], 2))
+        return "pvqa"
+
+    return build
+
+
 SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "classify": ("classify", {}, class_folders),
     "vqa": ("vqa", {}, vqa_table),
@@ -194,6 +224,12 @@ SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "geochat": ("geochat", {}, turned_chats),
     "bdd": ("bdd", {"kinds": "ground,detect,count,weather,scene", "absent": "1"}, street_frames),
     "ground voc": ("ground", {"absent": "1"}, dior),
+    "vqarad": ("vqarad", {}, of_sample("medical", "vqa_rad")),
+    "slake": ("slake", {"kinds": "vqa,detect"}, of_sample("medical", "Slake1.0")),
+    "medmnist": ("medmnist", {}, of_sample("medical", "bloodmnist")),
+    "pmcvqa": ("pmcvqa", {}, choices),
+    "pathvqa qa": ("pathvqa", {}, pickled("qa")),
+    "pathvqa vqa": ("pathvqa", {}, pickled("vqa")),
     "easyvqa": ("easyvqa", {}, of_sample("general", "data")),
     "multiview": ("multiview", {"grid": "LEFT,RIGHT", "cell": "40x32"}, rig_rows),
     "drivelm": ("drivelm", {}, of_sample("driving", "DriveLM")),

@@ -80,3 +80,11 @@ def test_names_that_no_file_system_takes_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="^here: the path"):
             safe.inside(tmp_path, name, "here")
     assert not safe.inside(tmp_path, "ö" * 127 + "/" + "y" * 255, "here").is_file()
+
+
+@pytest.mark.parametrize("name", ["a/" + "b" * 300 + ".png", "ü" * 200 + ".png", "a/" * 600, "漢/" * 400])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    """A part of more than 255 bytes, or a path of more than 1,024, is a DataError before a file system is asked."""
+    with pytest.raises(DataError, match="a.txt:3: the path"):
+        safe.inside(tmp_path, name, "a.txt:3")
+    assert safe.inside(tmp_path, "a/" + "b" * 255, "a.txt:3") == tmp_path / "a" / ("b" * 255)

@@ -8,6 +8,7 @@ from adapt.domain import Answered, Benchmark, Scores
 from adapt.evaluate import metrics
 from adapt.evaluate.classes import score_classes
 from adapt.evaluate.score import group_of
+from adapt.evaluate.several import is_several, score_several
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
 
 _MEASURES: Mapping[str, Callable[[str | None, str], float]] = {
@@ -78,6 +79,12 @@ def _form(record: ChatRecord) -> str:
     return metrics.normalise(record.answer) or record.answer.strip()
 
 
+def score_choices(answered: Sequence[Answered], options: Mapping[str, str]) -> Scores:
+    """One class of each row, or, where labels are lists, all classes that apply."""
+    several = any(is_several(each.record) for each in answered)
+    return score_several(answered) if several else score_classes(answered, options)
+
+
 VQA = Benchmark(
     name="vqa",
     summary="short answers: exact match, token F1, ANLS; blind floors beside them",
@@ -88,9 +95,10 @@ VQA = Benchmark(
 
 CLASSIFY = Benchmark(
     name="classify",
-    summary="a choice between classes, by name or by letter: accuracy, and the mean of the classes' recalls",
+    summary="a choice between classes, by name or by letter: accuracy, and the mean of the classes' recalls; "
+    "of several classes where labels are lists",
     headline="accuracy",
-    score=score_classes,
+    score=score_choices,
     max_new_tokens=48,  # the longest class name of the public sets (BloodMNIST's) takes more than 20
 )
 

@@ -105,7 +105,7 @@ def _read_file(source: Source, path: Path, version: str, root: Path) -> Iterator
 def _picture_folder(root: Path, pictures: tuple[str, ...]) -> str:
     """Where the first picture lies; the first picture folder that there is where it lies nowhere."""
     there = [f"{name}/" for name in PICTURE_FOLDERS if (root / name).is_dir()] + [""]
-    plain = pictures and re.fullmatch(r"[\w.-]+", pictures[0])
+    plain = pictures and re.fullmatch(r"[A-Za-z0-9_.-]{1,200}", pictures[0])
     return next((folder for folder in there if plain and (root / f"{folder}{pictures[0]}").is_file()), there[0])
 
 

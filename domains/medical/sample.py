@@ -26,7 +26,7 @@ from domains.medical import cells
 from domains.medical.cells import PLATELET, RED, Smear
 
 DEFAULT_SIZE = 600
-LEAST_SIZE = 32
+LEAST_SIZE = 16
 SPLIT_SHARES = {"test": 0.2, "val": 0.1}
 SLAKE_FILES = {"train": "train", "val": "validate", "test": "test"}
 VOC_NAMES = {RED: "RBC", PLATELET: "Platelets"}  # all white cells are WBC
@@ -227,11 +227,13 @@ def _write_medmnist(folder: Path, seed: int, size: int) -> int:
     folder.mkdir(parents=True)
     kinds = (*cells.LOOKS, PLATELET)  # in the order of BloodMNIST's numbers
     each = size // len(kinds)
-    counts = {name: max(1, round(each * share)) for name, share in SPLIT_SHARES.items()}
+    counts = {"test": max(1, round(each * SPLIT_SHARES["test"])), "val": round(each * SPLIT_SHARES["val"])}
     starts = {"test": range(counts["test"]), "val": range(counts["test"], sum(counts.values()))}
     arrays: dict[str, Any] = {}
     for split in ("train", "val", "test"):
         numbers = starts.get(split, range(sum(counts.values()), each))
+        if not numbers:
+            continue
         cases = Draws(seed, "sample/medical/bloodmnist", split).shuffled([(kind, n) for kind in kinds for n in numbers])
         pictures = [cells.draw_single(kind, Draws(seed, f"sample/bloodmnist/{kind}", number)) for kind, number in cases]
         arrays[f"{split}_images"] = np.stack([np.asarray(picture) for picture in pictures])
@@ -243,10 +245,10 @@ def _write_medmnist(folder: Path, seed: int, size: int) -> int:
 def write_sample(folder: Path, *, seed: int = 0, size: int = DEFAULT_SIZE) -> dict[str, Any]:
     """Write about ``size`` pictures of each dataset under ``folder``, the same bytes for the same seed and size.
 
-    Returns {dataset: {path (relative to folder), task, pictures, questions}}. Raises UsageError for a size below 32.
+    Returns {dataset: {path (relative to folder), task, pictures, questions}}. Raises UsageError for a size below 16.
     """
     if size < LEAST_SIZE:
-        raise UsageError(f"--size {size}: the medical sample needs at least {LEAST_SIZE}, four pictures of each kind of cell")
+        raise UsageError(f"--size {size}: the medical sample needs at least {LEAST_SIZE}, two pictures of each kind of cell")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.txt").write_text(_README.format(seed=seed, size=size), encoding="utf-8")

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import adapt
-from adapt.domain import Source
+from adapt.domain import Answered, Source, find_benchmark
 from adapt.errors import DataError, UsageError
-from adapt.verbs import convert
+from adapt.verbs import check, convert
 from converters import classification
 from converters.classification import ClassSample
 
@@ -217,6 +217,19 @@ def test_names_with_commas_are_parted_by_semicolons(tmp_path: Path) -> None:
     sample = ClassSample("s", "", None, ("a.png",), "mass", "mass", "test")
     (single,) = classification.convert(sample, ("mass", "normal, benign"), source)
     assert "given classes: mass; normal, benign. Answer" in single.question
+
+
+@pytest.mark.parametrize("options", [[], ["style=letters"]])
+@pytest.mark.parametrize("labels", [[["a", "b"], [], ["c"]], [["normal, benign", "mass"], [], ["mass"]]])
+def test_rows_of_several_classes_have_no_fault_and_score_as_right(
+    tmp_path: Path, labels: list[Any], options: list[str]
+) -> None:
+    """The check finds no answer outside the candidates, and the benchmark marks the truth itself with 1."""
+    convert(task="classify", input=write_several(tmp_path, labels), output=tmp_path / "out.jsonl", option=options)
+    assert not [fault for fault in check([tmp_path / "out.jsonl"])["faults"] if fault["kind"] == "answer"]
+    answered = [Answered(record, record.answer) for record in adapt.read_records(tmp_path / "out.jsonl")]
+    scores = find_benchmark("classify").score(answered, {})
+    assert scores.metrics["accuracy"].value == scores.metrics["balanced_accuracy"].value == 1.0
 
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
