@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 from adapt.verbs import sample
@@ -210,11 +211,42 @@ def pickled(form: str) -> Builder:
     return build
 
 
+def labelled_masks(folder: Path) -> str:
+    """COCO: an object by its run lengths, one by its outline, in one picture."""
+    picture(folder / "set" / "a.png")
+    objects = [
+        {"bbox": [0, 0, 4, 2], "segmentation": {"size": [32, 40], "counts": "02n000000PT1"}},  # 4 columns of 2
+        {"bbox": [5, 5, 20, 20], "segmentation": [[5, 5, 25, 5, 5, 25]]},
+    ]
+    annotations = [
+        {"id": number, "image_id": 1, "category_id": 1, "area": 8, "iscrowd": 0} | each
+        for number, each in enumerate(objects, 1)
+    ]
+    images = [{"id": 1, "file_name": "a.png", "width": 40, "height": 32}]
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cell"}]}
+    (folder / "set" / "coco.json").write_text(json.dumps(document, indent=1))
+    return "set"
+
+
+def deep_pictures(folder: Path) -> str:
+    """Class folders with 16 bits of grey and of many bands."""
+    values = np.arange(96, dtype=np.uint16).reshape(8, 12) * 500
+    for name in ("a", "b"):
+        (folder / "set" / name).mkdir(parents=True)
+        Image.fromarray(values).save(folder / "set" / name / "1.png")
+        bands = np.stack([values, values // 3, values // 7, values // 9], 2)
+        tifffile.imwrite(folder / "set" / name / "2.tif", bands, photometric="minisblack", planarconfig="contig")
+    return "set"
+
+
 SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "classify": ("classify", {}, class_folders),
     "vqa": ("vqa", {}, vqa_table),
     "chat llava": ("chat", {}, chats),
     "chat openai": ("chat", {}, openai_lines),
+    "region": ("region", {"form": "drawn", "mark": "mask"}, labelled_masks),
+    "rsregion": ("rsregion", {"form": "drawn", "mark": "contour"}, fair1m),
+    "classify deep": ("classify", {"stretch": "2,98", "bands": "1", "upright": "yes"}, deep_pictures),
     "rsvqa": ("rsvqa", {}, of_sample("remote_sensing", "RSVQA-LR")),
     "rsvqa flat": ("rsvqa", {}, flat_rsvqa),
     "rsground": ("rsground", {}, referring_expressions),
