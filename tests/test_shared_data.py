@@ -1,4 +1,4 @@
-"""Every real set is read whole: what is read is converted or rejected, and the counts are those of the sets' own descriptions."""
+"""Every real set is read whole: what is read is converted or rejected, with the counts of the set's own description."""
 
 import json
 from pathlib import Path
@@ -17,14 +17,17 @@ SETS = {
     "configilm_mock RSVQA-HR": ("rsvqa", "RSVQA-HR", {}, 1201, 1201),
     "configilm_mock RSVQA-LR": ("rsvqa", "RSVQA-LR", {}, 1200, 1200),
     "deepforest_aerial_boxes voc": ("detect", ".", {"format": "voc"}, 3, 3),
-    "deepforest_aerial_boxes coco": ("detect", "coco_sample_file.json", {"format": "coco"}, None, None),
+    "deepforest_aerial_boxes csv": ("detect", "2019_BLAN_3_751000_4330000_image_crop_bbox.csv", {"format": "csv"}, 1, 1),
     "drivelm_sample": ("drivelm", "data/train_sample.json", {}, 790, 790),
     "medmnist_pneumonia": ("medmnist", ".", {}, 5030, 5030),
     "vqa_rad": ("vqarad", ".", {}, 3515, 3515),
 }
-IMAGES = {"coco_panoptic_sample": "sample_data/input_images"}
+IMAGES = {  # where they do not lie beside the input
+    "coco_panoptic_sample": "sample_data/input_images",
+}
 BARE = {
     "slake_json": ("slake", "Slake1.0", 14028),
+    "deepforest_aerial_boxes": ("detect", "coco_sample_file.json", 2),
     "bdd100k_labels": ("bdd", "tests/label/testcases/example_annotation.json", 1),
     "bdd100k_labels panseg": ("bdd", "tests/label/testcases/panseg_bdd100k/panseg_bdd100k.json", 1),
 }

@@ -75,6 +75,8 @@ def convert(sample: VqaSample | MarkedSample, context: None, source: Source) -> 
     """One record a question, or one a marked name of a picture, asked in its language."""
     if isinstance(sample, MarkedSample):
         return [_marked_record(sample)]
+    if not sample.answer:
+        raise DataError(f"{sample.where}: 'answer' is '', expected text")
     suffix = source.options.get("suffix", SUFFIXES[sample.meta["language"]])
     return [to_record(sample, task="slake", suffix=suffix)]
 
@@ -144,7 +146,8 @@ def _sample(row: Mapping[str, Any], where: str, split: str, picture: str) -> Vqa
         "language": row["q_lang"],
         **rows.details(row, {"location": "location", "modality": "modality", "base_type": "base_type"}),
     }
-    question, answer = rows.text_of(row, "question", where), rows.text_of(row, "answer", where)
+    question = rows.text_of(row, "question", where)
+    answer = "" if row.get("answer") == "" else rows.text_of(row, "answer", where)  # looked at once its picture is
     return VqaSample(f"slake-{row['qid']}", where, split, (picture,), question, answer, "slake", meta)
 
 

@@ -146,7 +146,7 @@ def test_files_that_are_no_rsvqa_are_refused(tmp_path: Path) -> None:
 
 
 def test_flat_lists_are_read_too(shared: Path, tmp_path: Path) -> None:
-    """The redistributed LR lists: every row is rejected by name for its missing picture, and converts once pictures are there."""
+    """Redistributed LR lists: every row is rejected by name for its missing picture, and converts once it is there."""
     folder = tmp_path / "flat"
     folder.mkdir()
     for name in ("val_qa.json", "test_qa.json"):
