@@ -18,7 +18,7 @@ from adapt.workers import Submit, default_workers, open_pool
 SAMPLES = 256  # of a chunk
 MOST_SAMPLES = 1024  # of a chunk whose last ones show the same pictures
 PICTURES = 16  # decoded by one call of a worker
-FEW = 32  # samples that are not worth a worker process
+FEW = 256  # samples that are not worth worker processes
 AHEAD = 4  # chunks a worker
 
 Decoding = list[tuple[Sequence[str], "Future[list[Picture]]"]]
