@@ -10,14 +10,15 @@ import dataclasses
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from adapt import pixels, randomness, safe
+from adapt import pixels, randomness
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters.formats import imagefolder, table
+from converters.options import read_listed
 
 NAMES_PREFIX = "Classify the image within one of the given classes: "
 NAMES_SUFFIX = "Answer with one word or short phrase."
@@ -86,13 +87,7 @@ def readable_names(names: Iterable[str], spelled: Mapping[str, str] | None = Non
 def read_candidates(options: Mapping[str, str], classes: Sequence[str]) -> tuple[str, ...]:
     """The classes a question may offer: the option's, else all of the set, sorted. Raises UsageError for a bad option."""
     given = options.get("candidates")
-    if given is None:
-        names = sorted(classes)
-    elif Path(given).is_file():
-        text = safe.read_bytes(Path(given)).decode("utf-8-sig", "replace")
-        names = [line.strip() for line in text.splitlines() if line.strip()]
-    else:
-        names = [name.strip() for name in given.split(",") if name.strip()]
+    names = sorted(classes) if given is None else list(read_listed("candidates", given, ","))
     if len(names) < 2 or len(set(names)) != len(names):
         raise UsageError(f"candidates {', '.join(names) or '(none)'}: expected two or more different classes")
     num = _num_candidates(options, len(names))

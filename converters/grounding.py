@@ -14,16 +14,16 @@ number, so that name is not counted there. A picture with nothing to ask for is 
 import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from adapt import boxes, pixels, randomness, safe
+from adapt import boxes, pixels, randomness
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError, unknown
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters import prompts
 from converters.formats import annotations
 from converters.objects import ObjectsSample, PictureObject, clipped
+from converters.options import read_listed, whole_number
 
 # fmt: off
 PROMPTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -110,8 +110,8 @@ def read_asking(
         prompts=asked,
         language=options.get("language", "en"),
         by_caption=options.get("refer", "caption") == "caption",
-        absent=_whole_number(options, "absent", 0) or 0,
-        max_objects=_whole_number(options, "max_objects", 1),
+        absent=whole_number(options, "absent", 0) or 0,
+        max_objects=whole_number(options, "max_objects", 1),
     )
 
 
@@ -133,26 +133,13 @@ def _defaults(kind: str, options: Mapping[str, str]) -> Mapping[str, tuple[str, 
 def _chosen_classes(given: str | None, known: list[str]) -> list[str]:
     if given is None:
         return known
-    if Path(given).is_file():
-        text = safe.read_bytes(Path(given), safe.MAX_LINE_BYTES).decode("utf-8-sig", "replace")
-        chosen = [line.strip() for line in text.splitlines() if line.strip()]
-    else:
-        chosen = [name.strip() for name in given.split(",") if name.strip()]
+    chosen = read_listed("classes", given, ",")
     for name in chosen:
         if name not in known:
             raise unknown("class", name, known)
     if not chosen:
         raise UsageError(f"classes={given}: expected one class or more of {', '.join(known)}")
     return sorted(set(chosen))
-
-
-def _whole_number(options: Mapping[str, str], name: str, least: int) -> int | None:
-    text = options.get(name)
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or int(text) < least:
-        raise UsageError(f"option {name}={text}: expected a whole number, {least} or more")
-    return int(text)
 
 
 def with_objects(

@@ -1,12 +1,12 @@
 """Questions as data: every task has its own, a user gives others, and each row gets one of them by (seed, id)."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from adapt import boxes, randomness, safe
+from adapt import boxes, randomness
 from adapt.domain import Option
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER
+from converters.options import read_listed
 
 SEPARATOR = "|"
 LANGUAGES = ("en", "zh")
@@ -24,7 +24,7 @@ def read_prompts(options: Mapping[str, str], defaults: Mapping[str, tuple[str, .
     given = options.get("prompt")
     if given is None:
         return defaults[options.get("language", LANGUAGES[0])]
-    prompts = _given_prompts(given)
+    prompts = read_listed("prompt", given, SEPARATOR)
     if not prompts:
         raise UsageError(f"prompt '{given[:60]}': holds no question; expected text or a file with one a line")
     for prompt in prompts:
@@ -33,20 +33,6 @@ def read_prompts(options: Mapping[str, str], defaults: Mapping[str, tuple[str, .
         if IMAGE_PLACEHOLDER in prompt:
             raise UsageError(f"prompt '{prompt[:60]}': leave {IMAGE_PLACEHOLDER} out; it is put in front of every question")
     return prompts
-
-
-def _given_prompts(given: str) -> tuple[str, ...]:
-    try:
-        is_file = Path(given).is_file()
-    except OSError:  # longer than a file name can be
-        is_file = False
-    if not is_file:
-        return tuple(each.strip() for each in given.split(SEPARATOR) if each.strip())
-    try:
-        text = safe.read_bytes(Path(given), safe.MAX_LINE_BYTES).decode("utf-8-sig")
-    except (DataError, UnicodeDecodeError) as error:
-        raise UsageError(f"prompt file '{given}' cannot be read: {error}") from error
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def choose(prompts: Sequence[str], seed: int, identifier: str) -> str:

@@ -26,6 +26,7 @@ from converters import marks, prompts
 from converters.formats import annotations
 from converters.masks import object_mask
 from converters.objects import Objects, ObjectsSample, PictureObject, clipped
+from converters.options import whole_number
 
 NAME, CAPTION, QUESTION = "name", "caption", "question"
 COORDINATES, DRAWN = "coordinates", "drawn"
@@ -151,16 +152,10 @@ def _read_mark(options: Mapping[str, str]) -> Mark:
         raise UsageError(f"colour={options['colour']}: expected an English name such as red, or #rrggbb") from error
     word = MARK_WORDS[language][kind]
     shade = CHINESE_COLOURS.get(name, "") if language == "zh" else f"{name} " if name.isalpha() else ""
-    width = _number(options, "width", 1, 1000) if "width" in options else None
-    quality = None if options["quality"] == "png" else _number(options, "quality", 1, 100)
-    return Mark(kind, colour, shade + word, width, _number(options, "opacity", 1, 100), quality)
-
-
-def _number(options: Mapping[str, str], name: str, least: int, most: int) -> int:
-    text = options[name]
-    if not text.isascii() or not text.isdecimal() or not least <= int(text) <= most:
-        raise UsageError(f"{name}={text}: expected a whole number from {least} to {most}")
-    return int(text)
+    quality = None if options["quality"] == "png" else whole_number(options, "quality", 1, 100)
+    opacity = whole_number(options, "opacity", 1, 100)
+    assert opacity is not None, "it has a default"
+    return Mark(kind, colour, shade + word, whole_number(options, "width", 1, 1000), opacity, quality)
 
 
 def each_object(

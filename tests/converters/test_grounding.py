@@ -18,6 +18,7 @@ from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord, parse_record, read_records, record_to_row
 from adapt.verbs import convert
 from converters import grounding, prompts
+from converters.classification import read_candidates
 from converters.grounding import ask, read_asking
 from converters.objects import ObjectsSample, PictureObject
 
@@ -283,3 +284,21 @@ def test_prompts_of_each_kind_hold_their_placeholder() -> None:
     for kind, needs in grounding.NEEDS.items():
         for language in prompts.LANGUAGES:
             assert all(needs is None or needs in prompt for prompt in grounding.PROMPTS[kind][language])
+
+
+def test_a_list_longer_than_a_file_name_is_a_list() -> None:
+    """Thirty classes in one option are asked for: the text is not taken for the name of a file."""
+    names = [f"a class of some length, number {number}".replace(",", "") for number in range(30)]
+    assert tuple(read_asking({"classes": ",".join(names)}, names, task="t", kinds=("ground",)).names) == tuple(sorted(names))
+    assert read_candidates({"candidates": ",".join(names)}, ()) == tuple(names)
+
+
+def test_a_list_in_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """A list is not read with letters replaced: the file is named."""
+    (tmp_path / "names.txt").write_bytes(b"caf\xe9\ncar\n")
+    for ask_for in (
+        lambda options: read_asking(options, CLASSES, task="t", kinds=("ground",)),
+        lambda options: read_candidates(options, CLASSES),
+    ):
+        with pytest.raises(UsageError, match="names.txt"):
+            ask_for({name: str(tmp_path / "names.txt") for name in ("classes", "candidates")})

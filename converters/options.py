@@ -1,0 +1,42 @@
+"""Values of options that several tasks take: a list or the file that holds it, and a whole number."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from adapt import safe
+from adapt.errors import DataError, UsageError
+
+
+def read_listed(option: str, given: str, separator: str) -> tuple[str, ...]:
+    """The texts between the separators of ``given``, or, where it names a file, on its lines; empty ones are left out.
+
+    Raises UsageError, naming the option, for a file that is no UTF-8 text.
+    """
+    try:
+        is_file = Path(given).is_file()
+    except OSError:  # longer than a file name can be
+        is_file = False
+    if not is_file:
+        return tuple(each.strip() for each in given.split(separator) if each.strip())
+    try:
+        text = safe.read_bytes(Path(given), safe.MAX_LINE_BYTES).decode("utf-8-sig")
+    except (DataError, UnicodeDecodeError) as error:
+        raise UsageError(f"{option} file '{given}' cannot be read: {error}") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def whole_number(options: Mapping[str, str], name: str, least: int, most: int | None = None) -> int | None:
+    """The number that an option gives, None without it. Raises UsageError for another text, or one outside the bounds."""
+    text = options.get(name)
+    if text is None:
+        return None
+    if (
+        not text.isascii()
+        or not text.isdigit()
+        or len(text) > 9
+        or int(text) < least
+        or (most is not None and int(text) > most)
+    ):
+        bounds = f", {least} or more" if most is None else f" from {least} to {most}"
+        raise UsageError(f"option {name}={text[:40]}: expected a whole number{bounds}")
+    return int(text)
