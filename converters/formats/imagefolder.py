@@ -45,7 +45,7 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
     """
     pictures: list[PurePosixPath] = []
     ignored: collections.Counter[str] = collections.Counter()
-    own = _own_outputs(made)
+    own = own_outputs(made)
     seen = {root.resolve()}
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real_folder, kept = Path(folder).resolve(), []
@@ -73,7 +73,7 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
     return Scan(tuple(sorted(pictures, key=lambda path: path.parts)), dict(ignored))
 
 
-def _own_outputs(made: Path | None) -> set[Path]:
+def own_outputs(made: Path | None) -> set[Path]:
     """What the conversion that makes pictures in ``made`` writes."""
     if made is None:
         return set()

@@ -28,6 +28,8 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters import grounding, prompts
+from converters.formats import jsonfiles
+from converters.formats.pictures import split_in
 from converters.grounding import Asking
 from converters.objects import ObjectsSample, PictureObject, Point, check_object, enclosing, to_number
 
@@ -47,7 +49,6 @@ OBJECT_KINDS = ("ground", "detect", "count")
 KINDS = (*OBJECT_KINDS, *ATTRIBUTES)
 DEFAULT_KINDS = "ground,weather,scene,timeofday"
 UNDEFINED = "undefined"
-SPLITS = ("train", "val", "test")
 PICTURE_FOLDERS = ("", "images/100k/", "images/10k/", "images/track/", "images/seg_track_20/")
 AREAS = ("lane", "area", "drivable area")
 CURVE_STEPS = 16
@@ -64,7 +65,7 @@ class BddContext:
 def read(source: Source) -> Reading:
     """The frames of every label file, in the order of paths and of their lists."""
     kinds = grounding.read_kinds(source.options, KINDS)
-    files = _label_files(source.input)
+    files = _label_files(source)
     root = source.images or _picture_root(source.input)
     ignored: collections.Counter[str] = collections.Counter()
     samples = [sample for path in files for sample in _read_file(path, source, root, ignored)]
@@ -103,12 +104,12 @@ def _with_questions(
             yield sample
 
 
-def _label_files(input: Path) -> list[Path]:
-    if input.is_file():
-        return [input]
-    files = sorted(path for path in input.rglob("*.json") if path.is_file())
+def _label_files(source: Source) -> list[Path]:
+    if source.input.is_file():
+        return [source.input]
+    files = jsonfiles.files_below(source, frozenset({".json"}))
     if not files:
-        raise UsageError(f"input '{input}': no label file (.json) in it; expected Scalabel files such as det_train.json")
+        raise UsageError(f"input '{source.input}': no label file (.json) in it; expected Scalabel files such as det_train.json")
     return files
 
 
@@ -119,14 +120,20 @@ def _picture_root(input: Path) -> Path:
 
 
 def _read_file(path: Path, source: Source, root: Path, ignored: collections.Counter[str]) -> Iterator[ObjectsSample | Rejected]:
-    document = safe.read_json(path)
+    split = _split(path, source.input)
+    try:
+        document = safe.read_json(path)
+    except DataError as error:
+        if path == source.input:
+            raise
+        yield Rejected(path.name, str(error).removeprefix(f"{path}: "), split)
+        return
     frames = document.get("frames") if isinstance(document, dict) else document
     if not isinstance(frames, list):
         if path != source.input:  # another JSON file in the folder
             ignored["JSON file without frames"] += 1
             return
         raise DataError(f"{path}: expected a list of frames, or an object with a list 'frames'")
-    split = _split(path, source.input)
     for number, frame in enumerate(frames):
         where = f"{path.name}#{number}"
         try:
@@ -138,11 +145,7 @@ def _read_file(path: Path, source: Source, root: Path, ignored: collections.Coun
 def _split(path: Path, input: Path) -> str | None:
     """The split in the file's name (``det_val``), else in the nearest folder's below the input."""
     folders = reversed(path.relative_to(input).parts[:-1]) if input.is_dir() else ()
-    for name in (path.stem, *folders):
-        words = name.lower().replace("-", "_").split("_")
-        if found := [split for split in SPLITS if split in words]:
-            return found[0]
-    return None
+    return split_in(path.stem, *folders)
 
 
 def _sample(frame: Any, where: str, split: str | None, root: Path, ignored: collections.Counter[str]) -> ObjectsSample:

@@ -20,7 +20,7 @@ from adapt.data.video import FRAME_TILES, VIDEO_PLACEHOLDER, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord, Turn
-from converters.formats import frames, llava, table
+from converters.formats import frames, imagefolder, llava, table
 from converters.formats.pictures import split_in
 
 DESCRIPTION, JUSTIFICATION, SPEED, ANGLE, SIGNALS, OTHER = "description", "justification", "speed", "angle", "signals", "other"
@@ -57,7 +57,7 @@ class ClipSample:
 
 def read(source: Source) -> Reading:
     """The clips of every file, in its order."""
-    paths = _files(source.input)
+    paths = _files(source)
     root = source.images or (source.input if source.input.is_dir() else source.input.parent)
     samples = [sample for path in paths for sample in _read_file(path, source)]
     videos = (sample.video for sample in samples if isinstance(sample, ClipSample))
@@ -104,12 +104,14 @@ def _signals(numbers: list[float], answer: str, asked: str) -> dict[str, Any]:
     return {"kind": SPEED, "speed": numbers[0]} if speed and not angle else {"kind": OTHER}
 
 
-def _files(input: Path) -> list[Path]:
-    if input.is_file():
-        return [input]
-    found = sorted(path for path in input.iterdir() if path.suffix.lower() in (".json", ".jsonl") and path.is_file())
+def _files(source: Source) -> list[Path]:
+    if source.input.is_file():
+        return [source.input]
+    own = imagefolder.own_outputs(source.made)
+    found = [path for path in sorted(source.input.iterdir()) if path.suffix.lower() in (".json", ".jsonl") and path.is_file()]
+    found = [path for path in found if path.resolve() not in own]
     if not found:
-        raise UsageError(f"input '{input}': no .json or .jsonl file of conversations in it")
+        raise UsageError(f"input '{source.input}': no .json or .jsonl file of conversations in it")
     return found
 
 

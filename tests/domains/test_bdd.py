@@ -159,3 +159,17 @@ def test_files_that_are_no_labels_are_named(tmp_path: Path) -> None:
         convert(task="bdd", input=labels / "readme.json", output=tmp_path / "o.jsonl")
     with pytest.raises(UsageError, match="no label file"):
         convert(task="bdd", input=tmp_path / "images", output=tmp_path / "o.jsonl")
+
+
+def test_what_a_conversion_writes_among_its_labels_is_not_read(tmp_path: Path) -> None:
+    """Converting twice among the labels gives the same bytes; a broken file of several is one rejected sample."""
+    labels = write_set(tmp_path, [frame("a.jpg", label("car", 1, 2, 30, 40))])
+    written = []
+    for _ in range(2):
+        convert(task="bdd", input=labels, output=labels / "out.jsonl")
+        written.append([(labels / name).read_bytes() for name in ("out.jsonl", "out.manifest.json")])
+    assert written[0] == written[1]
+    (labels / "det_train.json").write_text("[{")
+    manifest = convert(task="bdd", input=labels, output=labels / "out.jsonl", max_bad=1)
+    assert (manifest["counts"]["read"], manifest["counts"]["rejected"]) == (2, 1)
+    assert "det_train.json" in (labels / "out.rejected.jsonl").read_text()

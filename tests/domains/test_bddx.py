@@ -107,3 +107,13 @@ def test_a_faulty_clip_is_rejected_alone(tmp_path: Path) -> None:
         "an answer is empty", "a question is empty", "'id' is", "expected human and gpt in turn",
     )  # fmt: skip
     assert all(word in each["reason"] for word, each in zip(words, found, strict=True)), found
+
+
+def test_what_a_conversion_writes_among_its_chats_is_not_read(tmp_path: Path) -> None:
+    """Converting twice into the folder of the chats gives the same bytes."""
+    write_set(tmp_path, [row(1)])
+    written = []
+    for _ in range(2):
+        convert(task="bddx", input=tmp_path, output=tmp_path / "out.jsonl")
+        written.append([(tmp_path / name).read_bytes() for name in ("out.jsonl", "out.manifest.json")])
+    assert written[0] == written[1]
