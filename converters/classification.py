@@ -221,7 +221,7 @@ def _read_table(source: Source) -> Reading:
             "none: each row has one class; where several may apply, lists hold them or --option separator=';' parts them"
         )
     labels = (row.values.get(column) for row in rows if not isinstance(row, Rejected))
-    names = readable_names(str(label) for label in labels if label not in (None, ""))
+    names = readable_names(str(label) for label in labels if not _is_empty(label))
     samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
     context = read_candidates(source.options, list(names.values()))
     return Reading(found.image_root, samples, context, facts={"classes": names})
@@ -263,9 +263,13 @@ def _several_classes(row: table.Row, column: str, separator: str | None) -> list
     return [str(each).strip() for each in value if str(each).strip()]
 
 
+def _is_empty(label: Any) -> bool:
+    return label is None or not str(label).strip()
+
+
 def _table_sample(row: table.Row, column: str, names: Mapping[str, str], source: str) -> ClassSample | Rejected:
     class_name = row.values.get(column)
-    if class_name in (None, ""):
+    if _is_empty(class_name):
         return Rejected(row.where, f"column '{column}' is empty, expected a class", row.split)
     if len(row.pictures) != 1:
         return Rejected(row.where, f"{len(row.pictures)} pictures, expected one", row.split)

@@ -252,3 +252,11 @@ def test_one_picture_in_two_folders_is_two_samples(tmp_path: Path) -> None:
     manifest = convert(task="classify", input=tmp_path / "set", output=tmp_path / "out.jsonl")
     assert [record.meta["label"] for record in adapt.read_records(tmp_path / "out.jsonl")] == ["cat", "dog"]
     assert manifest["pictures"]["same_content"] == 1
+
+
+def test_a_blank_is_no_class(tmp_path: Path) -> None:
+    """A cell of blanks rejects its row, and no class without a name is offered."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "rows.csv").write_text("image,label\na.png,dog\na.png,cat\na.png,  \n")
+    manifest = convert(task="classify", input=tmp_path / "rows.csv", output=tmp_path / "out.jsonl", max_bad=1)
+    assert manifest["facts"]["classes"] == {"cat": "cat", "dog": "dog"} and manifest["counts"]["rejected"] == 1
