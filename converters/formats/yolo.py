@@ -8,7 +8,7 @@ one, is a picture without objects (docs.ultralytics.com/datasets/detect).
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path, PurePosixPath
 
 from adapt import safe
@@ -40,8 +40,9 @@ def read(source: Source) -> Objects:
     source = dataclasses.replace(source, input=source.input if source.input.is_dir() else root)
     pictures_root = source.images or root
     names = read_names(source.input, root)
-    labels = [path for path in textlabels.label_files(source) if path.stem.lower() not in LISTS]
     pictures = imagefolder.scan(pictures_root, made=source.made).pictures
+    shown = {path.stem for path in pictures}
+    labels = [path for path in textlabels.label_files(source) if not _is_list(path, shown)]
     ignored: collections.Counter[str] = collections.Counter()
     if in_folder := [path for path in pictures if "images" in (part.lower() for part in path.parts[:-1])]:
         ignored["picture outside the folder 'images'"] += len(pictures) - len(in_folder)
@@ -49,6 +50,12 @@ def read(source: Source) -> Objects:
     name = root.resolve().name
     samples = [_sample(each, source.input, pictures_root, names, name) for each in found]
     return Objects(name, pictures_root, samples, tuple(sorted(set(names.names.values()))), +ignored)
+
+
+def _is_list(path: PurePosixPath, shown: Set[str]) -> bool:
+    """Whether a text file lists pictures or names, by its name; in a folder such a name may be that of a picture's labels."""
+    is_labels = len(path.parts) > 1 and path.stem in shown and path.stem.lower() != "classes"
+    return path.stem.lower() in LISTS and not is_labels
 
 
 def read_names(*folders: Path) -> Names:

@@ -53,6 +53,15 @@ def test_every_layout_pairs_pictures_with_labels(tmp_path: Path) -> None:
     assert shown(read(tmp_path / "one" / "labels")) == [("train", "images/train/a.jpg", 2), ("train", "images/train/b.jpg", 0)]
 
 
+def test_labels_of_a_picture_named_like_a_list_are_read(tmp_path: Path) -> None:
+    """``labels/test.txt`` holds the objects of ``images/test.jpg``, while ``test.txt`` above them lists pictures."""
+    picture(tmp_path / "images" / "a.jpg", tmp_path / "images" / "test.jpg")
+    for name in ("labels/a.txt", "labels/test.txt", "test.txt"):
+        write(tmp_path / name, LINE)
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    assert shown(read(tmp_path)) == [(None, "images/a.jpg", 1), (None, "images/test.jpg", 1)]
+
+
 def test_what_is_no_label_file_is_left_alone(tmp_path: Path) -> None:
     """Lists of pictures, readmes and plots beside ``images`` are neither labels nor samples."""
     picture(tmp_path / "images" / "a.jpg", tmp_path / "runs" / "plot.png")
