@@ -41,7 +41,7 @@ def read(source: Source) -> Objects:
             if annotation.tag != "annotation":
                 ignored["XML file that is no annotation"] += 1
                 continue
-            _check_one_split(path.stem, splits, where)
+            check_one_split(path.stem, splits, where)
             samples.append(_sample(annotation, path, where, split, source, finder, name))
         except DataError as error:
             samples.append(Rejected(where, str(error).removeprefix(f"{where}: "), split))
@@ -79,15 +79,21 @@ def _read_list(path: Path) -> set[str]:
     return {Path(name).stem if Path(name).suffix.lower() in safe.PICTURE_SUFFIXES else name for name in names}
 
 
+def listed_split(stem: str, splits: Mapping[str, set[str]]) -> str | None:
+    """The split whose list names a picture; one that trainval alone names is train."""
+    found = next((split for split, stems in splits.items() if stem in stems), None)
+    return "train" if found == "trainval" else found
+
+
 def _split_of(path: Path, splits: Mapping[str, set[str]], input: Path) -> str | None:
-    for split, stems in splits.items():
-        if path.stem in stems:
-            return "train" if split == "trainval" else split
+    if (listed := listed_split(path.stem, splits)) is not None:
+        return listed
     folders = path.relative_to(input).parts[:-1] if path.is_relative_to(input) else (path.parent.name,)
     return split_in(*folders)
 
 
-def _check_one_split(stem: str, splits: Mapping[str, set[str]], where: str) -> None:
+def check_one_split(stem: str, splits: Mapping[str, set[str]], where: str) -> None:
+    """Raise DataError for a picture that two lists name; trainval repeats the others."""
     found = [split for split, stems in splits.items() if stem in stems and split != "trainval"]
     if len(found) > 1:
         raise DataError(f"{where}: listed in {' and '.join(found)}; a picture belongs to one split")

@@ -18,7 +18,7 @@ The split is the list's (DIOR) or the folder's (DOTA, FAIR1M). A picture is one 
 
 import collections
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from adapt import pixels, safe
@@ -100,14 +100,25 @@ def _read_dior(source: Source) -> Objects:
     if not labels.is_dir():
         raise UsageError(f"input '{source.input}': expected DIOR's folder with Annotations/")
     found = voc.read(dataclasses.replace(source, input=labels, images=source.images or root))
-    splits = {stem: name for name, stems in reversed(voc.read_splits(root).items()) for stem in stems if name != "trainval"}
+    splits = voc.read_splits(root)
     if not splits:
         return found
-    samples = [dataclasses.replace(each, split=splits.get(Path(each.where).stem)) for each in found.samples]
+    samples = [_listed(each, splits) for each in found.samples]
     ignored = collections.Counter(found.ignored)
     ignored.update({"picture in no split list": sum(each.split is None for each in samples)})
     kept = [each for each in samples if each.split is not None]
     return dataclasses.replace(found, name="dior", samples=kept, ignored=+ignored)
+
+
+def _listed(sample: ObjectsSample | Rejected, splits: Mapping[str, set[str]]) -> ObjectsSample | Rejected:
+    """The sample in the split of its list: below a folder of horizontal boxes the VOC reader finds no list."""
+    stem = Path(sample.where).stem
+    split = voc.listed_split(stem, splits)
+    try:
+        voc.check_one_split(stem, splits, sample.where)
+    except DataError as error:
+        return Rejected(sample.where, str(error).removeprefix(f"{sample.where}: "), split)
+    return dataclasses.replace(sample, split=split)
 
 
 def _read_fair1m(source: Source) -> Objects:

@@ -84,6 +84,22 @@ def test_dior_takes_its_splits_from_the_lists(tmp_path: Path, labels: str) -> No
     assert adapt.read_records(tmp_path / "out.jsonl")[0].meta["boxes_px"] == [[7, 79, 16, 160]]
 
 
+@pytest.mark.parametrize("labels", ["Annotations", "Annotations/Horizontal Bounding Boxes"])
+def test_dior_lists_of_any_form_give_one_split(tmp_path: Path, labels: str) -> None:
+    """What trainval alone names is train; what train and test name is rejected, wherever the boxes lie."""
+    for stem in ("1", "2", "3"):
+        write(tmp_path / "DIOR" / labels / f"{stem}.xml", DIOR_XML.format(stem=stem, name="ship"))
+        picture(tmp_path / "DIOR" / "JPEGImages" / f"{stem}.jpg", (800, 800))
+    for split, text in {"trainval": "1\n2\n", "test": "3\n"}.items():
+        write(tmp_path / "DIOR/ImageSets/Main" / f"{split}.txt", text)
+    manifest = convert(task="rsdetect", input=tmp_path / "DIOR", output=tmp_path / "out.jsonl")
+    assert manifest["counts"]["splits"] == {"train": 2, "test": 1}
+    write(tmp_path / "DIOR/ImageSets/Main/train.txt", "1\n3\n")
+    manifest = convert(task="rsdetect", input=tmp_path / "DIOR", output=tmp_path / "out.jsonl", max_bad=1)
+    assert manifest["counts"]["splits"] == {"train": 2}
+    assert "listed in train and test" in (tmp_path / "out.rejected.jsonl").read_text()
+
+
 FAIR1M = "<annotation><source><filename>{stem}.tif</filename></source><objects>{objects}</objects></annotation>"
 RING = ("10,20", "30,20", "30,40", "10,40", "10,20")
 
