@@ -19,7 +19,7 @@ from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters.formats import footprints, jsonfiles, table
 from converters.formats.coco import set_name
-from converters.formats.imagefolder import SPLIT_FOLDERS
+from converters.formats.imagefolder import split_name
 from converters.formats.outlines import NO_AREA_REASON, refuse_points_only
 from converters.formats.pictures import PictureFinder, sample_id, split_in
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
@@ -145,9 +145,11 @@ def _sample(
     name: str,
 ) -> ObjectsSample | Rejected:
     where = rows[0][0]
-    given = columns.cell(rows[0][1], "split")
-    split = SPLIT_FOLDERS.get(given.lower(), given) or split_in(path.stem)
+    splits = sorted({split_name(columns.cell(row, "split")) for _, row in rows})
+    split = splits[0] or split_in(path.stem)
     try:
+        if len(splits) > 1:
+            raise DataError(f"{where}: its rows are of the splits {' and '.join(map(repr, splits))}; a picture belongs to one")
         picture = finder.find(stated, where, path.parent)
         objects = []
         num_before = ignored[NO_AREA_REASON]

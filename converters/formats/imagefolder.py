@@ -20,6 +20,11 @@ SPLIT_FOLDERS = {
 }
 
 
+def split_name(text: str) -> str:
+    """``Valid`` -> ``val``; a split of another name, such as ``test_phili``, keeps it."""
+    return SPLIT_FOLDERS.get(text.lower(), text)
+
+
 @dataclasses.dataclass(frozen=True)
 class Scan:
     """Paths of pictures relative to the root, sorted by their parts, and the files that were not taken, by reason."""

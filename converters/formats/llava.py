@@ -19,7 +19,7 @@ from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, Turn
 from converters.formats import table
 from converters.formats.frames import Video, parse_video
-from converters.formats.imagefolder import SPLIT_FOLDERS
+from converters.formats.imagefolder import split_name
 
 ROLES = {
     "human": "human",
@@ -124,7 +124,7 @@ def _table_rows(parts: Mapping[str | None, Iterable[Place]], source: Source, mad
             found = {column: row[column] for column in ("messages", "conversations", "texts") if row.get(column)}
             found |= {column: row[column] for column in ("id", "source") if row.get(column) not in (None, "")}
             if isinstance(split, str):
-                found["meta"] = {"split": SPLIT_FOLDERS.get(split, split)}
+                found["meta"] = {"split": split_name(split)}
             try:
                 found["image"] = list(table.picture_names(_picture_cell(row), source, made, where))
             except DataError as error:

@@ -19,7 +19,7 @@ from typing import Any
 from adapt import made, pixels, safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
-from converters.formats.imagefolder import SPLIT_FOLDERS
+from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 COLUMN_OPTIONS = ("question", "answer", "label", "id")
@@ -108,11 +108,12 @@ def _rows(
     for part_split, places in parts.items():
         for where, values in places:
             number += 1
-            split = part_split
+            split = part_split and split_name(part_split)
             try:
                 if isinstance(values, DataError):
                     raise values
-                split = str(values[split_column]) if values.get(split_column) not in (None, "") else part_split
+                if values.get(split_column) not in (None, ""):
+                    split = split_name(str(values[split_column]))
                 given = f"{name}-{number}" if id_column is None else values.get(id_column)
                 if given in (None, ""):
                     raise DataError(f"{where}: column '{id_column}' is empty, expected an id")
@@ -120,7 +121,7 @@ def _rows(
             except DataError as error:
                 yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
                 continue
-            yield Row(str(given), where, SPLIT_FOLDERS.get(split or "", split), values, pictures)
+            yield Row(str(given), where, split, values, pictures)
 
 
 def _is_embedded(value: Any) -> bool:

@@ -235,3 +235,11 @@ def test_a_bad_feature_is_named(bad: Any, reason: str, tmp_path: Path) -> None:
     """A feature that is none rejects its picture with the feature's number."""
     sample = only(read_geojson(tmp_path, bad))
     assert isinstance(sample, Rejected) and re.search(reason, sample.reason), sample
+
+
+def test_a_picture_in_two_splits_is_rejected(tmp_path: Path) -> None:
+    """The column ``split`` puts a picture's boxes into one split, in any spelling; two of them are not settled by the first."""
+    header = "image_path,xmin,ymin,xmax,ymax,label,split\n"
+    assert only(read(tmp_path, header + "a.png,1,2,30,40,cat,Valid\na.png,1,2,3,4,cat,val\n")).split == "val"
+    found = only(read(tmp_path, header + "a.png,1,2,30,40,cat,train\na.png,1,2,3,4,cat,TEST\n"))
+    assert isinstance(found, Rejected) and "'test' and 'train'; a picture belongs to one" in found.reason

@@ -218,3 +218,13 @@ def test_embedded_pictures_are_not_stored_anew(pictures: Path) -> None:
     made = (pictures / "out.images" / record.images[0]).read_bytes()
     start_of_scan = b"\xff\xda"
     assert made[made.index(start_of_scan) :] == content[content.index(start_of_scan) :]
+
+
+def test_splits_are_known_in_any_spelling(pictures: Path) -> None:
+    """``TRAIN`` and ``Validation`` are train and val, for a rejected row as for others; other names stay."""
+    rows = "a.png,Why?,no,TRAIN\na.png,Who?,I,Validation\na.png,,x,Validation\na.png,When?,now,test_B\n"
+    (pictures / "rows.csv").write_text("image,question,answer,split\n" + rows)
+    call = {"task": "vqa", "input": pictures / "rows.csv", "output": pictures / "out.jsonl", "max_bad": 1}
+    assert convert(**call)["counts"]["splits"] == {"train": 1, "val": 1, "test_B": 1}
+    counts = convert(**call, split="val")["counts"]
+    assert (counts["read"], counts["rejected"]) == (2, 1)
