@@ -6,6 +6,7 @@ on its difference to the one two before. Read here and not by pycocotools, which
 memory that nobody wrote. A pixel belongs to an outline by its centre; Pillow's polygons take whatever the line touches.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,30 +45,30 @@ def decode_rle(rle: Rle, where: str) -> np.ndarray:
     width, height = rle.size
     if width < 1 or height < 1 or width * height > safe.MAX_PICTURE_PIXELS:
         raise DataError(f"{where}: a mask of {width}x{height} pixels")
-    runs = _read_runs(rle.counts, width * height, where)
+    runs = read_runs(rle.counts, where)
+    if min(runs, default=0) < 0 or sum(runs) != width * height:
+        raise DataError(f"{where}: the run lengths of its mask do not add up to its {width * height:,} pixels")
     inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return inside.reshape(width, height).T
 
 
-def _read_runs(text: str, total: int, where: str) -> list[int]:
+def read_runs(text: str, what: str) -> list[int]:
+    """The runs of COCO's text form, whatever they add up to. Raises DataError for a text that is not one."""
     runs: list[int] = []
-    value = shift = covered = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 60:
-            raise DataError(f"{where}: its mask is not COCO's compressed run lengths")
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 40:
+            raise DataError(f"{what}: {letter!r} in its run lengths, expected COCO's letters from 0 to o")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
             continue
         value -= (1 << shift) if bits & 16 else 0
         runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        covered += runs[-1]
-        if runs[-1] < 0 or covered > total:
-            break
         value = shift = 0
-    if covered != total or shift or min(runs) < 0:
-        raise DataError(f"{where}: the run lengths of its mask do not add up to its {total:,} pixels")
+    if shift:
+        raise DataError(f"{what}: its run lengths are cut off")
     return runs
 
 
@@ -75,7 +76,11 @@ def encode_rle(mask: np.ndarray) -> Rle:
     """COCO's compressed run lengths of bool[H, W]."""
     flat = np.concatenate([[False], mask.T.reshape(-1)])
     ends = np.flatnonzero(flat[1:] != flat[:-1])
-    runs = np.diff(np.concatenate([[0], ends, [flat.size - 1]])).tolist()
+    return Rle(write_runs(np.diff(np.concatenate([[0], ends, [flat.size - 1]])).tolist()), (mask.shape[1], mask.shape[0]))
+
+
+def write_runs(runs: Sequence[int]) -> str:
+    """Runs in COCO's text form."""
     text = []
     for place, run in enumerate(runs):
         value = run - runs[place - 2] if place > 2 else run
@@ -84,7 +89,7 @@ def encode_rle(mask: np.ndarray) -> Rle:
             bits, value = value & 31, value >> 5
             more = value != (-1 if bits & 16 else 0)
             text.append(chr((bits | 32 if more else bits) + 48))
-    return Rle("".join(text), (mask.shape[1], mask.shape[0]))
+    return "".join(text)
 
 
 def read_mask_file(mask: MaskFile, root: Path, where: str) -> np.ndarray:

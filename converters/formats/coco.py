@@ -13,6 +13,7 @@ from typing import Any
 from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
+from converters import masks
 from converters.formats import jsonfiles
 from converters.formats.pictures import PictureFinder, sample_id, split_in
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle, check_object, enclosing, to_number, to_points
@@ -206,46 +207,16 @@ def read_rle(value: Mapping[str, Any], what: str) -> Rle:
     height, width = size
     if height * width > safe.MAX_PICTURE_PIXELS:
         raise DataError(f"{what}: a mask of {width}x{height}, more than the {safe.MAX_PICTURE_PIXELS:,} pixels allowed")
-    runs = _decode_runs(counts, what) if isinstance(counts, str) else counts
+    runs = masks.read_runs(counts, what) if isinstance(counts, str) else counts
     if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         raise DataError(f"{what}: its run lengths are {str(counts)[:40]!r}, expected counts of 0 or more")
     if sum(runs) != height * width:
         raise DataError(f"{what}: its run lengths fill {sum(runs):,} pixels, expected {height * width:,} ({width}x{height})")
-    if isinstance(counts, str):
-        return Rle(counts, (width, height))
-    from pycocotools import mask
-
-    return Rle(
-        mask.frPyObjects({"counts": runs, "size": [height, width]}, height, width)["counts"].decode("ascii"), (width, height)
-    )
-
-
-def _decode_runs(text: str, what: str) -> list[int]:
-    """The runs of COCO's text form: five bits a letter, from the third run on differences to the run two before.
-
-    After rleToString in github.com/cocodataset/cocoapi, common/maskApi.c.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for letter in text:
-        bits = ord(letter) - 48
-        if not 0 <= bits < 64 or shift > 40:
-            raise DataError(f"{what}: {letter!r} in its run lengths, expected COCO's letters from 0 to o")
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise DataError(f"{what}: its run lengths are cut off")
-    return runs
+    return Rle(counts if isinstance(counts, str) else masks.write_runs(runs), (width, height))
 
 
 def _mask_box(mask: Rle) -> tuple[float, float, float, float]:
-    from pycocotools import mask as masks
+    from pycocotools import mask as coco_mask
 
-    x, y, width, height = masks.toBbox({"counts": mask.counts, "size": list(reversed(mask.size))}).tolist()
+    x, y, width, height = coco_mask.toBbox({"counts": mask.counts, "size": list(reversed(mask.size))}).tolist()
     return x, y, x + width, y + height

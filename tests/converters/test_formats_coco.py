@@ -13,6 +13,7 @@ from pycocotools import mask as masks
 from adapt.domain import Rejected, Source
 from adapt.errors import UsageError
 from converters.formats import coco, panoptic
+from converters.masks import read_runs
 from converters.objects import MaskFile, ObjectsSample, Rle
 
 CATEGORIES = [
@@ -119,7 +120,7 @@ def test_large_runs_are_read_as_pycocotools_writes_them(tmp_path: Path) -> None:
         runs = generator.integers(1, 5000, 40).tolist()
         mask = np.repeat(np.arange(40) % 2, runs).astype(np.uint8).reshape(1, -1)
         encoded = masks.encode(np.asfortranarray(mask))
-        assert coco._decode_runs(encoded["counts"].decode(), "here") == runs
+        assert read_runs(encoded["counts"].decode(), "here") == runs
 
 
 @pytest.mark.parametrize(
