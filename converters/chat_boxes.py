@@ -15,6 +15,7 @@ from adapt import boxes
 from adapt.boxes import ENOUGH_BOXES, FULL_SCALE, PERCENT, PIXEL, THOUSAND, UNIT, Box
 from adapt.domain import Option
 from adapt.errors import DataError, UsageError
+from converters.objects import written
 
 KEEP, AUTO = "keep", "auto"
 OPTIONS = (
@@ -93,8 +94,8 @@ def found_scale(seen: Seen, padded: bool) -> Scale:
     scale, fault = boxes.detect_scale([*seen.first, seen.largest]), ""
     if scale == PIXEL:
         fault = (
-            f"boxes go beyond {FULL_SCALE:,} ({_shown(seen.largest)} at {seen.largest_where}): say --option boxes=pixels where "
-            "they are pixels of the stored pictures, boxes=thousand to reject those beyond alone"
+            f"boxes go beyond {FULL_SCALE:,} ({written(seen.largest)} at {seen.largest_where}): say --option boxes=pixels "
+            "where they are pixels of the stored pictures, boxes=thousand to reject those beyond alone"
         )
     return Scale(scale, untagged, padded, fault, auto=True, mixed=bool(seen.tagged_shares))
 
@@ -133,13 +134,13 @@ def _place(texts: Texts, tagged: bool, scale: Scale, sizes: tuple[tuple[int, int
     elif scale.fault and tagged:
         raise DataError(scale.fault)
     elif scale.mixed and tagged and max(box) <= 1:
-        raise DataError(f"box {_shown(box)}: its file has tagged boxes of 0-1 and of larger numbers, and this may be either")
+        raise DataError(f"box {written(box)}: its file has tagged boxes of 0-1 and of larger numbers, and this may be either")
     if kind == KEEP or (kind == THOUSAND and tagged and scale.auto):
         return None  # as it is: 'adapt check' names what is wrong with it
     size = _size(sizes) if kind == PIXEL or (kind == UNIT and scale.padded) else (1, 1)
     fault = _fault(box, kind, size)
     if fault and tagged:
-        raise DataError(f"box {_shown(box)}: {fault}")
+        raise DataError(f"box {written(box)}: {fault}")
     if fault or (kind == THOUSAND and tagged):
         return None
     return _unpadded(box, size) if kind == UNIT and scale.padded else _shares(box, kind, size)
@@ -176,7 +177,7 @@ def _unpadded(box: Box, size: tuple[int, int]) -> Box:
     x1, x2 = ((min(max(value - left, 0), width)) / width for value in (x1, x2))
     y1, y2 = ((min(max(value - top, 0), height)) / height for value in (y1, y2))
     if x1 >= x2 or y1 >= y2:
-        raise DataError(f"box {_shown(box)}: lies in the padding of a picture of {width}x{height} px; is padded=yes right?")
+        raise DataError(f"box {written(box)}: lies in the padding of a picture of {width}x{height} px; is padded=yes right?")
     return x1, y1, x2, y2
 
 
@@ -184,7 +185,3 @@ def to_numbers(texts: Texts) -> Box:
     """Four texts as numbers."""
     x1, y1, x2, y2 = (float(text) for text in texts)
     return x1, y1, x2, y2
-
-
-def _shown(box: Box) -> str:
-    return "[" + ", ".join(f"{value:g}" for value in box) + "]"

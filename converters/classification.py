@@ -18,6 +18,7 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters.formats import imagefolder, table
+from converters.objects import called
 from converters.options import read_listed
 
 NAMES_PREFIX = "Classify the image within one of the given classes: "
@@ -74,14 +75,7 @@ def readable(name: str, spelled: Mapping[str, str] | None = None) -> str:
 
 def readable_names(names: Iterable[str], spelled: Mapping[str, str] | None = None) -> dict[str, str]:
     """Dataset spelling -> readable name for all classes, sorted. Raises DataError where two become one."""
-    found: dict[str, str] = {}
-    for name in sorted(set(names)):
-        text = readable(name, spelled)
-        twin = next((other for other, known in found.items() if known == text), None)
-        if twin is not None:
-            raise DataError(f"the classes '{twin}' and '{name}' would both be called '{text}'; rename one of the folders")
-        found[name] = text
-    return found
+    return called(sorted(set(names)), lambda name: readable(name, spelled))
 
 
 def read_candidates(options: Mapping[str, str], classes: Sequence[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from adapt.errors import DataError, UsageError, unknown
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters import prompts
 from converters.formats import annotations
-from converters.objects import ObjectsSample, PictureObject, clipped
+from converters.objects import ObjectsSample, PictureObject, called, clipped, plain
 from converters.options import read_listed, whole_number
 
 # fmt: off
@@ -93,11 +93,7 @@ def read_asking(
     """
     known = sorted(set(classes))
     chosen = _chosen_classes(options.get("classes"), known)
-    names = {name: spelled(name) for name in chosen}
-    twins = [name for name, count in collections.Counter(names.values()).items() if count > 1]
-    if twins:
-        same = ", ".join(f"'{name}'" for name in names if names[name] == twins[0])
-        raise DataError(f"the classes {same} would all be called '{twins[0]}'; rename all but one")
+    names = called(chosen, spelled)
     if "prompt" in options and len(kinds) > 1:
         raise UsageError(
             f"prompt replaces one kind of question, and {', '.join(kinds)} are asked; add --option kinds={kinds[0]}"
@@ -266,11 +262,6 @@ def corners_of(box_px: boxes.Box) -> tuple[tuple[float, float], ...]:
     """The four corners of an upright box, clockwise from the top left."""
     x1, y1, x2, y2 = box_px
     return ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
-
-
-def plain(value: float) -> int | float:
-    """A number of pixels as it is best written: whole where it is whole, else to a thousandth."""
-    return int(value) if float(value).is_integer() else round(float(value), 3)
 
 
 def _record(

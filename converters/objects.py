@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,16 @@ def class_names(samples: Iterable[ObjectsSample | Rejected]) -> tuple[str, ...]:
     return tuple(sorted({each.name for sample in samples if isinstance(sample, ObjectsSample) for each in sample.objects}))
 
 
+def called(classes: Iterable[str], spelled: Callable[[str], str]) -> dict[str, str]:
+    """Class -> what it is called in the text. Raises DataError where two would be called the same."""
+    names = {name: spelled(name) for name in classes}
+    by_text: dict[str, str] = {}
+    for name, text in names.items():
+        if (twin := by_text.setdefault(text, name)) != name:
+            raise DataError(f"the classes '{twin}' and '{name}' would both be called '{text}'; rename one")
+    return names
+
+
 def to_number(value: Any, what: str) -> float:
     """A coordinate as a finite float, from a number or its text. Raises DataError(``what``: found, expected)."""
     try:
@@ -146,10 +156,10 @@ def check_object(each: PictureObject, number: int, where: str) -> PictureObject:
         raise DataError(f"{where}: object {number} has an empty class name")
     points = itertools.chain(each.oriented_px, *each.polygons_px)
     if not all(map(math.isfinite, itertools.chain(each.box_px, *points))):
-        raise DataError(f"{label}: a coordinate is not finite: {_written(each.box_px)}; expected pixels")
+        raise DataError(f"{label}: a coordinate is not finite: {written(each.box_px)}; expected pixels")
     x1, y1, x2, y2 = each.box_px
     if x2 <= x1 or y2 <= y1:
-        raise DataError(f"{label}: its box {_written(each.box_px)} has no area; expected x1 < x2 and y1 < y2 in pixels")
+        raise DataError(f"{label}: its box {written(each.box_px)} has no area; expected x1 < x2 and y1 < y2 in pixels")
     return each
 
 
@@ -169,7 +179,7 @@ def clipped(sample: ObjectsSample) -> ObjectsSample:
         inside = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
             raise DataError(
-                f"{sample.where}: object {number} '{each.name[:80]}': its box {_written(each.box_px)} lies outside the picture "
+                f"{sample.where}: object {number} '{each.name[:80]}': its box {written(each.box_px)} lies outside the picture "
                 f"of {width}x{height}"
             )
         if inside == each.box_px:
@@ -216,5 +226,11 @@ def _clip_polygon(polygon: Sequence[Point], size: tuple[int, int]) -> tuple[Poin
     return tuple(points)
 
 
-def _written(box: Sequence[float]) -> str:
+def written(box: Sequence[float]) -> str:
+    """A box as messages show it."""
     return "[" + ", ".join(f"{value:g}" for value in box) + "]"
+
+
+def plain(value: float) -> int | float:
+    """A number of pixels as it is best stored: whole where it is whole, else to a thousandth."""
+    return int(value) if float(value).is_integer() else round(float(value), 3)

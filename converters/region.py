@@ -25,7 +25,7 @@ from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters import marks, prompts
 from converters.formats import annotations
 from converters.masks import object_mask
-from converters.objects import Objects, ObjectsSample, PictureObject, clipped
+from converters.objects import Objects, ObjectsSample, PictureObject, called, clipped, plain
 from converters.options import whole_number
 
 NAME, CAPTION, QUESTION = "name", "caption", "question"
@@ -121,10 +121,7 @@ class Asking:
 def read_asking(source: Source, found: Objects, *, task: str, spelled: Callable[[str], str] = str) -> Asking:
     """What the options ask for. Raises UsageError for an option that cannot be, DataError where two classes get one name."""
     options = source.options
-    names = {name: spelled(name) for name in found.classes}
-    twins = [name for name, count in collections.Counter(names.values()).items() if count > 1]
-    if twins:
-        raise DataError(f"{source.input}: several classes would be called '{twins[0]}'; rename all but one")
+    names = called(found.classes, spelled)
     form, language = options["form"], options["language"]
     kinds = (NAME, CAPTION, QUESTION) if options["ask"] == "auto" else (options["ask"],)
     asked = {kind: prompts.read_prompts(options, PROMPTS[form, kind], None) for kind in kinds}
@@ -250,9 +247,9 @@ def draw(picture: Image.Image, sample: ObjectsSample, mark: Mark, root: Path) ->
 def _meta(sample: ObjectsSample, kind: str, asking: Asking) -> dict[str, Any]:
     each = sample.objects[0]
     meta: dict[str, Any] = ({} if sample.split is None else {"split": sample.split}) | dict(sample.meta)
-    meta |= {"kind": kind, "boxes_px": [[_plain(value) for value in each.box_px]]}
+    meta |= {"kind": kind, "boxes_px": [[plain(value) for value in each.box_px]]}
     if each.oriented_px:
-        meta["polygons_px"] = [[[_plain(x), _plain(y)] for x, y in each.oriented_px]]
+        meta["polygons_px"] = [[[plain(x), plain(y)] for x, y in each.oriented_px]]
     if asking.mark is not None:
         meta |= {"form": DRAWN, "mark": asking.mark.kind, "drawn_from": sample.pictures[0]}
     else:
@@ -264,10 +261,6 @@ def _meta(sample: ObjectsSample, kind: str, asking: Asking) -> dict[str, Any]:
     else:
         meta["class_name"] = each.name
     return meta
-
-
-def _plain(value: float) -> int | float:
-    return int(value) if float(value).is_integer() else round(float(value), 3)
 
 
 def read(source: Source) -> Reading:

@@ -33,8 +33,7 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters.formats import llava, table
-from converters.grounding import plain
-from converters.objects import enclosing, to_number
+from converters.objects import enclosing, plain, to_number, written
 
 INSTRUCT = "GeoChat_Instruct.json"
 MARK = "Mark each object that you name with its box."
@@ -102,11 +101,11 @@ def to_tagged(text: str, size: tuple[int, int], where: str, noun: str | None = N
 
     whole = _GROUP.fullmatch(text.strip())
     alone = noun if whole is not None and whole["noun"] is None and whole["alone"] is None else None
-    written = _GROUP.sub(replace, text)
-    if left := _LEFT_OVER.search(written):
-        place = written[max(left.start() - 20, 0) : left.start() + 40]
+    tagged = _GROUP.sub(replace, text)
+    if left := _LEFT_OVER.search(tagged):
+        place = tagged[max(left.start() - 20, 0) : left.start() + 40]
         raise DataError(f"{where}: cannot read {place!r}; expected <p>noun</p> and {{<x1><y1><x2><y2>|<angle>}}")
-    return written
+    return tagged
 
 
 def _cut(box: Box, size: tuple[int, int]) -> Box:
@@ -144,8 +143,7 @@ def convert(sample: GeoChatSample, context: None, source: Source) -> list[ChatRe
 def _inside(box: Box, size: tuple[int, int], where: str) -> Box:
     cut = _cut(box, size)
     if cut[0] >= cut[2] or cut[1] >= cut[3]:
-        written = ", ".join(f"{value:g}" for value in box)
-        raise DataError(f"{where}: the box [{written}] lies outside of the picture of {size[0]}x{size[1]}")
+        raise DataError(f"{where}: the box {written(box)} lies outside of the picture of {size[0]}x{size[1]}")
     return cut
 
 
