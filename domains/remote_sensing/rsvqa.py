@@ -73,7 +73,7 @@ def _flat_sample(row: Any, where: str, split: str, pictures: tuple[str, dict[str
     source = FLAT_SETS[row["dataset"]]
     meta = {"type": row["type"], "img_id": int(stem)}
     identifier = f"{source.replace('_', '-')}-{row['question_id']}"
-    picture = folder + names.get(stem, row["image"])
+    picture = folder + (names[stem] if stem in names else str(row["image"]))
     return VqaSample(identifier, where, split, (picture,), row["question"], row["answer"].strip(), source, meta)
 
 
