@@ -23,11 +23,18 @@ READERS: Mapping[str, Callable[[Source], Objects]] = {
 }
 OPTIONS = (
     Option("format", "how the objects are stored; auto looks at the input", "auto", ("auto", *READERS)),
-    Option("name", "the class of regions that have none, such as name=balloon"),
-    Option("class_key", "via, labelme, csv, geojson: the attribute, column or property of the class (default: looked for)"),
+    Option("name", "voc, via, labelme, csv, geojson: the class of regions that have none, such as name=balloon"),
+    Option("class_key", "via, csv, geojson: the attribute, column or property of the class (default: looked for)"),
     Option("origin", "voc: the number of the first pixel, 1 as in Pascal VOC or 0", "1", ("1", "0")),
     Option("masks", "panoptic: the folder of mask pictures (default: beside the json, named like it)"),
 )
+# Options that mean something in some formats alone; origin is given where it is not its default.
+TAKEN_BY = {
+    "name": ("voc", "via", "labelme", "csv", "geojson"),
+    "class_key": ("via", "csv", "geojson"),
+    "origin": ("voc",),
+    "masks": ("panoptic",),
+}
 LOOKED_AT = 20  # files of one kind: LabelMe and VOC have one a picture
 
 
@@ -36,8 +43,15 @@ def read_objects(source: Source) -> Objects:
 
     Raises UsageError where no format fits, or more than one; DataError where nothing in the input can be read.
     """
-    name = source.options.get("format", "auto")
-    return READERS[_look(source) if name == "auto" else name](source)
+    given = source.options.get("format", "auto")
+    name = _look(source) if given == "auto" else given
+    defaults = {option.name: option.default for option in OPTIONS}
+    for option, formats in TAKEN_BY.items():
+        if name not in formats and source.options.get(option, defaults[option]) != defaults[option]:
+            raise UsageError(
+                f"option {option}={source.options[option]} does nothing with format={name}; it is for {', '.join(formats)}"
+            )
+    return READERS[name](source)
 
 
 def _look(source: Source) -> str:

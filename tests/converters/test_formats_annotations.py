@@ -248,6 +248,17 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+@pytest.mark.parametrize("option", ["name=cell", "class_key=kind", "origin=0", "masks=m"])
+def test_an_option_that_a_format_does_not_take_is_refused(option: str, tmp_path: Path) -> None:
+    """It would do nothing, and nobody would know; defaults stand for no option."""
+    write("coco", tmp_path)
+    name, _, value = option.partition("=")
+    assert name in annotations.TAKEN_BY
+    with pytest.raises(UsageError, match=f"option {option} does nothing with format=coco; it is for "):
+        read(tmp_path, **{name: value})
+    assert first_boxes(read(tmp_path, **read_options(annotations.OPTIONS, {}, "a test"))) == FEW_BOXES
+
+
 def test_every_format_can_be_named() -> None:
     """The choices of the option are the readers, and auto."""
     (chosen,) = (each for each in annotations.OPTIONS if each.name == "format")
