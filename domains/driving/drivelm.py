@@ -27,6 +27,7 @@ from adapt.evaluate.score import read_predictions
 from adapt.progress import say
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, read_records
 from converters import multiview
+from converters.formats.pictures import split_in
 from converters.multiview import MultiviewSample, Stitching
 from domains.driving import cameras
 from domains.driving.cameras import to_camera, to_stitched
@@ -122,8 +123,7 @@ class _File:
     @property
     def split(self) -> str:
         """By the file's name: the challenge's test forms, the published validation questions, else train."""
-        name = self.path.name.lower()
-        return "test" if name.startswith("test") else "val" if "val" in name else "train"
+        return split_in(self.path.stem) or "train"
 
     def split_of(self, scene: str) -> str:
         """The file's split; a drawn share of a train file's scenes is val. The draw has a seed of its own."""

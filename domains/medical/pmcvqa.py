@@ -25,6 +25,7 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters.formats import table
+from converters.formats.pictures import split_in
 from domains.medical import rows
 
 LETTERS = "ABCD"
@@ -88,7 +89,7 @@ def _find_files(input: Path, version: str) -> tuple[str, list[Path]]:
 
 def _read_file(source: Source, path: Path, version: str, root: Path) -> Iterator[ChoiceSample | Rejected]:
     own = dataclasses.replace(source, input=path, images=root, options={})
-    split = VERSIONS[version].get(path.stem)
+    split = VERSIONS[version].get(path.stem) or split_in(path.stem)  # a row of no split would be trained on
     folder: str | None = None
     for row in table.read_tables(own, picture_column="Figure_path").rows:
         if isinstance(row, Rejected):

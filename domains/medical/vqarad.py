@@ -41,6 +41,10 @@ def read(source: Source) -> Reading:
     samples = [sample for path in files for sample in _read_file(path, folder)]
     if source.options["shared_pictures"] == "keep":
         return Reading(root, samples)
+    if not any(sample.split == "test" for sample in samples):
+        raise UsageError(
+            f"option shared_pictures=drop: {source.input} holds no test to compare with; point --input at the folder"
+        )
     kept = _without_shared_pictures(samples)
     dropped = len(samples) - len(kept)
     return Reading(root, kept, ignored={"train question on a picture of the test": dropped} if dropped else {})

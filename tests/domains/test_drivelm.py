@@ -327,3 +327,14 @@ def test_what_is_no_drivelm_is_refused(tmp_path: Path) -> None:
         (tmp_path / "a.json").write_text(json.dumps([row]))
         with pytest.raises(DataError, match="a.json#0: "):
             convert(task="drivelm", input=tmp_path / "a.json", output=tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("v1_1_train_nus", "train"), ("test_eval", "test"), ("llama_test", "test"), ("my_val", "val"), ("evaluation", "train")],
+)
+def test_the_split_is_a_word_of_the_file_name(tmp_path: Path, name: str, split: str) -> None:
+    """A test file that is called so at its end is no training data, and letters inside a word are no split."""
+    path = write_set(tmp_path, [{"Q": "What is ahead?", "A": "A car."}])
+    manifest = convert(task="drivelm", input=path.rename(path.with_name(f"{name}.json")), output=tmp_path / "out.jsonl")
+    assert manifest["counts"]["splits"] == {split: 1}

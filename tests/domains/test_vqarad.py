@@ -121,6 +121,9 @@ def test_two_forms_in_one_folder_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="two forms"):
         convert(task="vqarad", input=folder, output=tmp_path / "o.jsonl")
     assert convert(task="vqarad", input=folder / "testset.json", output=tmp_path / "o.jsonl")["counts"]["splits"] == {"test": 1}
+    with pytest.raises(UsageError, match="holds no test to compare with"):
+        (tmp_path / "trainset.json").write_text(json.dumps([row(3)]))
+        convert(task="vqarad", input=tmp_path / "trainset.json", output=tmp_path / "o.jsonl", option=["shared_pictures=drop"])
     with pytest.raises(UsageError, match="holds neither"):
         convert(task="vqarad", input=folder / "VQA_RAD Image Folder", output=tmp_path / "o.jsonl")
     (folder / "testset.json").write_text('{"rows": 1}')
