@@ -44,7 +44,7 @@ def adapt() -> None:
 
 
 @command.verb(
-    adapt, paste={}, example="adapt tasks drivelm", short_help="every task and benchmark, and the layout each expects"
+    adapt, paste={}, example="adapt tasks classify", short_help="every task and benchmark, and the layout each expects"
 )
 @click.argument("name", required=False, metavar="[NAME]")
 def tasks(name: str | None) -> None:
