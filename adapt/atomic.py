@@ -109,6 +109,17 @@ def staged_file(final: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextlib.contextmanager
+def staged_files(*finals: Path) -> Iterator[tuple[IO[bytes], ...]]:
+    """``staged_file`` for several: all are on the disk before the first takes its name, and they do so in this order."""
+    with contextlib.ExitStack() as staged:
+        handles = tuple(reversed([staged.enter_context(staged_file(final)) for final in reversed(finals)]))
+        yield handles
+        for handle in handles:
+            handle.flush()
+            os.fsync(handle.fileno())
+
+
 def write_bytes(final: Path, content: bytes) -> None:
     """Write ``final`` whole."""
     with staged_file(final) as handle:

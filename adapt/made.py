@@ -8,16 +8,18 @@ import hashlib
 import io
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image
 
-from adapt import safe
+from adapt import atomic, safe
 from adapt.errors import DataError
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
-_MADE_NAME = re.compile(r"(\.tmp-)?[0-9a-f]{32}\.(jpg|png)(\.\d+)?")
+_NAME_LENGTH = 32
+_MADE_NAME = re.compile(rf"(\.tmp-)?[0-9a-f]{{{_NAME_LENGTH}}}\.(jpg|png)(\.\d+)?")
 _JPEG_START_OF_SCAN, _JPEG_COMMENT, _JPEG_ADOBE = 0xDA, 0xFE, 0xEE  # APP14 tells how colours are stored, so it stays
 
 
@@ -29,6 +31,16 @@ def made_folder(output: Path) -> Path:
 def names(folder: Path) -> set[str]:
     """The made pictures in ``folder``, those an interrupted run left half written included; no other file."""
     return {path.name for path in folder.iterdir() if _MADE_NAME.fullmatch(path.name)} if folder.is_dir() else set()
+
+
+def remove(folder: Path, names: Iterable[str]) -> None:
+    """Delete made pictures, and the folder with its last. A file whose name is not of its content is the user's, and stays."""
+    for name in names:
+        path = folder / name
+        if name.startswith(atomic.STAGING_PREFIX) or safe.file_sha256(path)[:_NAME_LENGTH] == path.stem:
+            path.unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def write_encoded(folder: Path, content: bytes, where: str) -> str:
@@ -89,11 +101,12 @@ def _strip_png(content: bytes) -> bytes:
 
 
 def _write(folder: Path, content: bytes, suffix: str) -> str:
-    name = hashlib.sha256(content).hexdigest()[:32] + suffix
+    name = hashlib.sha256(content).hexdigest()[:_NAME_LENGTH] + suffix
     final = folder / name
-    if not final.exists():
+    # One of another size is what a power cut left.
+    if not final.exists() or final.stat().st_size != len(content):
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".tmp-{name}.{os.getpid()}"  # workers may make the same picture at the same time
+        temporary = atomic.staging_path(final)  # workers may make the same picture at the same time
         temporary.write_bytes(content)
         os.replace(temporary, final)
     return name

@@ -1,5 +1,6 @@
 """Made pictures: pixels kept, metadata gone, names by content."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -67,3 +68,21 @@ def test_damaged_bytes_are_refused(tmp_path: Path, picture: Image.Image) -> None
         with pytest.raises(DataError, match="^row 7: "):
             made.write_encoded(tmp_path, content[: len(content) // 2], "row 7")
     assert not list(tmp_path.iterdir())
+
+
+def test_only_what_was_made_is_taken_away(tmp_path: Path, picture: Image.Image) -> None:
+    """A picture of the user's whose name looks like a made one (data sets name files by md5) stays; a made one goes."""
+    name = made.write_picture(tmp_path, picture)
+    own = tmp_path / f"{hashlib.md5(b'1').hexdigest()}.png"
+    own.write_bytes((tmp_path / name).read_bytes())
+    assert made.names(tmp_path) == {name, own.name}
+    made.remove(tmp_path, made.names(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [own.name]
+
+
+def test_what_a_power_cut_left_is_written_again(tmp_path: Path, picture: Image.Image) -> None:
+    """A made picture that was cut off is not taken for whole because of its name."""
+    name = made.write_picture(tmp_path, picture)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[:10])
+    assert made.write_picture(tmp_path, picture) == name and (tmp_path / name).read_bytes() == whole

@@ -2,7 +2,7 @@
 
 Reader -> samples of the chosen split -> a seeded part of them -> every distinct picture decoded once -> records, checked ->
 ``FILE.jsonl``. Rows stream through (adapt/conversion), in the dataset's order: neither hash seeds nor folders nor workers can
-show in the bytes, and a million rows need no more memory than a thousand.
+show in the bytes, and a million rows need no more memory than a thousand: what grows is some hundred bytes a picture.
 """
 
 import collections
@@ -52,12 +52,13 @@ def convert(
     output = _check_call(Path(output), limit, max_bad, workers)
     options = read_options(chosen.options, parse_options(option), f"task '{task}'")
     source = Source(_check_input(input, chosen), _check_images(images), options, seed, made.made_folder(output))
-    made_before = _made_names(source)
+    made_before, file_before = _made_names(source), _which_file(output)
     atomic.remove_leftovers(output)
     try:
         manifest = _convert(chosen, source, output, split, limit, workers, max_bad)
     except BaseException:
-        _remove_made(source, _made_names(source) - made_before)
+        if _which_file(output) == file_before:  # else the new rows stand, and show them
+            _remove_made(source, _made_names(source) - made_before)
         raise
     counts = manifest["counts"]
     say(f"{output}: {counts['records']:,} records from {counts['read']:,} samples, {counts['rejected']:,} rejected")
@@ -109,7 +110,8 @@ def _convert(
     )  # fmt: skip
     book, tally = PictureBook(), _Tally()
     with contextlib.ExitStack() as staged:
-        lines, pictures = (staged.enter_context(atomic.staged_file(path)) for path in (output, _pictures_path(output)))
+        places = _pictures_path(output), output, records.manifest_path(output)
+        pictures, lines, about = staged.enter_context(atomic.staged_files(*places))
         rejections = staged.enter_context(Rejections(output))
         for sample, result in track(stream(shared, samples, book, workers), None, "converting"):
             tally.read += 1
@@ -126,15 +128,15 @@ def _convert(
         wanted.check()
         rejections.commit()
         _judge(output, rejections, tally, max_bad)
+        manifest = _manifest(task, source, reading, output, tally, rejections) | {
+            "split": split,
+            "limit": limit,
+            "pictures": book.counts(),
+        }
+        about.write((json.dumps(manifest, ensure_ascii=False, indent=1) + "\n").encode("utf-8"))
     if not book.listed:
         _pictures_path(output).unlink()
     _remove_made(source, _made_names(source) - tally.made)
-    manifest = _manifest(task, source, reading, output, tally, rejections) | {
-        "split": split,
-        "limit": limit,
-        "pictures": book.counts(),
-    }
-    atomic.write_text(records.manifest_path(output), json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
     return manifest
 
 
@@ -245,6 +247,15 @@ def _pictures_path(output: Path) -> Path:
     return output.with_name(output.name.removesuffix(".jsonl") + ".pictures.jsonl")
 
 
+def _which_file(path: Path) -> tuple[int, int] | None:
+    """What tells a file from the one that took its place; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def _relative_root(image_root: Path, output: Path) -> str:
     """The picture root as seen from the JSONL's folder, so that both can move together."""
     try:
@@ -254,14 +265,11 @@ def _relative_root(image_root: Path, output: Path) -> str:
 
 
 def _made_names(source: Source) -> set[str]:
-    """Made pictures that are there: only names that content gave, never a file of the user's."""
+    """What has the name of a made picture and is there."""
     return made.names(source.made) if source.made is not None else set()
 
 
 def _remove_made(source: Source, names: Iterable[str]) -> None:
     """Take away made pictures that no row shows: those of an earlier run, or of one that failed."""
     assert source.made is not None
-    for name in names:
-        (source.made / name).unlink(missing_ok=True)
-    if source.made.is_dir() and not any(source.made.iterdir()):
-        source.made.rmdir()
+    made.remove(source.made, names)

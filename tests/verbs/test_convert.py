@@ -310,3 +310,25 @@ def test_a_killed_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path)
     assert killed >= 5, "the moments must fall into the conversion"
     assert convert(task="easyvqa", input=data, output=output)["sha256"] == whole
     assert sorted(path.name for path in output.parent.iterdir()) == ["out.jsonl", "out.manifest.json"]
+
+
+def test_a_fault_after_the_rows_stand_takes_no_picture_from_them(folder: Path, tmp_path: Path) -> None:
+    """Where the manifest cannot take its name, the new rows are whole, and so are the pictures that they show."""
+    output = tmp_path / "out.jsonl"
+    output.with_suffix(".manifest.json").mkdir()
+    with pytest.raises(OSError):
+        convert(task="classify", input=folder, output=output, option="upright=yes")
+    records = adapt.read_records(output)
+    assert len(records) == 40
+    assert {record.images[0] for record in records} == {path.name for path in output.with_suffix(".images").iterdir()}
+
+
+def test_a_fault_before_leaves_no_made_picture(folder: Path, tmp_path: Path) -> None:
+    """Pictures that were made for rows that are not written are taken away; those of an earlier run stay with its rows."""
+    output = tmp_path / "out.jsonl"
+    convert(task="classify", input=folder / "2750", output=output, option="upright=yes", limit=5)
+    before = sorted(path.name for path in output.with_suffix(".images").iterdir())
+    (folder / "2750" / "River" / "River_99.png").write_bytes(b"")
+    with pytest.raises(DataError, match="1 of 41 samples rejected"):
+        convert(task="classify", input=folder / "2750", output=output, option="upright=yes")
+    assert sorted(path.name for path in output.with_suffix(".images").iterdir()) == before
