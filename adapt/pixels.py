@@ -50,7 +50,7 @@ class Settings:
     bands: tuple[int, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Held:
     """A picture as records show it: its name, its size, its file's orientation tag, and by which tag its pixels were turned."""
 

@@ -49,7 +49,8 @@ class PictureBook:
 
     def __init__(self) -> None:
         self._known: dict[str, Picture | None] = {}  # None: asked for, the answer is not there yet
-        self._splits: dict[str, set[str | None]] = collections.defaultdict(set)
+        self._splits: dict[str, frozenset[str | None]] = {}
+        self._sets: dict[frozenset[str | None], frozenset[str | None]] = {}  # one object for equal sets of splits
         self.listed: set[str] = set()
 
     def ask(self, samples: Iterable[Any]) -> list[str]:
@@ -71,7 +72,10 @@ class PictureBook:
                 picture = self._known[name]
                 assert picture is not None, "a picture is used before it is decoded"
                 found[name] = picture
-                self._splits[name].add(sample.split)
+                splits = self._splits.get(name, frozenset())
+                if not splits or sample.split not in splits:
+                    splits |= {sample.split}
+                    self._splits[name] = self._sets.setdefault(splits, splits)
         return found
 
     def rows(self, names: Iterable[str]) -> list[Mapping[str, Any]]:
