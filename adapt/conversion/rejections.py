@@ -11,6 +11,8 @@ from adapt.domain import Rejected
 from adapt.records import dump_row
 
 SHOWN_REASONS = 3
+MOST_REASONS = 100  # told apart: neither memory nor the manifest may grow with the rows
+OTHER_REASONS = "other reasons"
 
 
 class Rejections:
@@ -37,7 +39,8 @@ class Rejections:
             self._handle = self._staged.enter_context(atomic.staged_file(self.path))
         self._handle.write(dump_row({"where": where, "reason": reason}).encode("utf-8") + b"\n")
         self.count += 1
-        self._reasons[_shape(reason)] += 1
+        shape = _shape(reason)
+        self._reasons[shape if shape in self._reasons or len(self._reasons) < MOST_REASONS else OTHER_REASONS] += 1
         if len(self._shown) < SHOWN_REASONS:
             self._shown.append(f"{where}: {reason}")
 
