@@ -15,7 +15,7 @@ CLOSED_SET = 100
 ENOUGH_LETTERS = 40  # rows of a source from which on their letters are judged
 _LETTER = re.compile(r"\(?([A-Z])\)?\.?")
 _OPTION = re.compile(r"(?:^|[\s(])([A-Z])[.):]\s")
-_BETWEEN = re.compile(r"\s*(?:[,;/\n]|\band\b)\s*")
+_BETWEEN = re.compile(r"[,;/\n]|\band\b")
 
 
 def answer_faults(rows: Sequence[Row]) -> list[Fault]:
@@ -56,7 +56,7 @@ def _strange(answer: str, labels: Sequence[str], names: Sequence[str]) -> str:
     rest = answer.strip().rstrip(".")
     for label in sorted(labels, key=len, reverse=True):  # a name may hold a comma, and another name
         rest = rest.replace(label, "\n")
-    return next((part for part in _BETWEEN.split(rest) if part and not _among(part, names)), "")
+    return next((part for part in map(str.strip, _BETWEEN.split(rest)) if part and not _among(part, names)), "")
 
 
 def answer_spread(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:

@@ -15,8 +15,10 @@ import numpy as np
 _START_OF_SCAN, _TABLES, _QUANTISATION, _RESTARTS, _END = 0xDA, 0xC4, 0xDB, 0xDD, 0xD9
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), (0xC2,)
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-_RESTART_MARK = re.compile(rb"\xff+[\xd0-\xd7]")
-_MARK = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")  # what ends a scan: neither a stuffed byte nor a restart
+# A run of 0xff is looked at once: from each of its bytes anew a file of them would take hours.
+_RESTART_MARK = re.compile(rb"(?<!\xff)\xff++[\xd0-\xd7]")
+_MARK = re.compile(rb"\xff++([\x01-\xcf\xd8-\xfe])")
+_SCAN_END = re.compile(rb"(?<!\xff)\xff++([\x01-\xcf\xd8-\xfe])")  # neither a stuffed byte nor a restart
 _ZEROS = re.compile(rb"\0{24,}")
 MAX_BLOCKS = 2**22
 
@@ -87,7 +89,7 @@ def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
             return
         stop = at + int.from_bytes(content[at : at + 2], "big")
         if marker == _START_OF_SCAN:
-            found = _MARK.search(content, stop)
+            found = _SCAN_END.search(content, stop)
             if found is None:
                 return
             stop = found.start()

@@ -1,5 +1,6 @@
 """Answers of several labels, and letters that are right too often."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,11 @@ def test_letters_of_questions_with_different_numbers_of_options() -> None:
     spread = letter_spread(rows)["quiz"]
     assert spread["expected"] == {"A": 150, "B": 150, "C": 50, "D": 50}
     assert spread["balanced"]
+
+
+def test_long_blanks_take_no_time() -> None:
+    """An answer of very many blanks is split in linear time."""
+    began = time.process_time()
+    (fault,) = answer_faults([row("a" + " " * 300_000 + "b", candidates=["a"], label=["a"])])
+    assert fault.message.startswith("'b' is none")
+    assert time.process_time() - began < 1
