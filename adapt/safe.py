@@ -421,15 +421,18 @@ def header_of(content: bytes, where: str) -> PictureHeader:
         warnings.simplefilter("ignore")  # odd tags; damage raises
         picture = _open(content, where)
         _refuse_deep(picture, content, where)
-        end = _tiff_end(picture) if picture.format == "TIFF" else 0
+        end = _tiff_end(picture, where) if picture.format == "TIFF" else 0
         return PictureHeader(str(picture.format), _stored_size(picture), _orientation(picture), end)
 
 
-def _tiff_end(picture: Image.Image) -> int:
+def _tiff_end(picture: Image.Image, where: str) -> int:
     tags, ends = picture.tag_v2, [0]  # type: ignore[attr-defined]
-    for offsets, counts in ((273, 279), (324, 325)):  # of strips, of tiles
-        pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
-        ends += [int(offset) + int(count) for offset, count in pairs]
+    try:
+        for offsets, counts in ((273, 279), (324, 325)):  # of strips, of tiles
+            pairs = zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False)
+            ends += [int(offset) + int(count) for offset, count in pairs]
+    except DAMAGE as error:  # the tags may be of any type
+        raise DataError(f"{where}: damaged picture header: places of its pixels that are no numbers") from error
     return max(ends)
 
 
@@ -534,6 +537,7 @@ def _check_whole(container: Any, stream: Any, times: Sequence[float], where: str
 
 MAX_PICKLE_BYTES = 256 * 2**20
 MAX_PICKLE_DEPTH = 64
+_LAST = object()
 # Lists, dicts, tuples, text, bytes and numbers of every protocol. All that is not here can name, build or call something.
 _PLAIN_OPCODES = """PROTO FRAME STOP MARK MEMOIZE PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET NONE NEWTRUE NEWFALSE INT BININT
     BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE
@@ -591,20 +595,23 @@ def _check_opcodes(content: bytes, where: str) -> None:
 
 def _check_plain(value: Any, most: int, where: str) -> None:
     """Raise DataError where the value is deep or circular, or is far more than its bytes when it is written out."""
-    waiting, seen = [(value, 0)], 0
+    waiting, seen = [iter((value,))], 0  # what is left at each depth: memory grows with the depth alone
     while waiting:
-        each, depth = waiting.pop()
+        each = next(waiting[-1], _LAST)
+        if each is _LAST:
+            waiting.pop()
+            continue
         seen += 1
-        inner = [*each, *each.values()] if isinstance(each, dict) else each if isinstance(each, list | tuple) else []
-        if inner and depth == MAX_PICKLE_DEPTH:
-            raise DataError(f"{where}: nested too deeply to be data")
-        if seen + len(waiting) + len(inner) > most:
+        if seen > most:
             raise DataError(f"{where}: a small pickle that stands for more than {most:,} values")
+        if isinstance(each, dict | list | tuple) and each:
+            if len(waiting) > MAX_PICKLE_DEPTH:
+                raise DataError(f"{where}: nested too deeply to be data")
+            waiting.append(itertools.chain(each, each.values()) if isinstance(each, dict) else iter(each))
         if isinstance(each, int) and not -(2**63) <= each < 2**63:
             raise DataError(f"{where}: holds an integer of more than 64 bits")
         if isinstance(each, float) and not math.isfinite(each):
             raise DataError(f"{where}: holds {each}, which is not data")
-        waiting += [(part, depth + 1) for part in inner]
 
 
 MAX_ARRAYS = 1000

@@ -150,6 +150,16 @@ def test_wide_sharing_is_refused() -> None:
         safe.load_plain_pickle(pickle.dumps([[inner] * 1000] * 1000), "p")
 
 
+def test_memory_does_not_grow_beyond_the_values() -> None:
+    """Looking at a wide list takes no list of its own."""
+    content = pickle.dumps([[None] * 200_000])
+    tracemalloc.start()
+    safe.load_plain_pickle(content, "p")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 2**20  # 8 bytes a value, and as many while the list grows
+
+
 def test_a_thousand_damaged_pickles_raise_nothing_else() -> None:
     """Bytes changed at random give a value or a DataError, whatever they are."""
     rows = [

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -198,3 +199,30 @@ def test_real_pictures_have_no_fault(shared: Path) -> None:
     names = [str(path.relative_to(shared)) for path in files]
     assert len(names) > 300
     assert {name: each.fault for name, each in look_at(shared, names, decode=True).items() if each.fault} == {}
+
+
+def test_a_file_of_ff_is_looked_at_once() -> None:
+    """Runs of 0xff, which stand in front of every marker, take linear time where no marker follows: in a scan and in parts."""
+    header = encode(texture(1), "JPEG", "RGB", {"restart_marker_blocks": 1})
+    start = header.index(b"\xff\xda")
+    scan = header[: start + 2 + int.from_bytes(header[start + 2 : start + 4], "big")]
+    hostile = scan + b"\xff" * 300_000 + b"\0"
+    began = time.process_time()
+    assert find_end(hostile) is None and data_fault(hostile + b"\xff\xd9")
+    assert time.process_time() - began < 5  # minutes where each byte of a run is begun with; most of it compiles
+
+
+@pytest.mark.parametrize("tag", [273, 279])
+@pytest.mark.parametrize("kind", [2, 7, 12])
+def test_places_of_pixels_that_are_no_numbers(tmp_path: Path, tag: int, kind: int) -> None:
+    """A TIFF may give the places of its strips as text, bytes or fractions: a fault of the picture or none, nothing else."""
+    content = bytearray(encode(texture(1), "TIFF", "RGB", {"compression": "tiff_lzw"}))
+    first = int.from_bytes(content[4:8], "little")
+    for entry in range(first + 2, first + 2 + 12 * int.from_bytes(content[first : first + 2], "little"), 12):
+        if int.from_bytes(content[entry : entry + 2], "little") == tag:
+            content[entry + 2 : entry + 4] = kind.to_bytes(2, "little")
+    (tmp_path / "a.tif").write_bytes(content)
+    row = Row("f:1", tmp_path, ChatRecord("1", (Turn("gpt", "x"),), ("a.tif",)))
+    for decode in (False, True):
+        (found,) = look([row], decode=decode, workers=0).values()
+        assert kind == 12 or found.fault.startswith(str(tmp_path / "a.tif"))
