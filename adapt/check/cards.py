@@ -18,6 +18,7 @@ COLOURS = 8
 SAME_PLACE = 1.5  # of 1000: a box of meta in pixels and its rounded text are one box
 RIGHT_OVERLAP = 0.5  # intersection over union
 _VIEW_SHAPE = 16 / 10  # width to height that a camera's picture in a grid is likeliest to have
+_FARTHEST_PX = 1e9
 _STORED_FIELDS = ("boxes_px", "oriented_px", "polygons_px")
 
 
@@ -155,7 +156,7 @@ def _stored_shapes(meta: Mapping[str, Any], size: tuple[int, int], known: Sequen
     found = []
     for field in _STORED_FIELDS:
         for points in _outlines(meta.get(field), flat_is_box=field == "boxes_px"):
-            corners = tuple((x / width * FULL_SCALE, y / height * FULL_SCALE) for x, y in points)
+            corners = tuple((_bounded(x) / width * FULL_SCALE, _bounded(y) / height * FULL_SCALE) for x, y in points)
             shape = Shape(str(meta.get("name") or meta.get("label") or "") if len(corners) > 2 else "", STORED, corners)
             if len(corners) > 2 or not any(_same(shape.box, other.box) for other in known):
                 found.append(shape)
@@ -179,6 +180,11 @@ def _outlines(value: Any, *, flat_is_box: bool) -> Iterator[tuple[tuple[float, f
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _bounded(value: float) -> float:
+    """A whole number of JSON may be too large for a float, and a float too large to be drawn."""
+    return max(-_FARTHEST_PX, min(_FARTHEST_PX, value))
 
 
 def _same(one: Box, other: Box) -> bool:
