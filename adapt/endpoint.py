@@ -53,10 +53,17 @@ class Endpoint:
         except ValueError as error:
             raise UsageError(f"endpoint '{url}': {error}") from error
         path = parts.path.rstrip("/")
-        self._path = path if path.endswith("/chat/completions") else f"{path}/chat/completions"
+        path = path if path.endswith("/chat/completions") else f"{path}/chat/completions"
+        self._path = f"{path}?{parts.query}" if parts.query else path
+        if not (self._path.isascii() and self._path.isprintable() and " " not in self._path):
+            raise UsageError(
+                f"endpoint '{url}': expected an address without blanks and special letters (%-encoded where needed)"
+            )
         self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.model, self._first_wait_s, self._timeout_s = model, first_wait_s, timeout_s
-        self._key = os.environ.get(KEY_VARIABLE, "")
+        self._key = os.environ.get(KEY_VARIABLE, "").strip()  # a key from a file brings its line end
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise UsageError(f"{KEY_VARIABLE} holds letters that no key has; set it again")
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._open: set[http.client.HTTPConnection] = set()

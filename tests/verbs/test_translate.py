@@ -298,3 +298,20 @@ def test_a_wrong_call_is_said_before_anything_is_sent(data: Path, serve: Callabl
     with pytest.raises(DataError, match="in.jsonl:13"):
         run(data, server)
     assert server.requests == []
+
+
+def test_a_key_from_a_file_and_an_address_with_a_query(
+    data: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line end of a key goes, a key with one inside is refused unseen; what stands behind '?' is asked for too."""
+    server = serve()
+    monkeypatch.setenv("ADAPT_API_KEY", "secret-123\n")
+    run(data, server, endpoint=f"{server.url}?api-version=2024-06-01")
+    path, headers = server.headers[0]
+    assert path == "/v1/chat/completions?api-version=2024-06-01" and headers["Authorization"] == "Bearer secret-123"
+    monkeypatch.setenv("ADAPT_API_KEY", "secret\n123")
+    with pytest.raises(UsageError, match="ADAPT_API_KEY holds letters that no key has") as told:
+        run(data, server, output=data / "b.jsonl")
+    assert "secret" not in str(told.value)
+    with pytest.raises(UsageError, match="without blanks"):
+        run(data, server, output=data / "b.jsonl", endpoint=f"{server.url}/a b")
