@@ -1,7 +1,7 @@
 """Numbers of pictures that are more than 8-bit colours: deep PNG and TIFF, many bands, DICOM.
 
-The second half of the door that ``safe.py`` is: bytes from outside are read here under the same rules, sizes looked at before
-anything is decoded, one DataError with its place for whatever is wrong. tifffile, imagecodecs and pydicom are extras.
+The second half of the door that ``adapt/safe`` is: bytes from outside are read here under the same rules, sizes looked at
+before anything is decoded, one DataError with its place for whatever is wrong. tifffile, imagecodecs and pydicom are extras.
 """
 
 import collections.abc

@@ -13,6 +13,7 @@ from transformers.video_utils import VideoMetadata
 from adapt import safe
 from adapt.data.video import choose_frames, frames_text, show_video
 from adapt.errors import DataError, UsageError
+from adapt.safe import video as videos
 
 
 def write_video(path: Path, count: int, rate: int = 10, first_s: int = 0, size: tuple[int, int] = (32, 24)) -> list[np.ndarray]:
@@ -132,7 +133,7 @@ def test_odd_videos(tmp_path: Path) -> None:
             show_video(tmp_path / name, 4, tmp_path)
     write_video(tmp_path / "large.mkv", 2, size=(64, 48))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(safe, "MAX_PICTURE_PIXELS", 64 * 48 - 1)
+        patch.setattr(videos, "MAX_PICTURE_PIXELS", 64 * 48 - 1)
         with pytest.raises(DataError, match="frames of 64x48 pixels"):
             show_video(tmp_path / "large.mkv", 4, tmp_path)
     with av.open(str(tmp_path / "title.mkv"), "w") as container:
