@@ -7,7 +7,7 @@ import time
 import pytest
 
 from adapt.errors import DataError
-from adapt.workers import map_ordered
+from adapt.workers import map_ordered, open_pool
 
 ITEMS = list(range(40))
 
@@ -55,3 +55,19 @@ def test_a_killed_worker_is_an_error_not_a_wait() -> None:
     """A worker that the system kills ends the work with what to try."""
     with pytest.raises(DataError, match="fewer --workers"):
         list(map_ordered(die, 0, ITEMS, workers=2, chunk=4))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_calls_of_a_pool_hold_what_is_shared(workers: int) -> None:
+    """Each call gets what is shared and its item, in other processes where there are any; an exception arrives as raised."""
+    with open_pool(3, workers) as submit:
+        assert [submit(slow_first, item).result() for item in (9, 10)] == [27, 30]
+        assert (submit(name_process, 0).result() == os.getpid()) == (workers == 0)
+        with pytest.raises(DataError, match="^row 30: bad$"):
+            submit(fail_late, 30).result()
+
+
+def test_a_killed_worker_of_a_pool_is_an_error_not_a_wait() -> None:
+    """Whoever waits for an answer learns what to try."""
+    with pytest.raises(DataError, match="fewer --workers"), open_pool(0, 2) as submit:
+        submit(die, 0).result()

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from adapt import safe
-from adapt.check.faults import Fault, first_of_each
+from adapt.check.faults import Fault
 from adapt.check.leaks import split_sides
 from adapt.check.pictures import Picture
 from adapt.check.rows import Row
@@ -58,17 +58,25 @@ def are_similar(one: Look, other: Look) -> bool:
 
 
 def similar_faults(rows: Sequence[Row], against: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:
-    """Pictures to train on that look like a test picture; equal bytes are left to ``leaks``. Decodes all of them."""
+    """Pictures to train on that look like a test picture, each with the nearest; equal bytes are left to ``leaks``.
+
+    Decodes all of them.
+    """
     tests, trained = (_first_rows(side, pictures) for side in split_sides(rows, against))
     if not tests or not trained:
         return []
     looks = _looks([*tests, *(place for place in trained if place not in tests)])
-    found = [
-        ((place, other), Fault(trained[place].where, "similar", _message(place[1], other[1], tests[other].where, distance)))
-        for place, other, distance in _pairs(trained, tests, looks)
-        if pictures[place].content != pictures[other].content and trained[place].where != tests[other].where
+    # Of blank pictures every pair is alike: what is kept grows with the pictures, not with the pairs.
+    nearest: dict[tuple[Path, str], tuple[tuple[int, float], tuple[Path, str]]] = {}
+    for place, other, distance in _pairs(trained, tests, looks):
+        if pictures[place].content == pictures[other].content or trained[place].where == tests[other].where:
+            continue
+        if place not in nearest or distance < nearest[place][0]:
+            nearest[place] = distance, other
+    return [
+        Fault(trained[place].where, "similar", _message(place[1], other[1], tests[other].where, distance))
+        for place, (distance, other) in nearest.items()
     ]
-    return first_of_each(found)
 
 
 def _message(name: str, other: str, where: str, distance: tuple[int, float]) -> str:

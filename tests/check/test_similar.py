@@ -89,6 +89,20 @@ def test_similar_pictures_are_named_where_it_is_asked_for(saved_again: Path) -> 
     assert "'b.png' looks like the test picture 'again.jpg'" in fault["message"]
 
 
+def test_each_picture_is_named_once_with_the_nearest(saved_again: Path) -> None:
+    """Of many test pictures that look alike the nearest is named: faults do not multiply."""
+    rows = [json.loads(line) for line in saved_again.read_text().splitlines()]
+    for quality in (20, 50, 95):
+        name = f"b{quality}.jpg"
+        Image.open(saved_again.parent / "b.png").save(saved_again.parent / name, quality=quality)
+        rows.append(rows[-1] | {"id": name, "image": name})
+    saved_again.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = check(saved_again, similar=True)
+    assert found["counts"] == {"leak": 1, "similar": 1}
+    (message,) = (fault["message"] for fault in found["faults"] if fault["kind"] == "similar")
+    assert "'b.png' looks like the test picture 'b95.jpg'" in message
+
+
 def test_doubled_pictures_and_rows_are_noted(saved_again: Path) -> None:
     """A picture under two names, a row said twice and one answered otherwise are notes, not faults."""
     rows = [json.loads(line) for line in saved_again.read_text().splitlines()]
