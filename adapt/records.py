@@ -8,6 +8,7 @@ github.com/ErfeiCui/InternVL-doc), so the files work there too: one JSON object 
 import dataclasses
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -295,3 +296,11 @@ def image_root(path: Path, override: Path | None = None) -> Path:
     if not isinstance(root, str) or "\x00" in root:
         raise DataError(f"{manifest_path(path)}: 'image_root' is {_shown(root)}, expected a folder; convert again")
     return path.parent / root
+
+
+def relative_root(root: Path, output: Path) -> str:
+    """The picture root as seen from the JSONL's folder, so that both can move together."""
+    try:
+        return Path(os.path.relpath(root.resolve(), output.resolve().parent)).as_posix()
+    except ValueError:  # another drive
+        return root.resolve().as_posix()

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -226,7 +225,7 @@ def _manifest(
     return {
         "version": adapt.__version__,
         "task": task.name,
-        "image_root": _relative_root(reading.image_root, output),
+        "image_root": records.relative_root(reading.image_root, output),
         "options": dict(source.options),
         "seed": source.seed,
         "sha256": tally.digest.hexdigest(),
@@ -254,14 +253,6 @@ def _which_file(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns
-
-
-def _relative_root(image_root: Path, output: Path) -> str:
-    """The picture root as seen from the JSONL's folder, so that both can move together."""
-    try:
-        return Path(os.path.relpath(image_root.resolve(), output.resolve().parent)).as_posix()
-    except ValueError:  # another drive
-        return image_root.resolve().as_posix()
 
 
 def _made_names(source: Source) -> set[str]:

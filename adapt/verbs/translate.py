@@ -263,15 +263,15 @@ def _finish(
             content = (records.dump_row(row) + "\n").encode()
             digest.update(content)
             handle.write(content)
-    root = Path(os.path.relpath(records.image_root(source).resolve(), target.resolve().parent)).as_posix()
     counts = {"read": total, "converted": len(progress.places), "rejected": len(failed), "records": len(progress.places)}
     manifest = {
         "version": adapt.__version__,
         "task": "translate",
-        "image_root": root,
+        "image_root": records.relative_root(records.image_root(source), target),
         "options": dict(header),
         "sha256": digest.hexdigest(),
         "counts": counts,
+        "facts": records.read_manifest(source).get("facts", {}),
     }
     atomic.write_text(records.manifest_path(target), json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
     return manifest
