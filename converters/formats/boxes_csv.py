@@ -21,7 +21,7 @@ from converters.formats import footprints, jsonfiles, table
 from converters.formats.coco import set_name
 from converters.formats.imagefolder import split_name
 from converters.formats.outlines import NO_AREA_REASON, refuse_points_only
-from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.formats.pictures import PictureFinder, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
 
 CLASSES = "classes.csv"
@@ -40,6 +40,9 @@ _ALIASES = {
     "split": ("split", "set", "subset"),
 }
 _CORNERS, _EXTENT = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height")
+
+
+_Row = tuple[str, Mapping[str, Any] | DataError]  # where it stands, and its cells by column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,18 +99,38 @@ def read(source: Source) -> Objects:
                 f"{path}: its columns are {', '.join(header_of(path))[:120]}; expected image_path, label and xmin, "
                 "ymin, xmax, ymax (or x, y, width, height, or geometry)"
             )
-        classes = _read_classes(path.parent / CLASSES)
-        rows: dict[str, list[tuple[str, Any]]] = {}
-        for where, row in table.read_csv(path):
-            picture = columns.cell(row, "picture") if isinstance(row, Mapping) else ""
-            if isinstance(row, DataError) or not picture:
-                reason = str(row).removeprefix(f"{where}: ") if isinstance(row, DataError) else "names no picture"
-                samples.append(Rejected(where, reason, split_in(path.stem)))
-            else:
-                rows.setdefault(picture, []).append((where, row))
+        try:
+            classes = _read_classes(path.parent / CLASSES)
+            rows, unnamed = _by_picture(path, columns, source.input)
+        except DataError as error:
+            if len(paths) == 1:
+                raise
+            reason = str(error).removeprefix(f"{path}: ")
+            samples.append(Rejected(jsonfiles.place(path, source.input), reason, split_of(path, source.input)))
+            continue
+        samples += unnamed
         set_id = name if len(paths) == 1 else f"{name}-{path.stem}"
         samples += [_sample(each, rows[each], columns, classes, path, source, finder, ignored, set_id) for each in rows]
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
+
+
+def _by_picture(path: Path, columns: _Columns, input: Path) -> tuple[dict[str, list[_Row]], list[Rejected]]:
+    """The rows of each picture, faulty ones with what is wrong, and the rows that name none."""
+    header = header_of(path)
+    split = split_of(path, input)
+    rows: dict[str, list[_Row]] = {}
+    unnamed: list[Rejected] = []
+    for where, row in table.read_csv(path, jsonfiles.place(path, input)):
+        if isinstance(row, table.CellCountError):  # its picture would lack an object
+            picture = dict(zip(header, row.cells, strict=False)).get(columns.names["picture"], "").strip()
+        else:
+            picture = columns.cell(row, "picture") if isinstance(row, Mapping) else ""
+        if picture:
+            rows.setdefault(picture, []).append((where, row))
+        else:
+            reason = str(row).removeprefix(f"{where}: ") if isinstance(row, DataError) else "names no picture"
+            unnamed.append(Rejected(where, reason, split))
+    return rows, unnamed
 
 
 def _files(source: Source) -> list[Path]:
@@ -135,7 +158,7 @@ def _read_classes(path: Path) -> dict[str, str] | None:
 
 def _sample(
     stated: str,
-    rows: Sequence[tuple[str, Mapping[str, str]]],
+    read_rows: Sequence[_Row],
     columns: _Columns,
     classes: Mapping[str, str] | None,
     path: Path,
@@ -144,9 +167,12 @@ def _sample(
     ignored: collections.Counter[str],
     name: str,
 ) -> ObjectsSample | Rejected:
-    where = rows[0][0]
-    splits = sorted({split_name(columns.cell(row, "split")) for _, row in rows})
-    split = splits[0] or split_in(path.stem)
+    where = read_rows[0][0]
+    rows = [(place, row) for place, row in read_rows if not isinstance(row, DataError)]
+    splits = sorted({split_name(columns.cell(row, "split")) for _, row in rows}) or [""]
+    split = splits[0] or split_of(path, source.input)
+    if (fault := next((row for _, row in read_rows if isinstance(row, DataError)), None)) is not None:
+        return Rejected(where, str(fault).removeprefix(f"{where}: "), split)
     try:
         if len(splits) > 1:
             raise DataError(f"{where}: its rows are of the splits {' and '.join(map(repr, splits))}; a picture belongs to one")

@@ -15,7 +15,7 @@ from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters import masks
 from converters.formats import jsonfiles
-from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.formats.pictures import PictureFinder, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle, check_object, enclosing, to_number, to_points
 
 ORPHAN = "annotation of an image that the file does not list"
@@ -23,24 +23,24 @@ ORPHAN = "annotation of an image that the file does not list"
 
 def read(source: Source) -> Objects:
     """All images of a json file, or of the json files of a folder, one a split."""
-    paths = _one_a_split(jsonfiles.files_of("coco", source))
+    paths = _one_a_split(jsonfiles.files_of("coco", source), source.input)
     name = set_name(source.input)
     finder = PictureFinder(source.images or picture_root(source.input), source.made)
-    samples: list[ObjectsSample | Rejected] = []
     classes: set[str] = set()
     ignored: collections.Counter[str] = collections.Counter()
-    for path, document in jsonfiles.read_all(paths):
-        if isinstance(document, Rejected):
-            samples.append(document)
-            continue
+
+    def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:
         names = category_names(document, path)
         annotations, num_orphans = by_image(document, path)
         if num_orphans:
             ignored[ORPHAN] += num_orphans
         used = {each.get("category_id") for rows in annotations.values() for each in rows if _is_id(each.get("category_id"))}
-        classes |= named_classes(document, names, used)
-        for row, where in images_of(document, path):
-            samples.append(row if isinstance(row, Rejected) else _sample(row, where, annotations, names, finder, path, name))
+        classes.update(named_classes(document, names, used))
+        split = split_of(path, source.input)
+        for row, where in images_of(document, jsonfiles.place(path, source.input), split):
+            yield row if isinstance(row, Rejected) else _sample(row, where, split, annotations, names, finder, path, name)
+
+    samples = list(jsonfiles.read_all(paths, source.input, read_file))
     return Objects(name, finder.root, samples, tuple(sorted(classes)), ignored + finder.ignored)
 
 
@@ -57,12 +57,12 @@ def picture_root(input: Path) -> Path:
     return folder.resolve().parent if folder.resolve().name.lower() == "annotations" else folder
 
 
-def _one_a_split(paths: Sequence[Path]) -> list[Path]:
+def _one_a_split(paths: Sequence[Path], input: Path) -> list[Path]:
     """The files of a folder to read: COCO lays captions and key points of the same pictures beside the objects."""
     chosen = [path for path in paths if path.name.startswith("instances_")] or list(paths)
     by_split: dict[str | None, Path] = {}
     for path in chosen:
-        split = split_in(path.stem, path.parent.name) if len(chosen) > 1 else None
+        split = split_of(path, input) if len(chosen) > 1 else None
         if split in by_split:
             raise UsageError(f"{by_split[split]} and {path} are both COCO files of one split; point --input at one of them")
         by_split[split] = path
@@ -108,12 +108,14 @@ def _has_id(row: Any) -> bool:
     return isinstance(row, dict) and _is_id(row.get("id"))
 
 
-def images_of(document: Mapping[str, Any], path: Path) -> Iterator[tuple[dict[str, Any] | Rejected, str]]:
-    """Each image with where it stands; one without an id or a file name, and any whose id occurs twice, is rejected."""
+def images_of(document: Mapping[str, Any], place: str, split: str | None) -> Iterator[tuple[dict[str, Any] | Rejected, str]]:
+    """Each image with where it stands; one without an id or a file name, and any whose id occurs twice, is rejected.
+
+    ``place`` is what messages call the file.
+    """
     counts = collections.Counter(row["id"] for row in document["images"] if _has_id(row))
     for index, row in enumerate(document["images"]):
-        where = f"{path.name}#image {row['id']}" if _has_id(row) else f"{path.name}#images[{index}]"
-        split = split_in(path.stem, path.parent.name)
+        where = f"{place}#image {row['id']}" if _has_id(row) else f"{place}#images[{index}]"
         if not _has_id(row) or not isinstance(row.get("file_name"), str) or not row["file_name"].strip():
             yield Rejected(where, f"the image is {str(row)[:60]}, expected an object with 'id' and 'file_name'", split), where
         elif counts[row["id"]] > 1:
@@ -128,13 +130,13 @@ def images_of(document: Mapping[str, Any], path: Path) -> Iterator[tuple[dict[st
 def _sample(
     row: Mapping[str, Any],
     where: str,
+    split: str | None,
     annotations: Mapping[int | str, Sequence[Mapping[str, Any]]],
     names: Mapping[int | str, str],
     finder: PictureFinder,
     path: Path,
     name: str,
 ) -> ObjectsSample | Rejected:
-    split = split_in(path.stem, path.parent.name)
     try:
         picture = finder.find(row["file_name"], where, path.parent)
         objects = tuple(

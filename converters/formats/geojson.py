@@ -16,7 +16,7 @@ from adapt.errors import DataError
 from converters.formats import footprints, jsonfiles
 from converters.formats.coco import picture_root, set_name
 from converters.formats.outlines import NO_AREA_REASON, class_of, refuse_points_only
-from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.formats.pictures import PictureFinder, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing
 
 PICTURE_KEYS = ("image", "image_path", "image_name", "file_name", "filename", "image_id", "img")
@@ -29,13 +29,12 @@ def read(source: Source) -> Objects:
     name = set_name(source.input)
     finder = PictureFinder(source.images or picture_root(source.input), source.made)
     ignored: collections.Counter[str] = collections.Counter()
-    samples: list[ObjectsSample | Rejected] = []
-    for path, document in jsonfiles.read_all(paths):
-        if isinstance(document, Rejected):
-            samples.append(document)
-            continue
+
+    def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:
         for stated, features in _by_picture(document, path):
-            samples.append(_sample(stated, features, document, path, source, finder, ignored, name))
+            yield _sample(stated, features, document, path, source, finder, ignored, name)
+
+    samples = list(jsonfiles.read_all(paths, source.input, read_file))
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 
 
@@ -60,8 +59,9 @@ def _sample(
     ignored: collections.Counter[str],
     name: str,
 ) -> ObjectsSample | Rejected:
-    where = path.name if stated == path.stem else f"{path.name}#{stated[:80]}"
-    split = split_in(path.stem, path.parent.name)
+    place = jsonfiles.place(path, source.input)
+    where = place if stated == path.stem else f"{place}#{stated[:80]}"
+    split = split_of(path, source.input)
     try:
         picture = finder.find(stated, where, path.parent)
         file = safe.inside(finder.root, picture, where)

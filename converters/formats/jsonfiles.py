@@ -1,14 +1,16 @@
 """Annotations in JSON: which format a file is in, told by the keys that only this format has, and the files of a folder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters.formats import imagefolder
+from converters.formats.pictures import split_of
 
+Found = TypeVar("Found")
 SUFFIXES = frozenset({".json", ".geojson"})
 # All of the keys of a line must be there. The order decides: a panoptic file has all keys of a COCO file, too.
 _SIGNS = (
@@ -45,15 +47,30 @@ def files_below(source: Source, suffixes: frozenset[str]) -> list[Path]:
     return [source.input / path for path in imagefolder.scan(source.input, made=source.made, suffixes=suffixes).pictures]
 
 
-def read_all(paths: Sequence[Path]) -> Iterator[tuple[Path, dict[str, Any] | Rejected]]:
-    """The JSON object in each file, or why there is none. A single file that holds none is a DataError."""
+def place(path: Path, input: Path) -> str:
+    """What rejections call a file: its path below the input folder; its name where it is the input itself."""
+    return path.relative_to(input).as_posix() if path.is_relative_to(input) and path != input else path.name
+
+
+def read_all(
+    paths: Sequence[Path],
+    input: Path,
+    read: Callable[[Mapping[str, Any], Path], Iterable[Found]],
+    split: Callable[[Path, Path], str | None] = split_of,
+) -> Iterator[Found | Rejected]:
+    """What ``read`` finds in the JSON object of each file; a file that cannot be read is one rejection.
+
+    A single file that cannot be read is a DataError: there is nothing else in the input.
+    """
     for path in paths:
         try:
-            yield path, safe.read_object(path)
+            found = list(read(safe.read_object(path), path))
         except DataError as error:
             if len(paths) == 1:
                 raise
-            yield path, Rejected(path.name, str(error).removeprefix(f"{path}: "))
+            yield Rejected(place(path, input), str(error).removeprefix(f"{path}: "), split(path, input))
+        else:
+            yield from found
 
 
 def rows_of(document: Mapping[str, Any], key: str, path: Path) -> list[Any]:

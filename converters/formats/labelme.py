@@ -7,7 +7,7 @@ not used: the file that ``imagePath`` names is.
 
 import collections
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from adapt.errors import DataError
 from converters.formats import jsonfiles
 from converters.formats.coco import set_name
 from converters.formats.outlines import NO_AREA_REASON, class_of, ellipse, refuse_points_only
-from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.formats.pictures import PictureFinder, sample_id, split_of_folders
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, check_object, class_names, enclosing, to_number
 
 NO_AREA = frozenset({"point", "points", "line", "linestrip"})
@@ -30,14 +30,17 @@ def read(source: Source) -> Objects:
     finder = PictureFinder(source.images or root, source.made)
     name = set_name(source.input) if source.input.is_dir() else root.resolve().name
     ignored: collections.Counter[str] = collections.Counter()
-    samples: list[ObjectsSample | Rejected] = []
-    for path, document in jsonfiles.read_all(paths):
-        where = path.relative_to(root).as_posix()
-        if isinstance(document, Rejected):
-            samples.append(Rejected(where, document.reason))
-        else:
-            samples.append(_sample(document, where, path, root, source, finder, ignored, name))
+
+    def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:
+        yield _sample(document, path.relative_to(root).as_posix(), path, root, source, finder, ignored, name)
+
+    samples = list(jsonfiles.read_all(paths, root, read_file, _split_of))
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
+
+
+def _split_of(path: Path, root: Path) -> str | None:
+    """By the folders alone: a file is named like its picture."""
+    return split_of_folders(*path.relative_to(root).parts[:-1])
 
 
 def _sample(
@@ -50,7 +53,7 @@ def _sample(
     ignored: collections.Counter[str],
     name: str,
 ) -> ObjectsSample | Rejected:
-    split = split_in(*path.relative_to(root).parts[:-1])
+    split = _split_of(path, root)
     try:
         shapes, stated = document.get("shapes"), document.get("imagePath")
         if not isinstance(shapes, list) or not isinstance(stated, str):

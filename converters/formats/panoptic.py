@@ -15,7 +15,7 @@ from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters.formats import coco, jsonfiles
-from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.formats.pictures import PictureFinder, sample_id, split_of
 from converters.objects import MaskFile, Objects, ObjectsSample, PictureObject, check_object
 
 MAX_SEGMENT = 256**3 - 1
@@ -37,11 +37,11 @@ def read(source: Source) -> Objects:
     name = coco.set_name(source.input)
     below = pictures.relative_to(root).as_posix(), masks.resolve().relative_to(root).as_posix()
     samples: list[ObjectsSample | Rejected] = []
-    for row, where in coco.images_of(document, path):
+    split = split_of(path, source.input)
+    for row, where in coco.images_of(document, jsonfiles.place(path, source.input), split):
         if isinstance(row, Rejected):
             samples.append(row)
             continue
-        split = split_in(path.stem, path.parent.name)
         try:
             picture = finder.find(row["file_name"], where)
             mask, objects = _segments(annotations.get(row["id"], []), names, masks, below[1], where)

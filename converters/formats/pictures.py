@@ -2,6 +2,7 @@
 
 import collections
 import posixpath
+import re
 from pathlib import Path, PurePosixPath
 
 from adapt import safe
@@ -14,13 +15,37 @@ OTHER_EXTENSION = "picture found under another extension than stated"
 OTHER_NAME = "picture found by the name of its annotation file, not the stated one"
 
 
-def split_in(*texts: str) -> str | None:
-    """The split that the first of some names tells: ``instances_train2017`` and ``valid`` -> ``train`` and ``val``."""
-    for text in texts:
-        for word in "".join(letter if letter.isalpha() else " " for letter in text.lower()).split():
+# What may stand around a split in a folder's name; "test_project" and "my_test_data" are no splits.
+_AROUND = "images?|imgs?|pictures?|labels?|annotations?|instances|masks?|panoptic|set|data"
+_SPLIT_FOLDER = re.compile(
+    rf"(?:(?:{_AROUND})[-_ ]?)?({'|'.join(SPLIT_FOLDERS)})(?:[-_ ]?\d{{1,4}})?(?:[-_ ]?(?:{_AROUND}))?(?:-\d{{5}}-of-\d{{5}})?"
+)
+
+
+def split_in(*names: str) -> str | None:
+    """The split that the first of some files' names tells by one of its words: ``instances_train2017`` -> ``train``."""
+    for name in names:
+        for word in "".join(letter if letter.isalpha() else " " for letter in name.lower()).split():
             if word in SPLIT_FOLDERS:
                 return SPLIT_FOLDERS[word]
     return None
+
+
+def split_of_folders(*names: str) -> str | None:
+    """The split that the first of some folders is named for: ``valid``, ``train2017``; a word among others tells nothing."""
+    matches = (_SPLIT_FOLDER.fullmatch(name.lower()) for name in names)
+    return next((SPLIT_FOLDERS[match[1]] for match in matches if match), None)
+
+
+def split_of(path: Path, input: Path) -> str | None:
+    """The split of an annotation file: its own name tells it, else the folder it lies in, however ``input`` is spelled."""
+    return split_in(path.stem) or split_of_folder(path, input)
+
+
+def split_of_folder(path: Path, input: Path) -> str | None:
+    """The split that the folder of a file tells. Below the input its name stands as it is, since a link may lead elsewhere."""
+    is_below = input.is_dir() and path.parent != input
+    return split_of_folders(path.parent.name if is_below else path.parent.resolve().name)
 
 
 class PictureFinder:

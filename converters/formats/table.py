@@ -227,8 +227,16 @@ def _read_file(path: Path, without: tuple[str, ...] = ()) -> Iterator[Place]:
     return reader(path)
 
 
-def read_csv(path: Path) -> Iterator[Place]:
-    """Rows under the header line; ``where`` is the line on which a row starts."""
+class CellCountError(DataError):
+    """A row of too many or too few ``cells``."""
+
+    def __init__(self, message: str, cells: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.cells = cells
+
+
+def read_csv(path: Path, called: str | None = None) -> Iterator[Place]:
+    """Rows under the header line; ``where`` is the line on which a row starts, of the file as it is ``called``."""
     try:
         text = safe.read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -236,7 +244,7 @@ def read_csv(path: Path) -> Iterator[Place]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
     header: list[str] | None = None
     while True:
-        where = f"{path.name}:{reader.line_num + 1}"
+        where = f"{called or path.name}:{reader.line_num + 1}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
@@ -251,7 +259,8 @@ def read_csv(path: Path) -> Iterator[Place]:
             if len(set(header)) != len(header):
                 raise DataError(f"{path}:1: the header names a column twice: {', '.join(header)}")
         elif len(cells) != len(header):
-            yield where, DataError(f"{where}: {len(cells)} cells, expected {len(header)} ({', '.join(header)})")
+            message = f"{where}: {len(cells)} cells, expected {len(header)} ({', '.join(header)})"
+            yield where, CellCountError(message, tuple(cells))
         else:
             yield where, dict(zip(header, cells, strict=True))
 

@@ -7,7 +7,7 @@ none at all: ``--option name=balloon`` names its regions. The split is told by t
 
 import collections
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from adapt.errors import DataError
 from converters.formats import jsonfiles
 from converters.formats.coco import picture_root, set_name
 from converters.formats.outlines import NO_AREA_REASON, class_of, ellipse, refuse_points_only
-from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.formats.pictures import PictureFinder, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, check_object, class_names, enclosing, to_number
 
 NO_AREA = frozenset({"point", "polyline", "line"})
@@ -29,16 +29,16 @@ def read(source: Source) -> Objects:
     name = set_name(source.input)
     finder = PictureFinder(source.images or picture_root(source.input), source.made)
     ignored: collections.Counter[str] = collections.Counter()
-    samples: list[ObjectsSample | Rejected] = []
-    for path, document in jsonfiles.read_all(paths):
-        if isinstance(document, Rejected):
-            samples.append(document)
-            continue
+
+    def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:
         rows = document.get("_via_img_metadata", document)
         if not isinstance(rows, dict) or not any(isinstance(row, dict) and "filename" in row for row in rows.values()):
             raise DataError(f"{path}: expected pictures with 'filename' and 'regions' (VIA 1 or 2; of VIA 3 export COCO)")
+        place = jsonfiles.place(path, source.input)
         for key, row in rows.items():
-            samples.append(_sample(row, f"{path.name}#{key[:80]}", path, source, finder, ignored, name))
+            yield _sample(row, f"{place}#{key[:80]}", path, source, finder, ignored, name)
+
+    samples = list(jsonfiles.read_all(paths, source.input, read_file))
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 
 
@@ -51,7 +51,7 @@ def _sample(
     ignored: collections.Counter[str],
     name: str,
 ) -> ObjectsSample | Rejected:
-    split = split_in(path.stem, path.parent.name)
+    split = split_of(path, source.input)
     try:
         if not isinstance(row, dict) or not isinstance(row.get("filename"), str):
             raise DataError(f"{where}: the picture is {str(row)[:60]}, expected an object with 'filename' and 'regions'")

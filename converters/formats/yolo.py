@@ -15,7 +15,7 @@ from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters.formats import imagefolder, textlabels
-from converters.formats.pictures import sample_id, split_in
+from converters.formats.pictures import sample_id, split_of_folders
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, enclosing, to_number
 
 LISTS = frozenset(
@@ -96,7 +96,7 @@ def _yaml_names(names: object, path: Path) -> dict[int, str]:
 
 def _sample(found: textlabels.Pair, folder: Path, pictures_root: Path, names: Names, name: str) -> ObjectsSample | Rejected:
     where = str(found.path)
-    split = split_in(*found.path.parts[:-1])
+    split = split_of_folders(*found.path.parts[:-1])
     try:
         if found.picture is None:
             raise DataError(f"{where}: no picture of this name under {pictures_root}")

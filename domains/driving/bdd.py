@@ -29,7 +29,7 @@ from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters import grounding, prompts
 from converters.formats import jsonfiles
-from converters.formats.pictures import split_in
+from converters.formats.pictures import split_in, split_of_folders
 from converters.grounding import Asking
 from converters.objects import ObjectsSample, PictureObject, Point, check_object, enclosing, to_number
 
@@ -121,12 +121,13 @@ def _picture_root(input: Path) -> Path:
 
 def _read_file(path: Path, source: Source, root: Path, ignored: collections.Counter[str]) -> Iterator[ObjectsSample | Rejected]:
     split = _split(path, source.input)
+    place = jsonfiles.place(path, source.input)
     try:
         document = safe.read_json(path)
     except DataError as error:
         if path == source.input:
             raise
-        yield Rejected(path.name, str(error).removeprefix(f"{path}: "), split)
+        yield Rejected(place, str(error).removeprefix(f"{path}: "), split)
         return
     frames = document.get("frames") if isinstance(document, dict) else document
     if not isinstance(frames, list):
@@ -135,7 +136,7 @@ def _read_file(path: Path, source: Source, root: Path, ignored: collections.Coun
             return
         raise DataError(f"{path}: expected a list of frames, or an object with a list 'frames'")
     for number, frame in enumerate(frames):
-        where = f"{path.name}#{number}"
+        where = f"{place}#{number}"
         try:
             yield _sample(frame, where, split, root, ignored)
         except DataError as error:
@@ -145,7 +146,7 @@ def _read_file(path: Path, source: Source, root: Path, ignored: collections.Coun
 def _split(path: Path, input: Path) -> str | None:
     """The split in the file's name (``det_val``), else in the nearest folder's below the input."""
     folders = reversed(path.relative_to(input).parts[:-1]) if input.is_dir() else ()
-    return split_in(path.stem, *folders)
+    return split_in(path.stem) or split_of_folders(*folders)
 
 
 def _sample(frame: Any, where: str, split: str | None, root: Path, ignored: collections.Counter[str]) -> ObjectsSample:

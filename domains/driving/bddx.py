@@ -59,7 +59,7 @@ def read(source: Source) -> Reading:
     """The clips of every file, in its order."""
     paths = _files(source)
     root = source.images or (source.input if source.input.is_dir() else source.input.parent)
-    samples = [sample for path in paths for sample in _read_file(path, source)]
+    samples = [sample for path in paths for sample in _read_file(path, source, is_alone=len(paths) == 1)]
     videos = (sample.video for sample in samples if isinstance(sample, ClipSample))
     reader = frames.frame_reader(source, root, videos)
     return Reading(reader.made or root, samples, context=reader)
@@ -115,9 +115,15 @@ def _files(source: Source) -> list[Path]:
     return found
 
 
-def _read_file(path: Path, source: Source) -> list[ClipSample | Rejected]:
+def _read_file(path: Path, source: Source, *, is_alone: bool) -> list[ClipSample | Rejected]:
+    """The clips of a file; of several files one that cannot be read is a rejection."""
     split = split_in(path.stem)
-    rows = table.read_jsonl(path) if path.suffix.lower() == ".jsonl" else table.read_json_list(path)
+    try:
+        rows = list(table.read_jsonl(path) if path.suffix.lower() == ".jsonl" else table.read_json_list(path))
+    except DataError as error:
+        if is_alone:
+            raise
+        return [Rejected(path.name, str(error).removeprefix(f"{path}: "), split)]
     return [_sample(row, where, number, split, source) for number, (where, row) in enumerate(rows, start=1)]
 
 

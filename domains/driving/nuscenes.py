@@ -76,13 +76,13 @@ def read(source: Source) -> Reading:
     root = source.images or (source.input if source.input.is_dir() else source.input.parent)
     finder = PictureFinder(root, source.made)
     classes: set[str] = set()
-    samples: list[Any] = []
-    for path, document in jsonfiles.read_all(paths):
-        if isinstance(document, Rejected):
-            samples.append(document)
-            continue
-        pictures = list(_pictures(document, path, finder, classes))
-        samples += _frames(pictures, path) if stitched else [each for _, each in pictures]
+
+    def read_file(document: Mapping[str, Any], path: Path) -> Iterator[FrameSample | ObjectsSample | Rejected]:
+        place = jsonfiles.place(path, source.input)
+        pictures = list(_pictures(document, path, place, finder, classes))
+        return _frames(pictures, place) if stitched else (each for _, each in pictures)
+
+    samples: list[Any] = list(jsonfiles.read_all(paths, source.input, read_file, _split_of))
     options = {name: value for name, value in source.options.items() if name != multiview.PROMPT_OPTION.name}
     asking = grounding.read_asking(options, classes, task="nuscenes", kinds=objects, spelled=_spelled)
     rig = dataclasses.replace(cameras.RIG, names_drawn=source.options["names"] == "drawn")
@@ -97,21 +97,25 @@ def read(source: Source) -> Reading:
     return Reading(source.made, samples, context, ignored, facts | multiview.facts(rig), pictures_root=root)
 
 
+def _split_of(path: Path, input: Path) -> str | None:
+    return split_in(path.stem)
+
+
 def _spelled(name: str) -> str:
     return name.replace("_", " ").lower()
 
 
 def _pictures(
-    document: Mapping[str, Any], path: Path, finder: PictureFinder, classes: set[str]
+    document: Mapping[str, Any], path: Path, place: str, finder: PictureFinder, classes: set[str]
 ) -> Iterator[tuple[str, ObjectsSample | Rejected]]:
     """(key frame, picture) of each image; the key frame is "" where there is none. The names of all classes are added."""
     names = coco.category_names(document, path)
-    classes |= set(names.values())
     annotations, orphans = coco.by_image(document, path)
+    classes |= set(names.values())
     if orphans:
         finder.ignored[coco.ORPHAN] += orphans
     split = split_in(path.stem)
-    for row, where in coco.images_of(document, path):
+    for row, where in coco.images_of(document, place, split):
         if isinstance(row, Rejected):
             yield "", row
             continue
@@ -144,7 +148,7 @@ def _picture(
     return ObjectsSample(f"nuscenes-{row['id']}", where, split, (picture,), tuple(objects), "nuscenes", meta, stated_size=size)
 
 
-def _frames(pictures: Sequence[tuple[str, ObjectsSample | Rejected]], path: Path) -> Iterator[FrameSample | Rejected]:
+def _frames(pictures: Sequence[tuple[str, ObjectsSample | Rejected]], place: str) -> Iterator[FrameSample | Rejected]:
     """One sample a key frame, where its first picture stands. A frame with a faulty picture is rejected with its fault."""
     frames: dict[str, list[ObjectsSample | Rejected]] = collections.defaultdict(list)
     for token, picture in pictures:
@@ -157,7 +161,7 @@ def _frames(pictures: Sequence[tuple[str, ObjectsSample | Rejected]], path: Path
                 picture.where, "no 'token' of a key frame; add --option views=each to ask without one", picture.split
             )
     for token, views in frames.items():
-        where = f"{path.name}#{token}"
+        where = f"{place}#{token}"
         split = views[0].split
         faulty = next((view for view in views if isinstance(view, Rejected)), None)
         if faulty is not None:

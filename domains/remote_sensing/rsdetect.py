@@ -26,7 +26,7 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from converters import classification, grounding, prompts
 from converters.formats import dota, imagefolder, voc
-from converters.formats.pictures import PictureFinder, sample_id, split_in
+from converters.formats.pictures import PictureFinder, sample_id, split_of_folders
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
 
 KINDS = ("ground", "detect", "count")
@@ -132,7 +132,7 @@ def _read_fair1m(source: Source) -> Objects:
     finder = PictureFinder(source.images or root, source.made)
     samples: list[ObjectsSample | Rejected] = []
     for path in paths:
-        where, split = str(path), split_in(*path.parts[:-1])
+        where, split = str(path), split_of_folders(*path.parts[:-1])
         try:
             samples.append(_fair1m_sample(source.input / path, where, split, finder))
         except DataError as error:

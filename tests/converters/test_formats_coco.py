@@ -11,8 +11,9 @@ from PIL import Image
 from pycocotools import mask as masks
 
 from adapt.domain import Rejected, Source
-from adapt.errors import UsageError
+from adapt.errors import DataError, UsageError
 from converters.formats import coco, panoptic
+from converters.formats.pictures import split_of_folders
 from converters.masks import read_runs
 from converters.objects import MaskFile, ObjectsSample, Rle
 
@@ -234,3 +235,49 @@ def test_the_real_panoptic_sample_matches_its_masks(shared: Path) -> None:
             runs = masks.encode(np.asfortranarray(colours == each.mask.value, np.uint8))
             assert runs["counts"].decode() == same.mask.counts
     assert sizes == [18, 32]
+
+
+def test_a_split_does_not_hang_on_how_the_input_is_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file is in one split, named from the root or from inside its folder; a folder of a longer name tells none."""
+    path = write(tmp_path / "test" / "ann.json", document())
+    monkeypatch.chdir(path.parent)
+    for spelled in (path, Path("ann.json"), path.parent, Path(), Path("../test")):
+        assert {each.split for each in read(spelled)} == {"test"}, spelled
+    for folder in ("test_project", "my_test_data", "latest"):
+        assert {each.split for each in read(write(tmp_path / folder / "ann.json", document()))} == {None}
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        *[(name, "train") for name in ("train", "Training", "train2017", "instances_train2017", "train-00000-of-00002")],
+        *[(name, "val") for name in ("val", "valid", "validation", "val_images")],
+        *[(name, "test") for name in ("test", "testing", "test_images", "images_test")],
+        *[(name, None) for name in ("test_project", "my_test_data", "trainer", "contest", "train_and_test", "")],
+    ],
+)
+def test_only_whole_names_of_folders_are_splits(folder: str, split: str | None) -> None:
+    """A folder is a split's where nothing but a year, a part or a word for its content stands beside the split."""
+    assert split_of_folders(folder) == split
+
+
+@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
+def test_a_broken_file_of_several_is_one_rejection(tmp_path: Path, key: str) -> None:
+    """A document without one of its lists is rejected by its path, and the other split is read; alone it is refused."""
+    write(tmp_path / "train" / "_annotations.coco.json", document())
+    path = write(tmp_path / "valid" / "_annotations.coco.json", document() | {key: {"file_name": 3}})
+    *good, bad = read(tmp_path)
+    assert [type(each) for each in good] == [ObjectsSample, ObjectsSample]
+    assert isinstance(bad, Rejected)
+    assert (bad.where, bad.split) == ("valid/_annotations.coco.json", "val") and bad.reason.startswith(f"'{key}' is ")
+    with pytest.raises(DataError, match=f"'{key}' is .*expected a list"):
+        read(path)
+
+
+def test_places_tell_files_of_one_name_apart(tmp_path: Path) -> None:
+    """In Roboflow's folders every file has one name: a place says which folder it is in."""
+    for folder in ("train", "valid"):
+        write(tmp_path / folder / "_annotations.coco.json", document())
+    assert [each.where for each in read(tmp_path)] == [
+        f"{folder}/_annotations.coco.json#image {number}" for folder in ("train", "valid") for number in (11, 12)
+    ]

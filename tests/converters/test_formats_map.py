@@ -105,9 +105,9 @@ def test_a_bad_row_rejects_its_picture_alone(row: str, reason: str, tmp_path: Pa
 
 
 def test_rows_that_belong_to_no_picture_are_rejected_by_line(tmp_path: Path) -> None:
-    """A row with too few cells or an empty picture is a sample of its own."""
+    """A row with an empty picture is a sample of its own; one with too few cells is its picture's."""
     found = read(tmp_path, "image_path,xmin,ymin,xmax,ymax,label\na.png,1,2\n,1,2,30,40,cat\n")
-    assert [(each.where, each.reason[:20]) for each in found.samples if isinstance(each, Rejected)] == [
+    assert sorted((each.where, each.reason[:20]) for each in found.samples if isinstance(each, Rejected)) == [
         ("train.csv:2", "3 cells, expected 6 "),
         ("train.csv:3", "names no picture"),
     ]
@@ -243,3 +243,31 @@ def test_a_picture_in_two_splits_is_rejected(tmp_path: Path) -> None:
     assert only(read(tmp_path, header + "a.png,1,2,30,40,cat,Valid\na.png,1,2,3,4,cat,val\n")).split == "val"
     found = only(read(tmp_path, header + "a.png,1,2,30,40,cat,train\na.png,1,2,3,4,cat,TEST\n"))
     assert isinstance(found, Rejected) and "'test' and 'train'; a picture belongs to one" in found.reason
+
+
+def test_a_row_of_too_few_cells_rejects_the_picture_that_it_names(tmp_path: Path) -> None:
+    """Without its row the picture would lack an object: one rejection where it first stands; another picture is read."""
+    rows = "image_path,label,xmin,ymin,xmax,ymax\na.png,cat,1,2,30,40\nb.png,cat,1,2,30,40\na.png,cat,1,2\n"
+    bad, good = read(tmp_path, rows).samples
+    assert isinstance(good, ObjectsSample) and good.pictures == ("b.png",)
+    assert isinstance(bad, Rejected)
+    assert (bad.where, bad.split) == ("train.csv:2", "train") and bad.reason.startswith("train.csv:4: 4 cells, expected 6 ")
+
+
+def test_broken_files_of_several_are_rejected_by_their_paths(tmp_path: Path) -> None:
+    """A csv that is no text and a GeoJSON without features are one rejection each; the file beside them is read."""
+    for folder in ("train", "valid"):
+        picture(tmp_path / folder / "a.png")
+    header = "image_path,label,xmin,ymin,xmax,ymax\n"
+    (tmp_path / "train" / "_annotations.csv").write_text(f"{header}a.png,cat,1,2,30,40\n")
+    (tmp_path / "valid" / "_annotations.csv").write_bytes(header.encode() + b"a.png,\xff,1,2,30,40\n")
+    good, bad = boxes_csv.read(Source(tmp_path, None, {}, 0)).samples
+    assert (good.where, good.split) == ("train/_annotations.csv:2", "train")
+    assert isinstance(bad, Rejected) and (bad.where, bad.split) == ("valid/_annotations.csv", "val")
+    whole = feature({"type": "Polygon", "coordinates": SQUARE}, label="cat", image="a.png")
+    for folder, features in (("train", [whole]), ("valid", 3)):
+        text = json.dumps({"type": "FeatureCollection", "features": features})
+        (tmp_path / folder / "a.geojson").write_text(text)
+    good, bad = geojson.read(Source(tmp_path, None, {}, 0)).samples
+    assert isinstance(good, ObjectsSample) and (good.where, good.split) == ("train/a.geojson#a.png", "train")
+    assert isinstance(bad, Rejected) and (bad.where, bad.split) == ("valid/a.geojson", "val")

@@ -211,3 +211,16 @@ def test_a_bad_labelme_shape_is_named(bad: Any, reason: str, tmp_path: Path) -> 
     """A shape that is none rejects its picture with the shape's number."""
     (sample,) = read_labelme(tmp_path, bad).samples
     assert isinstance(sample, Rejected) and re.search(reason, sample.reason), sample
+
+
+def test_a_broken_file_of_several_is_one_rejection_by_its_path(tmp_path: Path) -> None:
+    """Two files of one name: the one whose pictures are none is rejected by its path, the other one is read."""
+    rows = {"a.png9": {"filename": "a.png", "regions": [region(POLYGON, name="x")]}}
+    write(tmp_path / "train" / "via.json", rows)
+    path = write(tmp_path / "val" / "via.json", {"_via_img_metadata": [1]})
+    good, bad = read(tmp_path).samples
+    assert isinstance(good, ObjectsSample) and good.where == "train/via.json#a.png9"
+    assert isinstance(bad, Rejected) and (bad.where, bad.split) == ("val/via.json", "val")
+    assert bad.reason.startswith("expected pictures with 'filename'")
+    with pytest.raises(DataError, match="expected pictures"):
+        read(path)

@@ -106,7 +106,10 @@ def test_without_pictures_every_frame_is_rejected_by_name(shared: Path, tmp_path
     with pytest.raises(DataError, match="2 of 2 samples rejected"):
         convert(task="bdd", input=folder, output=tmp_path / "out.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
-    assert [row["where"] for row in rows] == ["example_annotation.json#0", "panseg_bdd100k.json#0"]
+    assert [row["where"] for row in rows] == [
+        "example_annotation.json#0",
+        "panseg_bdd100k/panseg_bdd100k.json#0",
+    ]
     assert "b1c81faa-3df17267-0000001.jpg: no such file" in rows[0]["reason"]
     for name in ("b1c81faa-3df17267-0000001.jpg", "panseg_mask.jpg"):
         Image.new("RGB", (1280, 720)).save(tmp_path / name)

@@ -117,3 +117,16 @@ def test_what_a_conversion_writes_among_its_chats_is_not_read(tmp_path: Path) ->
         convert(task="bddx", input=tmp_path, output=tmp_path / "out.jsonl")
         written.append([(tmp_path / name).read_bytes() for name in ("out.jsonl", "out.manifest.json")])
     assert written[0] == written[1]
+
+
+def test_a_broken_file_of_several_is_one_rejection(tmp_path: Path) -> None:
+    """A file that holds no list is rejected by name while the clips beside it convert; alone it is refused."""
+    write_set(tmp_path, [row(1)])
+    path = write_set(tmp_path, {"no": "list"}, "BDD_X_testing.json")  # type: ignore[arg-type]
+    option = {"frames": "2"}
+    manifest = convert(task="bddx", input=tmp_path, output=tmp_path / "out.jsonl", option=option, max_bad=1)
+    assert (manifest["counts"]["converted"], manifest["counts"]["rejected"]) == (1, 1)
+    rejected = json.loads((tmp_path / "out.rejected.jsonl").read_text())
+    assert rejected["where"] == "BDD_X_testing.json" and rejected["reason"].startswith("expected a JSON list")
+    with pytest.raises(DataError, match="expected a JSON list"):
+        convert(task="bddx", input=path, output=tmp_path / "out.jsonl", option=option)

@@ -147,3 +147,15 @@ def test_a_frame_with_nothing_to_ask_is_ignored(tmp_path: Path) -> None:
     assert [record.answer for record in found if record.split == "val"] == ["0"]
     with pytest.raises(DataError, match="no samples found"):
         convert(task="nuscenes", input=tmp_path, output=tmp_path / "out.jsonl", option={"classes": "bus"}, workers=0)
+
+
+def test_a_broken_file_of_several_is_one_rejection(tmp_path: Path) -> None:
+    """A file without a list of annotations is rejected by name, and the frames of the other file convert."""
+    write_set(tmp_path, "val")
+    path = write_set(tmp_path, "train")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": 3}))
+    manifest = convert(task="nuscenes", input=tmp_path, output=tmp_path / "out.jsonl", max_bad=1, workers=0)
+    assert (manifest["counts"]["converted"], manifest["counts"]["rejected"]) == (1, 1)
+    assert json.loads((tmp_path / "out.rejected.jsonl").read_text())["where"] == path.name
+    with pytest.raises(DataError, match="'annotations' is '3'"):
+        convert(task="nuscenes", input=path, output=tmp_path / "out.jsonl", workers=0)
