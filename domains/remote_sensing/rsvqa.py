@@ -121,10 +121,17 @@ def _read_split(
 ) -> Iterator[VqaSample | Rejected]:
     stem = f"{prefix}_split_{split}"
     questions = _rows(folder / f"{stem}_questions.json", "questions")
-    answers = [row for row in _rows(folder / f"{stem}_answers.json", "answers") if row.get("active") is not False]
+    answers = [
+        row
+        for row in _rows(folder / f"{stem}_answers.json", "answers")
+        if isinstance(row, dict) and row.get("active") is not False
+    ]
     by_id = {row["id"]: row for row in answers if _is_number(row.get("id"))}
     by_question = {row["question_id"]: row for row in reversed(answers) if _is_number(row.get("question_id"))}
     for index, row in enumerate(questions):
+        if not isinstance(row, dict):
+            yield Rejected(f"{stem}_questions.json#row {index}", f"{str(row)[:60]!r}, expected an object", split)
+            continue
         if row.get("active") is False:
             ignored["inactive question"] += 1
             continue
@@ -136,10 +143,10 @@ def _read_split(
             yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
 
 
-def _rows(path: Path, key: str) -> list[Mapping[str, Any]]:
+def _rows(path: Path, key: str) -> list[Any]:
     document = safe.read_json(path)
     rows = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list):
         raise DataError(f"{path}: expected an object with a list '{key}'")
     return rows
 

@@ -160,3 +160,12 @@ def test_flat_lists_are_read_too(shared: Path, tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
     counts = convert(task="rsvqa", input=folder, output=tmp_path / "out.jsonl", workers=0)["counts"]
     assert (counts["converted"], counts["splits"]) == (20_009, {"val": 10_005, "test": 10_004})
+
+
+def test_a_row_that_is_no_object_is_rejected_by_its_place(tmp_path: Path) -> None:
+    """One number among the questions is one rejection; among the answers it answers nothing."""
+    write_set(tmp_path, [question(10), 3, question(12)], ["x", answer(10, "1"), answer(12, "2")])  # type: ignore[list-item]
+    manifest = convert(task="rsvqa", input=tmp_path, output=tmp_path / "out.jsonl", max_bad=1)
+    assert (manifest["counts"]["converted"], manifest["counts"]["rejected"]) == (2, 1)
+    rejected = json.loads((tmp_path / "out.rejected.jsonl").read_text())
+    assert rejected["where"] == "LR_split_test_questions.json#row 1" and rejected["reason"] == "'3', expected an object"
