@@ -177,8 +177,14 @@ def _frames(pictures: Sequence[tuple[str, ObjectsSample | Rejected]], place: str
 
 def _has_question(sample: FrameSample, context: NuscenesContext, ignored: collections.Counter[str]) -> bool:
     """Whether there is anything to ask; a frame without is counted."""
-    shown = any(each.name in context.asking.names and not each.crowd for _, view in sample.views for each in view.objects)
-    found = shown or bool(context.asking.absent and set(context.asking.kinds) & {"ground", "count"})
+    counts = _counts(sample)
+    shown = {name for found in counts.values() for name in found if name in context.asking.names}
+    kinds = set(context.asking.kinds)
+    found = any(shown - _crowded(kind, sample, counts) for kind in context.asked) or bool(
+        (shown and kinds & {"ground", "detect"})
+        or ("count" in kinds and shown - _crowded("number", sample, counts))
+        or (context.asking.absent and kinds & {"ground", "count"})
+    )
     if not found:
         ignored[EMPTY] += 1
     return found
@@ -218,12 +224,14 @@ def _whole(sample: FrameSample, rig: multiview.Rig) -> ObjectsSample:
 
 
 def _ask_cameras(kind: str, sample: FrameSample, context: NuscenesContext, source: Source) -> list[ChatRecord]:
-    """The questions of one kind: about each class that the frame shows, in the order of names."""
-    counts: dict[str, Mapping[str, int]] = {
-        camera: collections.Counter(each.name for each in view.objects if not each.crowd) for camera, view in sample.views
-    }
+    """The questions of one kind: about each class that the frame shows, in the order of names.
+
+    A class of which a camera shows a group is left out: neither its number nor, without a single one, a "no" would be true.
+    """
+    counts = _counts(sample)
     records = []
-    names = sorted({name for found in counts.values() for name in found if name in context.asking.names})
+    shown = {name for found in counts.values() for name in found if name in context.asking.names}
+    names = sorted(shown - _crowded(kind, sample, counts))
     for name in names:
         showing = [camera for camera in cameras.CAMERAS if camera in counts and counts[camera][name]]
         called = context.asking.names[name]
@@ -233,6 +241,21 @@ def _ask_cameras(kind: str, sample: FrameSample, context: NuscenesContext, sourc
             meta = {"kind": kind, "name": called, "label": answer, "frame": sample.id.removeprefix("nuscenes-")}
             records.append(_shown(sample, identifier, question, answer, meta, context, source))
     return records
+
+
+def _counts(sample: FrameSample) -> dict[str, Mapping[str, int]]:
+    """How many single objects of each class each camera shows."""
+    return {camera: collections.Counter(each.name for each in view.objects if not each.crowd) for camera, view in sample.views}
+
+
+def _crowded(kind: str, sample: FrameSample, counts: Mapping[str, Mapping[str, int]]) -> set[str]:
+    """The classes that a kind of question cannot ask for: whether and where need one object, or no group, in each camera."""
+    return {
+        each.name
+        for camera, view in sample.views
+        for each in view.objects
+        if each.crowd and (kind == "number" or not counts[camera][each.name])
+    }
 
 
 def _answers(

@@ -159,3 +159,25 @@ def test_a_broken_file_of_several_is_one_rejection(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.rejected.jsonl").read_text())["where"] == path.name
     with pytest.raises(DataError, match="'annotations' is '3'"):
         convert(task="nuscenes", input=path, output=tmp_path / "out.jsonl", workers=0)
+
+
+def test_a_class_of_which_a_camera_shows_a_group_is_not_asked_for(tmp_path: Path) -> None:
+    """Where CAM_BACK has only a group of cars, "no", 0 and a list without it would be false; the cone is asked for still."""
+    path = write_set(tmp_path)
+    document = json.loads(path.read_text())
+    document["annotations"][2]["iscrowd"] = 1
+    path.write_text(json.dumps(document))
+    found = ask(tmp_path, tmp_path / "out.jsonl", kinds="there,number,where")
+    assert {kind: {record.meta["name"] for record in records} for kind, records in found.items()} == {
+        kind: {"traffic cone"} for kind in ("there", "number", "where")
+    }
+    option = {"kinds": "there", "classes": "car"}
+    with pytest.raises(DataError, match="no samples found"):  # the frame has nothing to ask, and is counted
+        convert(task="nuscenes", input=tmp_path, output=tmp_path / "none.jsonl", option=option, workers=0)
+    document["annotations"][2]["image_id"] = "train-CAM_FRONT"  # a group beside single cars: there, but not to be counted
+    path.write_text(json.dumps(document))
+    found = ask(tmp_path, tmp_path / "out.jsonl", kinds="there,number,where")
+    assert {(record.meta["name"], record.answer) for record in found["where"]} == {
+        ("car", "CAM_FRONT"), ("traffic cone", "CAM_BACK_RIGHT")
+    }  # fmt: skip
+    assert {record.meta["name"] for record in found["number"]} == {"traffic cone"}
