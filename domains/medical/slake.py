@@ -64,8 +64,8 @@ def read(source: Source) -> Reading:
     for stem, split in SPLITS.items():
         path = folder / f"{stem}.json"
         if path.is_file():
-            asked, pictures = _read_split(path, split, below, languages, ignored)
-            samples += asked if "vqa" in kinds else []
+            asked, pictures = _read_split(path, split, below, languages if "vqa" in kinds else (), ignored)
+            samples += asked
             samples += _read_marked(root, pictures, split, languages, ignored) if "detect" in kinds else []
     ignored["list that repeats test.json"] = sum((folder / name).is_file() for name in REPEATED_LISTS)
     return Reading(root, samples, ignored={name: count for name, count in ignored.items() if count})
@@ -116,7 +116,10 @@ def _picture_folder(root: Path, *, given: bool) -> str:
 def _read_split(
     path: Path, split: str, below: str, languages: tuple[str, ...], ignored: collections.Counter[str]
 ) -> tuple[list[Sample], dict[str, str]]:
-    """The questions, and picture -> place of its first row, of one file."""
+    """The questions, and picture -> place of its first row, of one file.
+
+    Without ``languages`` no question is read, and only rows that name no picture are rejected: their marks are lost.
+    """
     asked: list[Sample] = []
     pictures: dict[str, str] = {}
     for number, row in rows.read_list(path):
@@ -124,10 +127,12 @@ def _read_split(
         try:
             if row is None:
                 raise DataError(f"{where}: expected an object with question, answer and img_name")
-            if row.get("q_lang") not in LANGUAGES:
-                raise DataError(f"{where}: 'q_lang' is {str(row.get('q_lang'))[:40]!r}, expected en or zh")
             picture = below + rows.text_of(row, "img_name", where)
             pictures.setdefault(picture, where)
+            if not languages:
+                continue
+            if row.get("q_lang") not in LANGUAGES:
+                raise DataError(f"{where}: 'q_lang' is {str(row.get('q_lang'))[:40]!r}, expected en or zh")
             if row["q_lang"] not in languages:
                 ignored[f"question in another language ({row['q_lang']})"] += 1
                 continue
@@ -197,7 +202,7 @@ def _marked_sample(
     except DataError as error:
         return Rejected(where, str(error), split)
     identifier = f"slake-detect-{PurePosixPath(picture).parent.name}-{name}-{language}"
-    meta = {"language": language, "class_name": name} | dict(details)
+    meta = {"language": language, "name": name, "class_name": name} | dict(details)
     return MarkedSample(identifier, where, split, (picture,), name, boxes_px, language, meta)
 
 

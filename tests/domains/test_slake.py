@@ -165,3 +165,16 @@ def test_bad_rows_and_calls_are_refused(tmp_path: Path) -> None:
         convert(task="slake", input=tmp_path / "Slake1.0" / "imgs", output=tmp_path / "o.jsonl")
     with pytest.raises(UsageError, match="kinds=masks: expected vqa or detect"):
         convert(task="slake", input=folder, output=tmp_path / "o.jsonl", option=["kinds=masks"])
+
+
+def test_marks_do_not_hang_on_the_questions(tmp_path: Path) -> None:
+    """With kinds=detect a row whose question cannot be read still names its picture; one that names none is rejected."""
+    marks = [{"Liver": [20, 10, 50, 40]}]
+    folder = write_set(tmp_path, [question(1, q_lang="de"), [1], question(2, img_name=None), question(3, q_lang="zh")], marks)
+    option = ["kinds=detect", "language=en"]
+    manifest = convert(task="slake", input=folder, output=tmp_path / "o.jsonl", option=option, max_bad=2)
+    assert (manifest["counts"]["converted"], manifest["counts"]["rejected"], manifest["counts"]["ignored"]) == (1, 2, {})
+    (record,) = adapt.read_records(tmp_path / "o.jsonl")
+    assert record.meta["name"] == "Liver" and record.meta["boxes_px"] == [[20.0, 10.0, 70.0, 50.0]]
+    rejected = [json.loads(line)["where"] for line in (tmp_path / "o.rejected.jsonl").read_text().splitlines()]
+    assert rejected == ["test.json#row 1", "test.json#2"]
