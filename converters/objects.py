@@ -4,12 +4,13 @@ Coordinates are pixels of the stored picture, x to the right and y down from the
 (0-based: the right edge of a picture of width W is W). A format that counts pixels from 1 or gives shares is turned on reading.
 """
 
+import collections
 import contextlib
 import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adapt.boxes import Box
@@ -102,6 +103,27 @@ class Objects:
     samples: Iterable[ObjectsSample | Rejected]
     classes: tuple[str, ...]
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def told_apart(samples: Iterable[ObjectsSample | Rejected]) -> list[ObjectsSample | Rejected]:
+    """The samples, with their pictures' extensions in the ids that several pictures share: ``set-a.png`` and ``set-a.jpg``."""
+    told = list(samples)
+    lengthened: set[int] = set()
+    while True:
+        pictures: dict[str, set[str]] = collections.defaultdict(set)
+        for each in told:
+            if isinstance(each, ObjectsSample):
+                pictures[each.id].add(each.pictures[0])
+        shared = {
+            place: each
+            for place, each in enumerate(told)
+            if isinstance(each, ObjectsSample) and len(pictures[each.id]) > 1 and place not in lengthened
+        }
+        if not shared:
+            return told
+        for place, each in shared.items():  # its longer id may meet that of yet another picture, such as a.png.jpg
+            told[place] = dataclasses.replace(each, id=each.id + PurePosixPath(each.pictures[0]).suffix)
+        lengthened |= shared.keys()
 
 
 def class_names(samples: Iterable[ObjectsSample | Rejected]) -> tuple[str, ...]:

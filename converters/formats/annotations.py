@@ -1,5 +1,6 @@
 """Pictures with labelled objects, in whatever format they were annotated: one call reads them all into ``Objects``."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from adapt import safe
 from adapt.domain import Option, Source
 from adapt.errors import UsageError
 from converters.formats import boxes_csv, coco, dota, geojson, jsonfiles, labelme, panoptic, textlabels, via, voc, yolo
-from converters.objects import Objects
+from converters.objects import Objects, told_apart
 
 READERS: Mapping[str, Callable[[Source], Objects]] = {
     "coco": coco.read,
@@ -51,7 +52,8 @@ def read_objects(source: Source) -> Objects:
             raise UsageError(
                 f"option {option}={source.options[option]} does nothing with format={name}; it is for {', '.join(formats)}"
             )
-    return READERS[name](source)
+    found = READERS[name](source)
+    return dataclasses.replace(found, samples=told_apart(found.samples))
 
 
 def _look(source: Source) -> str:

@@ -129,5 +129,5 @@ def _shared_folders(path: PurePosixPath, wanted: PurePosixPath) -> int:
 
 
 def sample_id(name: str, picture: str) -> str:
-    """``set-folder/stem``."""
+    """``set-folder/stem``; where pictures of one set share it, ``told_apart`` adds their extensions."""
     return f"{name}-{PurePosixPath(picture).with_suffix('')}"

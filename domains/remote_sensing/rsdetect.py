@@ -27,7 +27,16 @@ from adapt.errors import DataError, UsageError
 from converters import classification, grounding, prompts
 from converters.formats import dota, imagefolder, voc
 from converters.formats.pictures import PictureFinder, sample_id, split_of_folders
-from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
+from converters.objects import (
+    Objects,
+    ObjectsSample,
+    PictureObject,
+    check_object,
+    class_names,
+    enclosing,
+    to_number,
+    told_apart,
+)
 
 KINDS = ("ground", "detect", "count")
 SETS = ("dota", "dior", "fair1m")
@@ -69,7 +78,7 @@ def read_set(source: Source) -> Objects:
         else dataclasses.replace(each, id=sample_id(name, each.pictures[0]), source=name)  # not the folder's name
         for each in found.samples
     ]
-    return dataclasses.replace(found, name=name, samples=samples)
+    return dataclasses.replace(found, name=name, samples=told_apart(samples))
 
 
 def _look(input: Path) -> str:

@@ -345,3 +345,12 @@ def test_values_of_other_types_are_read_or_refused(kind: str, tmp_path: Path) ->
                     assert not isinstance(each, Rejected) or each.reason
             except (DataError, UsageError) as error:
                 assert str(error)
+
+
+def test_pictures_of_one_stem_are_both_read(tmp_path: Path) -> None:
+    """a.png and a.jpg in one set are two samples with two ids."""
+    for name in ("a.png", "a.jpg"):
+        Image.new("RGB", (8, 6)).save(tmp_path / name)
+    (tmp_path / "boxes.csv").write_text("image_path,label,xmin,ymin,xmax,ymax\na.png,x,1,1,4,4\na.jpg,x,1,1,4,4\n")
+    found = annotations.read_objects(Source(tmp_path / "boxes.csv", None, {}, 0)).samples
+    assert [each.id for each in found if isinstance(each, ObjectsSample)] == ["boxes-a.png", "boxes-a.jpg"]

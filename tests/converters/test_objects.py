@@ -1,13 +1,15 @@
 """Objects of a picture: what happens at the picture's edge, and with sizes that are not the picture's."""
 
 import dataclasses
+import itertools
 
 import pytest
 import shapely
 
 from adapt.boxes import Box
 from adapt.errors import DataError
-from converters.objects import ObjectsSample, PictureObject, Rle, check_object, clipped, to_number
+from converters.formats.pictures import sample_id
+from converters.objects import ObjectsSample, PictureObject, Rle, check_object, clipped, to_number, told_apart
 
 SIZE = (80, 60)
 
@@ -86,3 +88,16 @@ def test_points_that_are_not_finite_are_found() -> None:
             check_object(each, 4, "here")
     with pytest.raises(DataError, match="object 4 has an empty class name"):
         check_object(PictureObject("  ", (0, 0, 1, 1)), 4, "here")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("a.png", "a.jpg", "a.png.png", "b.png"))))
+def test_ids_that_pictures_share_get_their_extensions(order: tuple[str, ...]) -> None:
+    """In any order the ids of a set are told apart, and only those change that would be the same."""
+    samples = [ObjectsSample(sample_id("s", name), name, None, (name,), (), "s") for name in order]
+    found = {each.pictures[0]: each.id for each in told_apart(samples) if isinstance(each, ObjectsSample)}
+    assert found == {"a.png": "s-a.png", "a.jpg": "s-a.jpg", "a.png.png": "s-a.png.png", "b.png": "s-b"}
+
+
+def test_a_picture_that_is_listed_twice_keeps_its_id() -> None:
+    """One picture under one id twice is a fault of the set, not two pictures: the id stays, and the second is refused later."""
+    assert [each.id for each in told_apart([sample(), sample()]) if isinstance(each, ObjectsSample)] == ["s-1", "s-1"]
