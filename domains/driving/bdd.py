@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from adapt import safe
+from adapt import pixels, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
@@ -291,6 +291,7 @@ TASK = Task(
         prompts.prompt_option("{name}"),
         grounding.ABSENT_OPTION,
         grounding.MAX_OBJECTS,
+        *pixels.OPTIONS,
     ),
     example="adapt convert --task bdd --input bdd100k/labels/det_20 --images bdd100k --output bdd.jsonl",
 )

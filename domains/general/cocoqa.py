@@ -10,7 +10,7 @@ the grammar of a machine: they are kept as they are.
 from collections.abc import Iterator
 from pathlib import Path
 
-from adapt import safe
+from adapt import pixels, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
@@ -101,6 +101,6 @@ TASK = Task(
     unit="question",
     read=read,
     convert=convert,
-    options=(Option("suffix", "a line after each question (empty: none)", SHORT_ANSWER),),
+    options=(Option("suffix", "a line after each question (empty: none)", SHORT_ANSWER), *pixels.OPTIONS),
     example="adapt convert --task cocoqa --input COCO-QA --output cocoqa.jsonl",
 )

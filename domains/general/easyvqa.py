@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adapt import safe
+from adapt import pixels, safe
 from adapt.domain import Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
@@ -62,5 +62,6 @@ TASK = Task(
     unit="question",
     read=read,
     convert=convert,
+    options=pixels.OPTIONS,
     example="adapt convert --task easyvqa --input easy-VQA/easy_vqa/data --output general.jsonl --split train",
 )

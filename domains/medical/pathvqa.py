@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapt import safe
+from adapt import pixels, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
@@ -112,6 +112,7 @@ TASK = Task(
     options=(
         Option("form", "which of the two files is read where both are there (auto: qa)", "auto", ("auto", *FORMS)),
         Option("suffix", rows.SHORT_ANSWER_HELP, SHORT_ANSWER),
+        *pixels.OPTIONS,
     ),
     example="adapt convert --task pathvqa --input pvqa --output pathvqa.jsonl",
 )

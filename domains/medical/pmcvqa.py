@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from adapt import pixels
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
@@ -156,6 +157,7 @@ TASK = Task(
     options=(
         Option("version", "1 or 2, where a folder holds the files of both", "auto", ("auto", *VERSIONS)),
         Option("suffix", "a line after the choices, instead of the request for a letter; empty for none", LETTER_ANSWER),
+        *pixels.OPTIONS,
     ),
     example="adapt convert --task pmcvqa --input PMC-VQA --output pmcvqa.jsonl",
 )

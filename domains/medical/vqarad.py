@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from adapt import pixels
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
@@ -122,6 +123,7 @@ TASK = Task(
             "keep",
             ("keep", "drop"),
         ),
+        *pixels.OPTIONS,
     ),
     example="adapt convert --task vqarad --input vqa_rad --output vqarad.jsonl",
 )

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapt import safe
+from adapt import pixels, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from converters import grounding, prompts
@@ -209,6 +209,7 @@ TASK = Task(
         ),
         prompts.LANGUAGE,
         prompts.prompt_option("{name}"),
+        *pixels.OPTIONS,
     ),
     example=f"adapt convert --task rsground --input {FOLDER} --output rsground.jsonl",
 )

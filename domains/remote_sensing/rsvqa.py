@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapt import safe
+from adapt import pixels, safe
 from adapt.domain import Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
@@ -192,5 +192,6 @@ TASK = Task(
     unit="question",
     read=read,
     convert=convert,
+    options=pixels.OPTIONS,
     example="adapt convert --task rsvqa --input RSVQA-LR --output rsvqa-test.jsonl --split test",
 )

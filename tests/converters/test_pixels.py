@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import datasets
@@ -17,6 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 import adapt
 from adapt import pixels, safe
+from adapt.domain import all_domains
 from adapt.errors import DataError, UsageError
 from adapt.verbs import convert
 
@@ -304,3 +306,29 @@ def test_bands_of_a_scene_set(tmp_path: Path) -> None:
         found.append({path.name: path.read_bytes() for path in (tmp_path / f"{count}.images").iterdir()})
         assert len(adapt.read_records(output)) == 140
     assert found[0] == found[1]
+
+
+def test_the_documents_name_the_tasks_that_take_the_options() -> None:
+    """docs/formats.md lists exactly the tasks that have upright, stretch and bands; the plain picture questions are there."""
+    found = {
+        task.name for each in all_domains() for task in each.tasks if {option.name for option in pixels.OPTIONS}
+        <= {option.name for option in task.options}
+    }  # fmt: skip
+    text = (Path(adapt.__file__).parent.parent / "docs" / "formats.md").read_text(encoding="utf-8")
+    listed = text.partition("\nTaken by ")[2].partition(".")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == found
+    assert {"rsvqa", "cocoqa", "easyvqa", "pmcvqa", "vqarad", "pathvqa", "rsground", "bdd"} <= found
+
+
+def test_deep_pictures_of_a_question_set_are_stretched(tmp_path: Path) -> None:
+    """A set's 16-bit picture is refused with what to choose, and shown in 8 bits under the option."""
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    (tmp_path / "train" / "images" / "1.png").write_bytes(bytes_of(DEEP, ".png"))
+    (tmp_path / "train" / "questions.json").write_text(json.dumps([["What is it?", "a circle", 1]]))
+    with pytest.raises(DataError, match="stretch"):
+        convert(task="easyvqa", input=tmp_path, output=tmp_path / "out.jsonl")
+    manifest = convert(task="easyvqa", input=tmp_path, output=tmp_path / "out.jsonl", option={"stretch": "0,100"})
+    (record,) = adapt.read_records(tmp_path / "out.jsonl")
+    with Image.open(tmp_path / manifest["image_root"] / record.images[0]) as picture:
+        values = np.asarray(picture)
+    assert values.dtype == np.uint8 and (values[0, 0, 0], values[-1, -1, 0]) == (0, 255)

@@ -176,3 +176,15 @@ def test_what_a_conversion_writes_among_its_labels_is_not_read(tmp_path: Path) -
     manifest = convert(task="bdd", input=labels, output=labels / "out.jsonl", max_bad=1)
     assert (manifest["counts"]["read"], manifest["counts"]["rejected"]) == (2, 1)
     assert "det_train.json" in (labels / "out.rejected.jsonl").read_text()
+
+
+def test_boxes_move_with_frames_that_are_turned_upright(tmp_path: Path) -> None:
+    """Tag 6 turns a frame of 100x50 into one of 50x100: the box moves along, and the attributes stay."""
+    labels = write_set(tmp_path, [frame("a.jpg", label("car", 10, 5, 30, 25), weather="clear")])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (100, 50)).save(tmp_path / "images" / "100k" / "val" / "a.jpg", exif=exif)
+    convert(task="bdd", input=labels, output=tmp_path / "out.jsonl", option={"upright": "yes"})
+    car, weather = adapt.read_records(tmp_path / "out.jsonl")
+    assert car.meta["boxes_px"] == [[25, 10, 45, 30]] and car.sizes == ((50, 100),)
+    assert weather.answer == "clear" and weather.images == car.images

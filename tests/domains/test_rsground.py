@@ -141,3 +141,14 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
         convert(task="rsground", input=tmp_path, output=tmp_path / "out.jsonl")
     with pytest.raises(DataError, match="no annotation file"):
         convert(task="rsground", input=write_set(tmp_path, {}), output=tmp_path / "out.jsonl")
+
+
+def test_boxes_move_with_pictures_that_are_turned_upright(tmp_path: Path) -> None:
+    """Tag 3 turns a picture by half: upright=yes turns the box with it, and without the option both stay."""
+    folder = write_set(tmp_path, {"00001": [thing(80, 160, 240, 400)]}, train="0\n")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (800, 800)).save(folder / "JPEGImages" / "00001.jpg", exif=exif)
+    for option, box in (({}, [80, 160, 240, 400]), ({"upright": "yes"}, [560, 400, 720, 640])):
+        convert(task="rsground", input=folder, output=tmp_path / "out.jsonl", option=option)
+        assert adapt.read_records(tmp_path / "out.jsonl")[0].meta["boxes_px"] == [box]
