@@ -7,7 +7,6 @@ Rows are asked for in parallel and land in ``G.progress.jsonl`` as they come, on
 import concurrent.futures
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import itertools
 import json
@@ -132,13 +131,24 @@ def _run(source: Path, total: int, work: _Work, progress: _Progress, workers: in
                     return failed
                 done, _ = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED)
                 for each in done:
-                    _take(each, under_way.pop(each), progress, failed)
+                    _take(each, under_way[each], progress, failed)
+                    del under_way[each]
                 show(len(progress.places), f"{len(failed):,} failed" if failed else "")
     except BaseException:
         work.endpoint.close()  # or the threads would wait for their answers
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        try:
+            pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            _keep(under_way, progress)
+
+
+def _keep(under_way: Mapping[concurrent.futures.Future[dict[str, Any]], int], progress: _Progress) -> None:
+    """Write down the answers that are there though the run ends: they are paid for."""
+    for answer, number in under_way.items():
+        if answer.done() and not answer.cancelled() and answer.exception() is None:
+            progress.add(number, {"row": answer.result()}, done=True)
 
 
 def _take(answer: concurrent.futures.Future[dict[str, Any]], number: int, progress: _Progress, failed: dict[int, str]) -> None:
@@ -205,6 +215,8 @@ def _is_finished(target: Path, header: Mapping[str, str]) -> bool:
 @contextlib.contextmanager
 def _open_progress(target: Path, header: Mapping[str, str], resume: bool) -> Iterator[_Progress]:
     """The journal, new or gone on with. Raises UsageError where one is there and was not asked for, or is of other input."""
+    import fcntl  # not on Windows, where the other verbs work
+
     path = _progress_path(target)
     if path.exists() and not resume:
         raise UsageError(f"{path}: a translation was under way; add --resume to go on, or delete the file to start again")
@@ -231,7 +243,7 @@ def _read_progress(path: Path, handle: IO[bytes], header: Mapping[str, str]) -> 
             if differs:
                 raise UsageError(f"{path}: begun with another {', '.join(differs)}; delete it to start again")
         else:
-            places[entry["line"]] = place
+            places[_line_of(entry, f"{path}: byte {place:,}")] = place
         place += len(line)
     handle.truncate(place)
     progress = _Progress(handle, places)
@@ -240,6 +252,16 @@ def _read_progress(path: Path, handle: IO[bytes], header: Mapping[str, str]) -> 
         handle.write((json.dumps(dict(header)) + "\n").encode())
         handle.flush()
     return progress
+
+
+def _line_of(entry: Any, where: str) -> int:
+    """Which line of the input an entry of the journal translates. Raises DataError for what is no entry."""
+    number = entry.get("line") if isinstance(entry, dict) else None
+    if isinstance(number, bool) or not isinstance(number, int) or not isinstance(entry.get("row"), dict):
+        raise DataError(
+            f"{where}: {str(entry)[:40]!r} is no entry of line and row; cut it out, or delete the file to start again"
+        )
+    return number
 
 
 def _finish(

@@ -1,11 +1,13 @@
 """adapt translate against a stand-in server that speaks the protocol over HTTP and does what the test says."""
 
+import concurrent.futures
 import contextlib
 import http.server
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -317,3 +319,72 @@ def test_a_key_from_a_file_and_an_address_with_a_query(
     assert "secret" not in str(told.value)
     with pytest.raises(UsageError, match="without blanks"):
         run(data, server, output=data / "b.jsonl", endpoint=f"{server.url}/a b")
+
+
+def test_answers_that_came_with_a_refusal_are_kept(
+    data: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eleven answers and a refusal are there at once: the resumed run pays for the twelfth row alone."""
+
+    def wait_for_all(pending: Any, **_: Any) -> Any:
+        return wait(pending)
+
+    wait = concurrent.futures.wait
+    monkeypatch.setattr(concurrent.futures, "wait", wait_for_all)
+    server = serve(lambda request: (401, b"") if "row 5" in request["messages"][1]["content"] else good(request))
+    with pytest.raises(DataError, match="answers 401"):
+        run(data, server)
+    assert (data / "out" / "zh.progress.jsonl").read_bytes().count(b"\n") == 12  # the header and eleven rows
+    server.answer, server.requests = good, []
+    assert run(data, server, resume=True)["counts"]["converted"] == 12
+    assert len(server.requests) == 1
+
+
+def test_a_connection_that_is_being_made_ends_too(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """``close`` while a thread connects: it asks nothing more, instead of waiting for an answer that nobody wants."""
+    connecting, go_on, told = threading.Event(), threading.Event(), []
+    connect = socket.create_connection
+
+    def slow(*settings: Any, **more: Any) -> socket.socket:
+        connecting.set()
+        go_on.wait(5)
+        return connect(*settings, **more)
+
+    def ask() -> None:
+        try:
+            asked.ask([{"role": "user", "content": "x"}])
+        except endpoint.EndpointError as error:
+            told.append(str(error))
+
+    server = serve(lambda request: (time.sleep(4), *good(request))[1:])
+    monkeypatch.setattr(socket, "create_connection", slow)
+    asked = endpoint.Endpoint(server.url, "m")
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert connecting.wait(5)
+    asked.close()
+    go_on.set()
+    thread.join(2)
+    assert not thread.is_alive() and told == ["stopped"] and server.requests == []
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"row": {}}', b'{"line": 3}', b'{"line": "3", "row": {}}', b"[1]", b'{"line": 3, "row": 1}']
+)
+def test_a_journal_of_another_shape_is_named(data: Path, serve: Callable[..., Server], line: bytes) -> None:
+    """A line of the journal that is JSON but no entry is told with its place."""
+    server = serve(lambda request: says("") if "row 7" in request["messages"][1]["content"] else good(request))
+    with pytest.raises(DataError, match="1 of 12 rows failed"):
+        run(data, server)
+    journal = data / "out" / "zh.progress.jsonl"
+    place = len(journal.read_bytes())
+    journal.write_bytes(journal.read_bytes() + line + b"\n")
+    with pytest.raises(DataError, match=f"zh.progress.jsonl: byte {place:,}: .* is no entry"):
+        run(data, server, resume=True)
+
+
+def test_the_verbs_need_no_posix_locks() -> None:
+    """Windows has no fcntl: the module is asked for where a translation begins, not by all verbs."""
+    script = "import sys; sys.modules['fcntl'] = None; import adapt.verbs, adapt.verbs.translate"
+    environment = {**os.environ, "PYTHONPATH": str(Path(adapt.__file__).parent.parent)}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
