@@ -23,6 +23,7 @@ KEY_VARIABLE = "ADAPT_API_KEY"
 ATTEMPTS = 6
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 TIMEOUT_S = 300.0
+CONNECT_TIMEOUT_S = 30.0  # nothing can end this wait from outside
 MAX_ANSWER_BYTES = 16 * 2**20
 # Try again: the server is busy or is being restarted. What else is refused stays refused.
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -103,7 +104,8 @@ class Endpoint:
             for connection in self._open:
                 if connection.sock is not None:
                     with contextlib.suppress(OSError):
-                        connection.sock.shutdown(socket.SHUT_RDWR)
+                        # Not TLS's own, which would first lay the encryption down under a thread that may be writing.
+                        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     def _place(self) -> str:
         return f"{'https' if self._kind is http.client.HTTPSConnection else 'http'}://{self._host}" + (
@@ -113,9 +115,16 @@ class Endpoint:
     def _post(self, body: bytes) -> _Reply:
         connection = getattr(self._mine, "connection", None)
         if connection is None:
-            connection = self._mine.connection = self._kind(self._host, self._port, timeout=self._timeout_s)
+            patience_s = min(self._timeout_s, CONNECT_TIMEOUT_S)
+            connection = self._mine.connection = self._kind(self._host, self._port, timeout=patience_s)
             with self._lock:
                 self._open.add(connection)
+        if connection.sock is None:
+            connection.connect()
+            connection.sock.settimeout(self._timeout_s)
+        with self._lock:  # ``close`` came before, or will find the socket
+            if self._stop.is_set():
+                raise EndpointError("stopped")
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
         connection.request("POST", self._path, body, headers)
         answer = connection.getresponse()
