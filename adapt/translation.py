@@ -36,7 +36,8 @@ _FIXED = (
     r"<box>[^<]*</box>|<quad>[^<]*</quad>",
     r"Frame-\d+: <image>",
     _TAG,
-    r"\[[\[\s]*[-+.\d][-+.\d\s,;\[\]eE]*\]",  # numbers in brackets: coordinates
+    # Numbers in brackets: coordinates. Bounded, or a row of open brackets would be read again from each of them.
+    r"\[[\[\s]{0,64}[-+.\d](?:[-+.\d\s,;\[eE]{0,2000}+\])+",
     r"\(\s*[-+.\d][-+.\d\s]*(?:,[-+.\d\s]*)+\)",
     r"https?://[^\s⟦⟧]+",
     r"⟦[^⟦⟧]*⟧|[⟦⟧]",  # ours, standing in the text

@@ -1,8 +1,10 @@
 """What a translator sees of a text, and how its answer becomes the text again."""
 
+import json
 import random
 import re
 import string
+import time
 
 import pytest
 
@@ -117,3 +119,21 @@ def test_random_texts_come_back_byte_for_byte() -> None:
         if message:
             assert from_message(message, splits) == texts
         assert not re.search(r"<image>|<box>\[\[|CAM_BACK|im_end", message)
+
+
+@pytest.mark.parametrize("part", ["[", "[1", "[ ", "(1,", "(", "<ref>", "<box>", "⟦", "<|"])
+def test_a_row_of_openings_is_read_in_linear_time(part: str) -> None:
+    """What opens and never closes costs its length, not its square."""
+    start = time.perf_counter()
+    split(part * (40_000 // len(part)) + " word")
+    assert time.perf_counter() - start < 2
+
+
+def test_long_coordinates_are_one_piece() -> None:
+    """A polygon of a thousand points, laid out over lines or not, is not sent."""
+    points = [[number, number + 0.5] for number in range(1000)]
+    for text in (str(points), json.dumps(points, indent=4), str([each for point in points[:150] for each in point])):
+        assert translated(f"the field {text} is wet", {"the field": "das Feld", "is wet": "ist nass"}) == (
+            "⟦T1⟧\nthe field ⟦1⟧ is wet",
+            f"das Feld {text} ist nass",
+        )
