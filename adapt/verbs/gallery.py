@@ -105,9 +105,18 @@ def _read_predictions(path: Path | str | None) -> tuple[Mapping[str, str | None]
         raise no_file(path)
     from adapt.evaluate.score import read_predictions
 
-    marks = path.with_name("marks.jsonl")
-    rows = read_rows(marks) if marks.is_file() else ()
-    return read_predictions(path).answers, {str(row["id"]): float(row["mark"]) for _, row in rows}
+    return read_predictions(path).answers, _read_marks(path.with_name("marks.jsonl"))
+
+
+def _read_marks(path: Path) -> dict[str, float]:
+    """What a benchmark gave for each id; {} where there is no such file."""
+    marks = {}
+    for number, row in read_rows(path) if path.is_file() else ():
+        name, mark = (row.get("id"), row.get("mark")) if isinstance(row, dict) else (None, None)
+        if name is None or isinstance(mark, bool) or not isinstance(mark, int | float):
+            raise DataError(f"{path}:{number}: {str(row)[:60]!r} is no id and mark, as 'adapt evaluate' writes; move it away")
+        marks[str(name)] = min(1.0, mark)  # a whole number of JSON may be too large for a float
+    return marks
 
 
 def _lines(path: Path, answers: Mapping[str, str | None] | None) -> list[int]:

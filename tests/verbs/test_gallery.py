@@ -252,3 +252,12 @@ def test_wrong_use(folder: Path) -> None:
         gallery(write(folder / "bad.jsonl", row("1"), {"id": "2"}), output=folder / "g.html")
     with pytest.raises(DataError, match="nothing to show"):
         gallery(path, output=folder / "g.html", predictions=write(folder / "p.jsonl", {"id": "9", "answer": "x"}))
+
+
+@pytest.mark.parametrize("other", [{"id": "1"}, {"mark": 1}, [1], {"id": "1", "mark": "good"}, {"id": "1", "mark": True}])
+def test_marks_of_another_shape_are_named(folder: Path, other: Any) -> None:
+    """A marks.jsonl beside the predictions that somebody else wrote is one line with its place."""
+    path, predictions = write(folder / "f.jsonl", row("1")), write(folder / "p.jsonl", {"id": "1", "answer": "a river"})
+    write(folder / "marks.jsonl", {"id": "0", "mark": 10**400}, other)
+    with pytest.raises(DataError, match=r"marks\.jsonl:2: .* is no id and mark"):
+        gallery(path, output=folder / "g.html", predictions=predictions)
