@@ -332,3 +332,15 @@ def test_deep_pictures_of_a_question_set_are_stretched(tmp_path: Path) -> None:
     with Image.open(tmp_path / manifest["image_root"] / record.images[0]) as picture:
         values = np.asarray(picture)
     assert values.dtype == np.uint8 and (values[0, 0, 0], values[-1, -1, 0]) == (0, 255)
+
+
+def test_indexes_of_a_palette_are_no_grey(tmp_path: Path) -> None:
+    """The numbers of a palette TIFF say nothing without its colours: refused where bands are asked for, else its colours."""
+    buffer = io.BytesIO()
+    picture = Image.fromarray((DEEP // 200).astype(np.uint8)).convert("P")
+    picture.putpalette([255 - number // 3 for number in range(768)])
+    picture.save(buffer, "TIFF")
+    for options in ({"upright": "yes"}, {"stretch": "2,98"}):
+        assert np.array_equal(shown(buffer.getvalue(), tmp_path, **options), np.asarray(picture.convert("RGB")))
+    with pytest.raises(DataError, match="^here: a TIFF of palette colours.*store it as RGB"):
+        shown(buffer.getvalue(), tmp_path, bands="1")
