@@ -88,3 +88,16 @@ def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> N
     with pytest.raises(DataError, match="a.txt:3: the path"):
         safe.inside(tmp_path, name, "a.txt:3")
     assert safe.inside(tmp_path, "a/" + "b" * 255, "a.txt:3") == tmp_path / "a" / ("b" * 255)
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\n'a': 3\n", "x:\n  - {a: 1,\n  a: 2}\n", "1: [{}]\nb: 2\n1: c\n"])
+def test_doubled_keys_of_yaml_are_refused(tmp_path: Path, text: str) -> None:
+    """Of two values the last would win unseen; equal keys of different mappings are fine."""
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"a\.yaml:3: holds the key '[a1]' twice"):
+        safe.read_yaml(path)
+    path.write_text("a: {a: {b: 1}, b: 2}\nb: [{a: 1}, {a: 2}]\n")
+    assert safe.read_yaml(path) == {"a": {"a": {"b": "1"}, "b": "2"}, "b": [{"a": "1"}, {"a": "2"}]}
+    path.write_text("")
+    assert safe.read_yaml(path) is None

@@ -6,6 +6,7 @@ import pickle
 import struct
 import time
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,14 @@ def test_damaged_archives_are_data_errors(tmp_path: Path) -> None:
     assert refused > 100
     with pytest.raises(DataError, match="no such file"):
         safe.array_shapes(tmp_path / "absent.npz")
+
+
+@pytest.mark.parametrize("second", ["a.npy", "a"])
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path, second: str) -> None:
+    """Which of them is meant nobody can say."""
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's own, of a doubled name
+        archive.writestr("a.npy", write_npy("(2,)", b"ab"))
+        archive.writestr(second, write_npy("(3,)", b"abc"))
+    with pytest.raises(DataError, match="a second array of this name"):
+        safe.array_shapes(tmp_path / "x.npz")

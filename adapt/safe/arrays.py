@@ -24,14 +24,17 @@ def array_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], "np.dtype[Any]"
 
     Raises DataError for what is no such file, for arrays of Python objects, and where a header and its bytes disagree.
     """
-    found = {}
+    found: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
     try:
         with zipfile.ZipFile(path) as archive:
             if len(archive.infolist()) > MAX_ARRAYS:
                 raise DataError(f"{path}: {len(archive.infolist()):,} members, more than the {MAX_ARRAYS:,} allowed")
             for member in archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                if name in found:
+                    raise DataError(f"{path}[{member.filename}]: a second array of this name; save the file again")
                 with archive.open(member) as handle:
-                    found[member.filename.removesuffix(".npy")] = _array_header(handle, member, f"{path}[{member.filename}]")
+                    found[name] = _array_header(handle, member, f"{path}[{member.filename}]")
     except DataError:
         raise
     except FileNotFoundError as error:

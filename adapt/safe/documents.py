@@ -121,7 +121,8 @@ def _depth(steps: Iterable[int]) -> int:
 def read_yaml(path: Path) -> Any:
     """The document of a small YAML file; every scalar stays text, since YAML reads ``no`` as a truth value.
 
-    Raises DataError for what is no YAML, for nesting too deep, and for aliases (a few lines of them unfold to gigabytes).
+    Raises DataError for what is no YAML, for nesting too deep, for doubled keys, and for aliases (a few lines of them unfold
+    to gigabytes).
     """
     import yaml
 
@@ -136,9 +137,30 @@ def read_yaml(path: Path) -> Any:
         starts, ends = yaml.CollectionStartEvent, yaml.CollectionEndEvent
         if _depth(isinstance(event, starts) - isinstance(event, ends) for event in events) > MAX_YAML_DEPTH:
             raise DataError(f"{path}: nested too deeply to be data")
-        return yaml.BaseLoader(text).get_single_data()
+        loader = yaml.BaseLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if twice := _doubled_key(node):
+            raise DataError(f"{path}:{twice.start_mark.line + 1}: holds the key '{twice.value}' twice")
+        return loader.construct_document(node)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise DataError(f"{path}: not YAML: {' '.join(str(error).split())[:200]}") from error
+
+
+def _doubled_key(node: Any) -> Any:
+    """The first key of a YAML node that its mapping has twice; None without."""
+    parts = node.value if isinstance(node.value, list) else []
+    seen: set[str] = set()
+    for part in parts:
+        key, value = part if isinstance(part, tuple) else (None, part)
+        if key is not None and isinstance(key.value, str):
+            if key.value in seen:
+                return key
+            seen.add(key.value)
+        if (found := _doubled_key(value)) is not None:
+            return found
+    return None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
