@@ -3,6 +3,7 @@
 Places are 0..1000 of a picture's width and height, the scale of the text, so a shape stands right on a copy of any size.
 """
 
+import bisect
 import dataclasses
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ ROLES = {ASKED: "in the question", TRUTH: "in the answer", STORED: "in meta", PR
 COLOURS = 8
 SAME_PLACE = 1.5  # of 1000: a box of meta in pixels and its rounded text are one box
 RIGHT_OVERLAP = 0.5  # intersection over union
+MOST_COMPARED = 300  # boxes of one record, each with each
 _VIEW_SHAPE = 16 / 10  # width to height that a camera's picture in a grid is likeliest to have
 _FARTHEST_PX = 1e9
 _STORED_FIELDS = ("boxes_px", "oriented_px", "polygons_px")
@@ -153,14 +155,21 @@ def _shapes_in(text: str, role: str, *, untagged: bool) -> Iterator[Shape]:
 def _stored_shapes(meta: Mapping[str, Any], size: tuple[int, int], known: Sequence[Shape]) -> list[Shape]:
     """What a scorer reads of places in pixels, where the text does not hold the same box."""
     width, height = size
+    boxes = sorted(shape.box for shape in known)
     found = []
     for field in _STORED_FIELDS:
         for points in _outlines(meta.get(field), flat_is_box=field == "boxes_px"):
             corners = tuple((_bounded(x) / width * FULL_SCALE, _bounded(y) / height * FULL_SCALE) for x, y in points)
             shape = Shape(str(meta.get("name") or meta.get("label") or "") if len(corners) > 2 else "", STORED, corners)
-            if len(corners) > 2 or not any(_same(shape.box, other.box) for other in known):
+            if len(corners) > 2 or not _is_known(shape.box, boxes):
                 found.append(shape)
     return found
+
+
+def _is_known(box: Box, known: Sequence[Box]) -> bool:
+    """Whether a box is one of those, which are sorted; of them MOST_COMPARED that begin as far left are looked at."""
+    start = bisect.bisect_left(known, box[0] - SAME_PLACE, key=lambda other: other[0])
+    return any(_same(box, other) for other in known[start : start + MOST_COMPARED])
 
 
 def _outlines(value: Any, *, flat_is_box: bool) -> Iterator[tuple[tuple[float, float], ...]]:
@@ -219,8 +228,11 @@ def _log_distance(one: float, other: float) -> float:
     return max(one / other, other / one)
 
 
-def is_right(expected: str, answer: str, mark: float | None) -> bool:
-    """By the benchmark's mark; without one every box must overlap its own by half, and other words must be the same."""
+def is_right(expected: str, answer: str, mark: float | None) -> bool | None:
+    """By the benchmark's mark; without one every box must overlap its own by half, and other words must be the same.
+
+    None where there are more boxes than can be compared.
+    """
     if mark is not None:
         return mark >= 1.0
     truth, given = (list(_shapes_in(text, "", untagged=True)) for text in (expected, answer))
@@ -228,6 +240,8 @@ def is_right(expected: str, answer: str, mark: float | None) -> bool:
         return _plain(expected) == _plain(answer)
     if len(truth) != len(given):
         return False
+    if len(truth) > MOST_COMPARED:
+        return None
     for shape in truth:
         best = max(given, key=lambda other: _overlap(shape.box, other.box))
         if _overlap(shape.box, best.box) < RIGHT_OVERLAP or (best.name and shape.name and best.name != shape.name):
