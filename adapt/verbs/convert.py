@@ -125,6 +125,9 @@ def _convert(
                 if not shared.makes:
                     pictures.writelines(records.dump_row(row).encode() + b"\n" for row in book.rows(line.images))
         wanted.check()
+        if tally.made:
+            assert source.made is not None
+            atomic.sync_file_system(source.made)  # or rows could outlive, in a power cut, the pictures that they show
         rejections.commit()
         _judge(output, rejections, tally, max_bad)
         manifest = _manifest(task, source, reading, output, tally, rejections) | {
@@ -191,9 +194,11 @@ class _Tally:
 
     def repeated(self, sample: Any, lines: Sequence[Line]) -> Rejected | None:
         """Why the lines of a sample cannot stand: an id that was seen before."""
-        for number, line in enumerate(lines):
-            if line.id in self._ids or any(line.id == other.id for other in lines[:number]):
+        own: set[str] = set()
+        for line in lines:
+            if line.id in self._ids or line.id in own:
                 return Rejected(sample.where, f"the id '{line.id}' was seen before; ids must be unique", sample.split)
+            own.add(line.id)
         return None
 
     def add(self, line: Line, *, is_made: bool) -> None:

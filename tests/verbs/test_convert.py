@@ -14,8 +14,11 @@ import pytest
 from PIL import Image
 
 import adapt
+from adapt.conversion.lines import Line
+from adapt.domain import Rejected
 from adapt.errors import DataError, UsageError
 from adapt.verbs import convert, tasks
+from adapt.verbs.convert import _Tally
 
 NUM_CLASSES, PER_CLASS = 10, 300
 
@@ -332,3 +335,43 @@ def test_a_fault_before_leaves_no_made_picture(folder: Path, tmp_path: Path) -> 
     with pytest.raises(DataError, match="1 of 41 samples rejected"):
         convert(task="classify", input=folder / "2750", output=output, option="upright=yes")
     assert sorted(path.name for path in output.with_suffix(".images").iterdir()) == before
+
+
+RUN_NOTED = """
+import os, sys
+
+calls = []
+
+def note(event, arguments):
+    if event == "ctypes.dlsym" and arguments[1] == "syncfs":
+        calls.append("sync")
+    if event == "os.rename":
+        calls.append(os.path.basename(arguments[1]))
+
+from adapt.verbs import convert
+sys.addaudithook(note)
+convert(task="classify", input=sys.argv[1], output=sys.argv[2], option=sys.argv[3:], workers=0)
+print(*calls)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="syncfs is Linux's")
+def test_made_pictures_are_durable_before_the_rows(folder: Path, tmp_path: Path) -> None:
+    """One sync for all made pictures, before rows that show them take their name; none where pictures stay where they are."""
+    for option, expected in (["upright=yes"], ["sync", "out.jsonl"]), ([], ["out.jsonl"]):
+        arguments = [sys.executable, "-c", RUN_NOTED, str(folder / "2750"), str(tmp_path / "out.jsonl"), *option]
+        done = subprocess.run(arguments, check=True, capture_output=True, text=True)
+        calls = done.stdout.split()
+        assert [each for each in calls if each in ("sync", "out.jsonl")] == expected
+
+
+def test_many_lines_of_one_sample_cost_their_number(tmp_path: Path) -> None:
+    """30,000 records of one sample are looked at in no time, and one that comes twice is found."""
+    tally = _Tally()
+    lines = [Line(f"id-{number}", None, (), b"") for number in range(30_000)]
+    sample = Rejected("here", "", None)
+    start = time.perf_counter()
+    assert tally.repeated(sample, lines) is None
+    assert time.perf_counter() - start < 5
+    fault = tally.repeated(sample, [*lines, lines[7]])
+    assert fault is not None and "'id-7' was seen before" in fault.reason
