@@ -375,3 +375,34 @@ def test_many_lines_of_one_sample_cost_their_number(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 5
     fault = tally.repeated(sample, [*lines, lines[7]])
     assert fault is not None and "'id-7' was seen before" in fault.reason
+
+
+RUN_MEASURED = """
+import sys
+
+from adapt.verbs import convert
+convert(task="chat", input=sys.argv[1], output=sys.argv[2], workers=0)
+# Not getrusage, whose peak begins with that of the process that started this one.
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """adapt convert --task chat: 220,000 rows need less than 40 MB more than 20,000."""
+    peaks_kb = []
+    for count in (20_000, 220_000):
+        source = tmp_path / f"{count}.in.jsonl"
+        with open(source, "w") as handle:
+            for number in range(count):
+                question = {"from": "human", "value": f"What is {number} and {number % 97}? " + "Explain every step. " * 15}
+                answer = {"from": "gpt", "value": f"It is {number + number % 97}."}
+                handle.write(json.dumps({"id": f"row-{number}", "conversations": [question, answer]}) + "\n")
+        arguments = [sys.executable, "-c", RUN_MEASURED, str(source), str(tmp_path / f"{count}.jsonl")]
+        done = subprocess.run(arguments, check=True, capture_output=True, text=True)
+        peaks_kb.append(int(done.stdout))
+        with open(tmp_path / f"{count}.jsonl") as handle:
+            assert sum(1 for _ in handle) == count
+    print(f"peaks: {peaks_kb[0]:,} and {peaks_kb[1]:,} kB")
+    assert peaks_kb[1] - peaks_kb[0] < 40_000
