@@ -96,7 +96,7 @@ def _read_tiff(content: bytes, where: str) -> Bands:
             _check_bands(page.shape, page.dtype, len(content), where)
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
                 raise DataError(
-                    f"{where}: a TIFF of palette colours, whose numbers are no bands; store it as RGB, or leave --option bands out"
+                    f"{where}: a TIFF of palette colours, its numbers are no bands; store it as RGB or leave out --option bands"
                 )
             if page.axes not in ("YX", "YXS", "SYX"):
                 raise DataError(f"{where}: its first page has the axes {page.axes}, expected rows, columns and bands")
