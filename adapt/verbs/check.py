@@ -11,7 +11,7 @@ from adapt.check.costs import predict
 from adapt.check.faults import KINDS, Fault
 from adapt.check.grounding import box_faults, scale_faults
 from adapt.check.leaks import duplicate_notes, leak_faults
-from adapt.check.pictures import look, picture_faults, picture_notes
+from adapt.check.pictures import Picture, look, picture_faults, picture_notes
 from adapt.check.rows import Row, read_rows
 from adapt.check.text import control_tokens, tag_faults
 from adapt.errors import UsageError, no_file
@@ -44,21 +44,13 @@ def check(
     rows, faults = _read_all(paths, root)
     tests, bad = read_rows(other, root) if other is not None else ([], [])
     pictures = look([*rows, *tests], decode=decode)
-    faults += bad + picture_faults([*rows, *tests], pictures)
-    faults += box_faults(rows, pictures) + scale_faults(rows) + tag_faults(rows)
-    faults += answer_faults(rows) + leak_faults(rows, tests, pictures)
-    if similar:
-        from adapt.check.similar import similar_faults
-
-        faults += similar_faults(rows, tests, pictures)
+    faults += bad + _faults(rows, tests, pictures, similar=similar)
     costs = None if model is None else predict(rows, pictures, str(model), gpu)
     faults += [] if costs is None else costs.faults
-    order = {str(path): number for number, path in enumerate([*paths, *([] if other is None else [other])])}
-    faults.sort(key=lambda fault: _place(fault, order))
+    faults = _in_order(faults, [*paths, *([] if other is None else [other])])
     counts = Counter(fault.kind for fault in faults)
     letters = letter_spread(rows)
-    notes = [note for path in paths if (note := _edited(path))] + picture_notes(pictures)
-    notes += duplicate_notes(rows, pictures) + letter_notes(letters)
+    notes = _notes(paths, rows, pictures) + letter_notes(letters) + ([] if costs is None else costs.notes)
     return {
         "files": [str(path) for path in paths],
         "records": len(rows),
@@ -70,7 +62,7 @@ def check(
         "answers": answer_spread(rows),
         "letters": letters,
         "control_tokens": control_tokens(rows),
-        "notes": notes + ([] if costs is None else costs.notes),
+        "notes": notes,
         "tiles": None if costs is None else costs.tiles,
         "tokens": None if costs is None else costs.tokens,
         "training": None if costs is None else costs.training,
@@ -101,9 +93,34 @@ def _read_all(paths: Sequence[Path], images: Path | None) -> tuple[list[Row], li
     return rows, faults
 
 
-def _place(fault: Fault, order: Mapping[str, int]) -> tuple[int, int]:
-    path, _, line = fault.where.rpartition(":")
-    return order[path], int(line)
+def _faults(
+    rows: Sequence[Row], tests: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture], *, similar: bool
+) -> list[Fault]:
+    """What is wrong with rows that could be read, by themselves and beside the ``tests``."""
+    faults = picture_faults([*rows, *tests], pictures)
+    faults += box_faults(rows, pictures) + scale_faults(rows) + tag_faults(rows)
+    faults += answer_faults(rows) + leak_faults(rows, tests, pictures)
+    if similar:
+        from adapt.check.similar import similar_faults
+
+        faults += similar_faults(rows, tests, pictures)
+    return faults
+
+
+def _in_order(faults: Sequence[Fault], paths: Sequence[Path]) -> list[Fault]:
+    """The faults in the order of files and lines."""
+    order = {str(path): number for number, path in enumerate(paths)}
+
+    def place(fault: Fault) -> tuple[int, int]:
+        path, _, line = fault.where.rpartition(":")
+        return order[path], int(line)
+
+    return sorted(faults, key=place)
+
+
+def _notes(paths: Sequence[Path], rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[str]:
+    edited = [note for path in paths if (note := _edited(path))]
+    return edited + picture_notes(pictures) + duplicate_notes(rows, pictures)
 
 
 def _edited(path: Path) -> str:

@@ -37,25 +37,21 @@ def export(
     _check_data(data, images, verify=verify, format=format)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output}: is there already and not an empty folder; choose another --output")
-    from adapt.model.loading import find_model, stream_weights
+    from adapt.model.loading import stream_weights
     from adapt.model.parity import compare
     from adapt.model.saving import FORMATS, save_model
 
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    found = find_model(model)
-    if found.folder is None:
-        raise UsageError(
-            f"model '{model}' is a preset with random weights, which nobody needs elsewhere; name a run or a folder"
-        )
+    found, source = _find(model)
     tokenizer, config = _tokenizer_and_config(found, image_token_id)
     prompts, cut = _prompts(found, config, tokenizer, data, images, verify=verify)  # before anything is written
-    state = dict(stream_weights(found.folder, config))
-    own = safe.read_object_if_there(found.folder / "adapt.json").get("provenance", {})
+    state = dict(stream_weights(source, config))
+    own = safe.read_object_if_there(source / "adapt.json").get("provenance", {})
     provenance = own | {"exported_from": found.provenance}
     save_model(output, config, state, tokenizer, dtype=None, provenance=provenance, layout=format)
-    if format == "internvl" and tokenizer is not None and (found.folder / "tokenizer.model").is_file():
-        shutil.copyfile(found.folder / "tokenizer.model", output / "tokenizer.model")  # the official code reads this one
+    if format == "internvl" and tokenizer is not None and (source / "tokenizer.model").is_file():
+        shutil.copyfile(source / "tokenizer.model", output / "tokenizer.model")  # the official code reads this one
     written: dict[str, Any] = {
         "output": str(output),
         "format": format,
@@ -66,6 +62,18 @@ def export(
     if verify:
         written["verified"] = compare(found, config, output, format, prompts) | cut
     return written
+
+
+def _find(model: str | Path) -> "tuple[Found, Path]":
+    """The model and the folder of its weights. Raises UsageError where it has none."""
+    from adapt.model.loading import find_model
+
+    found = find_model(model)
+    if found.folder is None:
+        raise UsageError(
+            f"model '{model}' is a preset with random weights, which nobody needs elsewhere; name a run or a folder"
+        )
+    return found, found.folder
 
 
 def _tokenizer_and_config(found: "Found", image_token_id: int | None) -> "tuple[Any, ModelConfig]":
