@@ -119,7 +119,6 @@ class Endpoint:
             connection = self._mine.connection = self._kind(self._host, self._port, timeout=patience_s)
             with self._lock:
                 self._open.add(connection)
-        if connection.sock is None:
             connection.connect()
             connection.sock.settimeout(self._timeout_s)
         with self._lock:  # ``close`` came before, or will find the socket

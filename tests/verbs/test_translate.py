@@ -342,7 +342,8 @@ def test_answers_that_came_with_a_refusal_are_kept(
 
 def test_a_connection_that_is_being_made_ends_too(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
     """``close`` while a thread connects: it asks nothing more, instead of waiting for an answer that nobody wants."""
-    connecting, go_on, told = threading.Event(), threading.Event(), []
+    connecting, go_on = threading.Event(), threading.Event()
+    told: list[str] = []
     connect = socket.create_connection
 
     def slow(*settings: Any, **more: Any) -> socket.socket:
@@ -356,7 +357,11 @@ def test_a_connection_that_is_being_made_ends_too(serve: Callable[..., Server], 
         except endpoint.EndpointError as error:
             told.append(str(error))
 
-    server = serve(lambda request: (time.sleep(4), *good(request))[1:])
+    def late(request: dict[str, Any]) -> tuple[int, Any]:
+        time.sleep(4)
+        return good(request)
+
+    server = serve(late)
     monkeypatch.setattr(socket, "create_connection", slow)
     asked = endpoint.Endpoint(server.url, "m")
     thread = threading.Thread(target=ask)
