@@ -58,6 +58,7 @@ def test_help_of_each_verb_shows_an_example_that_parses(verb: str) -> None:
     command.make_context(verb, words[2:], resilient_parsing=False)
 
 
+@pytest.mark.slow
 def test_the_example_and_the_line_to_paste_of_sample_run(tmp_path: Path) -> None:
     """`adapt sample` can be pasted from its help and from its error as it stands: the field has a generated sample."""
     example = run("sample", "--help").stdout.partition("Example:\n")[2].strip()

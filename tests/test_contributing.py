@@ -39,6 +39,7 @@ def run(package: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[str
     )
 
 
+@pytest.mark.slow
 def test_the_worked_example_converts_a_dataset(package: Path, tmp_path: Path) -> None:
     """A field from another package is found, its dataset converted, and its bad row rejected with its reason."""
     root = tmp_path / "inspections"
@@ -92,6 +93,7 @@ def written_lines() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in last.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_field_from_a_package_converts_and_scores(wind: Path, tmp_path: Path) -> None:
     """Task, prompt, sample and scorer of an installed package work; the score is one that was counted by hand."""
     for line in written_lines():

@@ -25,7 +25,6 @@ PAGES = [
 DATASETS = {"data/EuroSAT": "data/eurosat_rgb", "data/easy-VQA": "data/easy_vqa/data"}
 STEPS = int(os.environ.get("ADAPT_DOCS_STEPS", "4"))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_TRAINS = re.compile(r"^\s*adapt (finetune\b(?!.*--dry-run)|(evaluate|demo|chat)\b)|adapt\.load\(", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,17 +68,11 @@ def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def documents() -> list[object]:
-    """Each document as a test, slow where it trains. CONTRIBUTING.md's example has a test of its own."""
-    return [
-        pytest.param(
-            path,
-            id=path.name,
-            marks=[pytest.mark.slow] if any(_TRAINS.search(block.text) for block in blocks(path)) else [],
-        )
-        for path in DOCUMENTS
-    ]
+    """Each document as a test. CONTRIBUTING.md's example has a test of its own."""
+    return [pytest.param(path, id=path.name) for path in DOCUMENTS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", documents())
 def test_the_commands_of_a_document_run(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Every command of the document exits 0 in an empty folder, in the order it is read."""

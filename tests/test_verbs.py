@@ -27,12 +27,12 @@ def test_importing_a_submodule_leaves_the_function_in_place(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_options_of_the_command_are_arguments_of_the_function(name: str) -> None:
-    """Every option but --json is an argument of the same name, and all but file, files and runs are keyword-only."""
+    """Every option but --json is an argument of the same name, and all but file, files, name and runs are keyword-only."""
     parameters = inspect.signature(getattr(verbs, name)).parameters
     options = {param.name for param in adapt.commands[name].params} - {"as_json"}
     assert options <= set(parameters)
     positional = [each.name for each in parameters.values() if each.kind is not inspect.Parameter.KEYWORD_ONLY]
-    assert positional in ([], ["file"], ["files"], ["runs"])
+    assert positional in ([], ["file"], ["files"], ["name"], ["runs"])
 
 
 @pytest.mark.parametrize("name", NAMES)

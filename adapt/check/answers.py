@@ -15,11 +15,12 @@ CLOSED_SET = 100
 ENOUGH_LETTERS = 40  # rows of a source from which on their letters are judged
 _LETTER = re.compile(r"\(?([A-Z])\)?\.?")
 _OPTION = re.compile(r"(?:^|[\s(])([A-Z])[.):]\s")
+_NAMED = re.compile(r"<ref>([^<]+)</ref>\s*<box>[^<]*</box>")  # a region's name with its box
 _BETWEEN = re.compile(r"[,;/\n]|\band\b")
 
 
 def answer_faults(rows: Sequence[Row]) -> list[Fault]:
-    """Rows whose answer is none of ``meta.candidates``, neither as text nor as its letter.
+    """Rows whose answer is none of ``meta.candidates``, neither as text (a region's with its box, too) nor as its letter.
 
     Where ``meta.label`` is a list (several labels are right), each of them must be a candidate, and so must each part of the
     answer; with an empty list the answer may be any word for none.
@@ -33,10 +34,11 @@ def answer_faults(rows: Sequence[Row]) -> list[Fault]:
             faults.append(Fault(row.where, "answer", "meta.candidates: expected a list of answers"))
             continue
         names = [str(each).strip() for each in candidates]
-        strange = _strange(row.record.answer, [str(each) for each in label], names) if isinstance(label, list) else None
+        answer = _NAMED.sub(r"\1", row.record.answer)
+        strange = _strange(answer, [str(each) for each in label], names) if isinstance(label, list) else None
         if strange:
             faults.append(Fault(row.where, "answer", f"'{strange[:60]}' is none of the {len(names)} candidates"))
-        elif strange is None and not _among(row.record.answer, names):
+        elif strange is None and not _among(answer, names):
             message = f"the answer '{row.record.answer[:60]}' is none of the {len(names)} candidates"
             faults.append(Fault(row.where, "answer", message))
     return faults

@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from adapt.errors import SharedError, UsageError
+from adapt.errors import DataError, SharedError, UsageError
 from adapt.model.internvl import InternVL
 
 WAIT = datetime.timedelta(hours=2)  # for the main process, which indexes the data while the others wait
@@ -106,8 +106,19 @@ def join_world() -> Iterator[World]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=WAIT)
     try:
         yield World(dist.get_rank(), size, device, dist.new_group(backend="gloo", timeout=WAIT))
+    except RuntimeError as error:
+        if not _is_lost(error):
+            raise
+        raise DataError(
+            "another process of the run has ended; what stopped it stands above or in its own log; go on with --resume"
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Whether an error says that the connection to another process is gone."""
+    return isinstance(error, dist.DistError) or ("peer" in str(error) and "onnection" in str(error))
 
 
 def shard(model: InternVL, world: World, *, reshard: bool) -> None:

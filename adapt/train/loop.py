@@ -41,9 +41,9 @@ def train(run: Run) -> None:
         speed = Speed()
         for step in packs:
             if _should_end(run):
-                progress.say(
-                    f"step {run.step:,}: the held-out domain loss is flat and the general one rises; the run ends here"
-                )
+                reason = "the held-out domain loss is flat and the general one rises"
+                progress.say(f"step {run.step:,}: {reason}; the run ends here")
+                run.log.write({"step": run.step, "event": "early stop", "reason": reason})
                 break
             with _memory(run, run.plan.steps[run.step]):
                 row = update(run, batches, len(step))

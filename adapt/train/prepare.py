@@ -105,6 +105,10 @@ def prepare(request: Request, tokenizer_folder: Path | None = None) -> Prepared:
     training, held_out = _hold_out(request, index, sizes, notes)
     sides = _sides(index, training, recipe, notes)
     domain, general = sides["domain"], sides.get("general")
+    if general is None and recipe.train.early_stop == "forgetting":
+        raise UsageError(
+            "train.early_stop=forgetting looks at held-out general data, and there is no --general; give it, or drop the stop"
+        )
     if general is None:
         notes.append("general ratio 0: no --general data, so forgetting is neither prevented nor measured")
     plan = _plan(recipe, index, domain, general, notes)

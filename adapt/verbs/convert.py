@@ -64,7 +64,7 @@ def convert(
     if options.get("upright", "no") == "no" and (turned := manifest["pictures"].get("with_orientation_tag")):
         say(f"note: {turned:,} pictures carry an orientation tag; their pixels are used as stored, unturned")
     if leaked := manifest["pictures"].get("in_several_splits"):
-        say(f"warning: {leaked:,} pictures are in several splits; 'adapt check' names them")
+        say(f"warning: {leaked:,} pictures are in several splits; 'adapt check' names those that train and test share")
     return manifest
 
 

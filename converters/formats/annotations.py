@@ -59,6 +59,8 @@ def read_objects(source: Source) -> Objects:
 def _look(source: Source) -> str:
     """The one format of the input, by the names of its files and what stands in them."""
     path = source.input
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return "csv"  # whose reader says which columns it misses
     found = sorted({kind for kind in map(_kind_of, _candidates(source)) if kind is not None})
     if len(found) == 1:
         return found[0]

@@ -30,22 +30,23 @@ def read(source: Source) -> Objects:
     name = set_name(source.input)
     root = picture_root(source.input)
     finder = PictureFinder(source.images or root, source.made)
-    splits = read_splits(root)
+    splits = read_splits(root)  # else those beside each folder of annotations: the input may be a folder above the set
+    of = {folder: splits or read_splits(folder.parent) for folder in {path.parent for path in paths}}
     ignored: collections.Counter[str] = collections.Counter()
     samples: list[ObjectsSample | Rejected] = []
     for path in paths:
-        split = _split_of(path, splits, source.input)
+        split = _split_of(path, of[path.parent], source.input)
         where = path.relative_to(source.input).as_posix() if path != source.input else path.name
         try:
             annotation = safe.read_xml(path, where)
             if annotation.tag != "annotation":
                 ignored["XML file that is no annotation"] += 1
                 continue
-            check_one_split(path.stem, splits, where)
+            check_one_split(path.stem, of[path.parent], where)
             samples.append(_sample(annotation, path, where, split, source, finder, name))
         except DataError as error:
             samples.append(Rejected(where, str(error).removeprefix(f"{where}: "), split))
-    listed = {stem for stems in splits.values() for stem in stems}
+    listed = {stem for lists in of.values() for stems in lists.values() for stem in stems}
     if missing := len(listed - {path.stem for path in paths}):
         ignored["picture of a split list without annotations"] += missing
     _look_at_origin(samples, source)

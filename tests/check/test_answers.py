@@ -68,3 +68,10 @@ def test_long_blanks_take_no_time() -> None:
     (fault,) = answer_faults([row("a" + " " * 300_000 + "b", candidates=["a"], label=["a"])])
     assert fault.message.startswith("'b' is none")
     assert time.process_time() - began < 1
+
+
+def test_a_region_is_named_with_its_box() -> None:
+    """What one region is may be answered with its name between tags and its box."""
+    said = "<ref>{}</ref><box>[[1, 2, 3, 4]]</box>"
+    assert not answer_faults([row(said.format("cell"), candidates=["cell", "plate"])])
+    assert answer_faults([row(said.format("cat"), candidates=["cell", "plate"])])

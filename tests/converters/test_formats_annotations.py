@@ -239,13 +239,15 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
         ("readme.md", "x"),
         ("vqa.json", '[{"question": 1}]'),
         ("notes.txt", "hello"),
-        ("a.csv", "a,b\n1,2\n"),
     ):
         (tmp_path / name).write_text(content)
         with pytest.raises(UsageError, match="looked for json .COCO, panoptic, VIA, LabelMe, GeoJSON., xml .VOC., txt"):
             read(tmp_path / name)
     with pytest.raises(UsageError, match="found no annotations in it"):
         read(tmp_path)
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="a.csv: its columns are a, b; expected image_path, label and xmin"):
+        read(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize("option", ["name=cell", "class_key=kind", "origin=0", "masks=m"])

@@ -1,6 +1,7 @@
 """Pascal VOC: pixels counted from 1, layouts, splits, names that are not the picture's, and hostile XML."""
 
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -96,6 +97,9 @@ def test_splits_come_from_lists_else_from_folders(tmp_path: Path) -> None:
         ("Annotations/c.xml", "listed in val and test; a picture belongs to one split")
     ]
     assert found.ignored == {"picture of a split list without annotations": 1}
+    shutil.copytree(tmp_path, tmp_path.parent / "above" / "BCCD")
+    above = read(tmp_path.parent / "above")  # the folder above the set has the set's splits
+    assert [each.split for each in above.samples] == ["train", "val", "val", "train"]
     write(tmp_path / "flat" / "valid" / "a.xml", xml())
     assert only(read(tmp_path / "flat")).split == "val"
 

@@ -12,6 +12,7 @@ from adapt.errors import DataError, UsageError
 from adapt.verbs import convert
 
 
+@pytest.mark.slow
 def test_the_whole_set_is_converted(shared: Path, tmp_path: Path) -> None:
     """38,575 + 9,673 questions, in the order of the files, word for word, each with its picture."""
     root = shared / "data" / "easy_vqa" / "data"

@@ -35,6 +35,7 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes(written: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """The same seed and size give the same bytes; another seed gives other pictures under the same names."""
     write_sample(tmp_path / "again", seed=3, size=SIZE)

@@ -41,6 +41,7 @@ def test_without_pictures_every_question_is_rejected_by_name(shared: Path, tmp_p
     assert not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_with_pictures_the_whole_set_converts(
     with_pictures: tuple[Path, dict[str, list[dict[str, Any]]]], tmp_path: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_with_pictures_the_whole_set_converts(
         assert record.meta["question_type"] == row["content_type"] and record.images == (f"imgs/{row['img_name']}",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("language", "count", "open_count"), [("en", 1061, 645), ("zh", 1033, None)])
 def test_a_language_can_be_chosen(
     with_pictures: tuple[Path, dict[str, list[dict[str, Any]]]],

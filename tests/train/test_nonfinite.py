@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_runs import FIXED
 from transformers import AutoTokenizer
 
-from adapt.errors import DataError
+from adapt.errors import DataError, UsageError
 from adapt.train import checkpoint
 from adapt.train.log import read_log
 from adapt.train.validation import forgets
@@ -52,6 +52,7 @@ def unseen(path: Path) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for name, tensor in tensors if "embed_tokens" not in name)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_before_the_weights(
     poisoned: Path, data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +129,16 @@ def test_when_a_run_ends_early(rows: list[dict[str, float]], ends: bool) -> None
     assert forgets(rows, 3) is ends
 
 
+def test_forgetting_needs_general_data(data: dict[str, Path], tmp_path: Path) -> None:
+    """A stop that could never act is wrong usage."""
+    with pytest.raises(
+        UsageError, match="train.early_stop=forgetting looks at held-out general data, and there is no --general"
+    ):
+        finetune(
+            model="nano", data=[data["field"]], output=tmp_path / "run", set=("train.early_stop=forgetting",), dry_run=True
+        )
+
+
 @pytest.mark.slow
 def test_forgetting_ends_a_run(data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """train.early_stop=forgetting ends a run whose general data says the opposite of the field's; RUN/model is of that step."""
@@ -143,5 +154,6 @@ def test_forgetting_ends_a_run(data: dict[str, Path], tmp_path: Path, capsys: py
     )  # fmt: skip
     steps = [row["step"] for row in read_log(tmp_path / "run") if "loss" in row]
     assert 16 <= steps[-1] < 120
+    assert [row["step"] for row in read_log(tmp_path / "run") if row.get("event") == "early stop"] == [steps[-1]]
     assert "the held-out domain loss is flat and the general one rises; the run ends here" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "model" / "adapt.json").read_text())["provenance"]["step"] == steps[-1]

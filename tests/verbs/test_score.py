@@ -159,8 +159,8 @@ def test_sample_names_the_domains_that_have_one(tmp_path):
     """An unknown domain comes with the nearest one, a domain without a sample with those that have one."""
     with pytest.raises(UsageError, match="did you mean 'remote_sensing'"):
         sample(domain="remote-sensing", output=tmp_path / "x")
-    with pytest.raises(UsageError, match="general, remote_sensing"):
-        sample(domain="driving", output=tmp_path / "x")
+    with pytest.raises(UsageError, match="driving, general, medical, remote_sensing"):
+        sample(domain="generic", output=tmp_path / "x")
     with pytest.raises(UsageError, match="at least 16"):
         sample(domain="remote_sensing", output=tmp_path / "x", size=3)
     assert list(tmp_path.iterdir()) == []
