@@ -246,7 +246,7 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="found no annotations in it"):
         read(tmp_path)
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DataError, match="a.csv: its columns are a, b; expected image_path, label and xmin"):
+    with pytest.raises(UsageError, match="a.csv: its columns are a, b; expected image_path, label and xmin"):
         read(tmp_path / "a.csv")
 
 
