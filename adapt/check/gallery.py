@@ -15,6 +15,7 @@ from typing import Any
 from adapt import __version__, atomic
 from adapt.check.cards import PREDICTED, ROLES, Card, Shape, Stage, colours
 from adapt.check.thumbnails import Thumbnail, make_thumbnails
+from adapt.progress import say
 
 FOLDER = Path(__file__).parent
 LISTED_ANSWERS = 100
@@ -28,6 +29,10 @@ def write_page(cards: Sequence[Card], roots: Mapping[str, Path], output: Path, *
     """Write the page to ``output``; ``roots`` holds the picture root of each file, ``about`` the lines under the title."""
     places = list(dict.fromkeys((_root(card, roots), stage.picture) for card in cards for stage in card.stages))
     thumbnails = make_thumbnails(places)
+    if faults := [thumbnails[place].fault for place in places if thumbnails[place].fault]:
+        say(
+            f"warning: {len(faults):,} of {len(places):,} pictures cannot be shown, first: {faults[0]}; 'adapt check' lists all"
+        )
     numbers = {place: number for number, place in enumerate(places)}
     colour_of = colours(cards)
     answers = Counter(card.record.answer.strip() for card in cards)

@@ -312,7 +312,8 @@ def test_a_killed_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path)
         output.unlink(missing_ok=True)
     assert killed >= 5, "the moments must fall into the conversion"
     assert convert(task="easyvqa", input=data, output=output)["sha256"] == whole
-    assert sorted(path.name for path in output.parent.iterdir()) == ["out.jsonl", "out.manifest.json"]
+    left = sorted(path.name for path in output.parent.iterdir())
+    assert left == ["out.jsonl", "out.manifest.json", "out.pictures.jsonl"]
 
 
 def test_a_fault_after_the_rows_stand_takes_no_picture_from_them(folder: Path, tmp_path: Path) -> None:

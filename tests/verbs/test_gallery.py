@@ -231,6 +231,7 @@ def test_what_cannot_be_shown_is_said(folder: Path, capsys: pytest.CaptureFixtur
     """A missing picture stands in its card with the reason; a drawn part is said; the same seed gives the same bytes."""
     path = write(folder / "f.jsonl", row("1", image="no.png"), row("2"), row("3"))
     assert "no.png: no such file" in gallery(path, output=folder / "g.html").read_text()
+    assert "warning: 1 of 2 pictures cannot be shown, first: " in capsys.readouterr().err
     first = gallery(path, output=folder / "g.html", limit=2).read_bytes()
     assert "2 of 3 records" in capsys.readouterr().err
     assert gallery(path, output=folder / "h.html", limit=2).read_bytes() == first
