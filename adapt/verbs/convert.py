@@ -122,7 +122,7 @@ def _convert(
             for line in result:
                 tally.add(line, is_made=reading.image_root == source.made)
                 lines.write(line.content)
-                if not shared.makes:
+                if line.images and not shared.makes:
                     pictures.writelines(records.dump_row(row).encode() + b"\n" for row in book.rows(line.images))
         wanted.check()
         if tally.made:
