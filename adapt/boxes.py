@@ -105,6 +105,12 @@ def find_boxes(text: str) -> list[FoundBoxes]:
     return [each for each in found if each.texts]
 
 
+def without_box(text: str) -> str:
+    """The name of a text that is one name with its boxes, as regions are answered; any other text as it is."""
+    found = _TAGGED.fullmatch(text.strip())
+    return found["name"] if found and found["name"] else text
+
+
 def outside_tags(text: str) -> str:
     """The text with what stands in <box> tags left out."""
     return _TAGGED.sub("<box>", text)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from adapt.boxes import without_box
 from adapt.check.faults import Fault
 from adapt.check.rows import Row
 
@@ -15,7 +16,6 @@ CLOSED_SET = 100
 ENOUGH_LETTERS = 40  # rows of a source from which on their letters are judged
 _LETTER = re.compile(r"\(?([A-Z])\)?\.?")
 _OPTION = re.compile(r"(?:^|[\s(])([A-Z])[.):]\s")
-_NAMED = re.compile(r"<ref>([^<]+)</ref>\s*<box>[^<]*</box>")  # a region's name with its box
 _BETWEEN = re.compile(r"[,;/\n]|\band\b")
 
 
@@ -34,7 +34,7 @@ def answer_faults(rows: Sequence[Row]) -> list[Fault]:
             faults.append(Fault(row.where, "answer", "meta.candidates: expected a list of answers"))
             continue
         names = [str(each).strip() for each in candidates]
-        answer = _NAMED.sub(r"\1", row.record.answer)
+        answer = without_box(row.record.answer)
         strange = _strange(answer, [str(each) for each in label], names) if isinstance(label, list) else None
         if strange:
             faults.append(Fault(row.where, "answer", f"'{strange[:60]}' is none of the {len(names)} candidates"))

@@ -6,6 +6,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from adapt.boxes import without_box
 from adapt.domain import Answered, Scores
 from adapt.errors import DataError
 from adapt.evaluate.metrics import mean_of_shares, share
@@ -16,7 +17,6 @@ Confusion = Mapping[str, collections.Counter[str]]
 LETTERS = string.ascii_uppercase
 OUT_OF_LIST = "(out of list)"
 RULE = "the class by name (case, blanks, dots, '_' and '-' do not count) or, where offered, by letter"
-_TAGGED = re.compile(r"<ref>([^<]+)</ref>\s*<box>[^<]*</box>")  # a region named with its box, as published
 _LETTERED = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]\s*(.*))?", re.DOTALL)
 
 
@@ -50,8 +50,7 @@ def read_choice(answer: str | None, candidates: Sequence[str], lettered: bool) -
     """The candidate an answer names, or None. Letters are read only where the question offers them, a name with its box too."""
     if answer is None or not answer.strip():
         return None
-    if tagged := _TAGGED.fullmatch(answer.strip()):
-        answer = tagged[1]
+    answer = without_box(answer)
     same = _normal_form(candidates)
     by_name = {same(name): name for name in candidates}
     if same(answer) in by_name:

@@ -15,9 +15,9 @@ from adapt.domain import Rejected, Source
 from adapt.errors import DataError
 from converters.formats import jsonfiles
 from converters.formats.coco import set_name
-from converters.formats.outlines import NO_AREA_REASON, class_of, ellipse, refuse_points_only
+from converters.formats.outlines import class_of, ellipse, objects_of
 from converters.formats.pictures import PictureFinder, sample_id, split_of_folders
-from converters.objects import Objects, ObjectsSample, PictureObject, Point, check_object, class_names, enclosing, to_number
+from converters.objects import Objects, ObjectsSample, PictureObject, Point, class_names, enclosing, to_number
 
 NO_AREA = frozenset({"point", "points", "line", "linestrip"})
 FLAGS = ("group_id", "difficult", "description")
@@ -59,19 +59,11 @@ def _sample(
         if not isinstance(shapes, list) or not isinstance(stated, str):
             raise DataError(f"{where}: expected 'imagePath' and a list 'shapes'")
         picture = finder.find(stated, where, path.parent, path.stem)
-        objects, num_points = [], 0
-        for number, shape in enumerate(shapes, 1):
-            found = _object(shape, f"{where}: shape {number}", source.options)
-            if found is None:
-                num_points += 1
-            else:
-                objects.append(check_object(found, number, where))
-        refuse_points_only(num_points, objects, where)
-        ignored[NO_AREA_REASON] += num_points
+        objects = objects_of(shapes, lambda shape, place: _object(shape, place, source.options), "shape", where, ignored)
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
     size = jsonfiles.stated_size(document, "imageWidth", "imageHeight")
-    return ObjectsSample(sample_id(name, picture), where, split, (picture,), tuple(objects), name, stated_size=size)
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name, stated_size=size)
 
 
 def _object(shape: Any, what: str, options: Mapping[str, str]) -> PictureObject | None:

@@ -1,12 +1,13 @@
 """Shapes that annotation tools draw, as outlines in pixels; and the class of a shape, from its attributes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from adapt.boxes import Box
 from adapt.errors import DataError
-from converters.objects import Point
+from converters.objects import PictureObject, Point, check_object
 
 NO_AREA_REASON = "region without an area (point or line)"
 CLASS_KEYS = ("name", "class", "label", "class_name", "category", "type")
@@ -60,3 +61,22 @@ def refuse_points_only(num_points: int, objects: Sequence[Any], where: str) -> N
     """Raise DataError where all regions of a picture are without an area: it would pass for a picture without objects."""
     if num_points and not objects:
         raise DataError(f"{where}: all {num_points} regions are points or lines; expected boxes, polygons or other areas")
+
+
+def objects_of(
+    shapes: Iterable[Any], read: Callable[[Any, str], PictureObject | None], noun: str, where: str, ignored: Counter[str]
+) -> tuple[PictureObject, ...]:
+    """The shapes of one picture as objects. ``read`` answers None for what has no area, which is counted in ``ignored``.
+
+    Raises DataError with the ``noun`` and the number of a bad shape, and where none of a picture's shapes has an area.
+    """
+    objects, num_points = [], 0
+    for number, shape in enumerate(shapes, 1):
+        found = read(shape, f"{where}: {noun} {number}")
+        if found is None:
+            num_points += 1
+        else:
+            objects.append(check_object(found, number, where))
+    refuse_points_only(num_points, objects, where)
+    ignored[NO_AREA_REASON] += num_points
+    return tuple(objects)

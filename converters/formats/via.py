@@ -16,9 +16,9 @@ from adapt.domain import Rejected, Source
 from adapt.errors import DataError
 from converters.formats import jsonfiles
 from converters.formats.coco import picture_root, set_name
-from converters.formats.outlines import NO_AREA_REASON, class_of, ellipse, refuse_points_only
+from converters.formats.outlines import class_of, ellipse, objects_of
 from converters.formats.pictures import PictureFinder, sample_id, split_of
-from converters.objects import Objects, ObjectsSample, PictureObject, Point, check_object, class_names, enclosing, to_number
+from converters.objects import Objects, ObjectsSample, PictureObject, Point, class_names, enclosing, to_number
 
 NO_AREA = frozenset({"point", "polyline", "line"})
 
@@ -56,18 +56,16 @@ def _sample(
         if not isinstance(row, dict) or not isinstance(row.get("filename"), str):
             raise DataError(f"{where}: the picture is {str(row)[:60]}, expected an object with 'filename' and 'regions'")
         picture = finder.find(row["filename"], where, path.parent)
-        objects, num_points = [], 0
-        for number, region in enumerate(_regions(row.get("regions"), where), 1):
-            found = _object(region, f"{where}: region {number}", source.options)
-            if found is None:
-                num_points += 1
-            else:
-                objects.append(check_object(found, number, where))
-        refuse_points_only(num_points, objects, where)
-        ignored[NO_AREA_REASON] += num_points
+        objects = objects_of(
+            _regions(row.get("regions"), where),
+            lambda region, place: _object(region, place, source.options),
+            "region",
+            where,
+            ignored,
+        )
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
-    return ObjectsSample(sample_id(name, picture), where, split, (picture,), tuple(objects), name)
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name)
 
 
 def _regions(regions: Any, where: str) -> Sequence[Any]:
