@@ -7,6 +7,7 @@
   const nothing = document.getElementById("nothing");
   const dialog = document.getElementById("large");
   const number = new Intl.NumberFormat("en");
+  const records = (count) => `${number.format(count)} record${count === 1 ? "" : "s"}`;
 
   // A picture stands once in the page, as text; a card that comes near the window takes its own from there.
   const addresses = new Map();
@@ -46,7 +47,7 @@
       shown += matches;
     }
     count.textContent = shown === cards.length
-      ? `${number.format(shown)} records` : `${number.format(shown)} of ${number.format(cards.length)} records`;
+      ? records(shown) : `${number.format(shown)} of ${records(cards.length)}`;
     nothing.hidden = shown > 0;
   }
   let waiting = 0;

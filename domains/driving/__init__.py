@@ -17,11 +17,11 @@ DOMAIN = Domain(
     recipe=RECIPE,
     sample=write_sample,
     demo=Demo(
-        "nuscenes",
+        "bdd",
         benchmark="vqa",
         size=600,
-        options={"kinds": "there,number,where", "names": "none", "prompt": ""},
-        # Six cameras have their sides, so nothing is mirrored; and each of them needs tiles of its own.
-        settings=("data.augment=none", "data.max_tiles=12"),
+        options={"kinds": "weather,timeofday"},
+        # Left and right of a street are not the same, so nothing is mirrored.
+        settings=("data.augment=none", "data.max_tiles=1"),
     ),
 )

@@ -267,6 +267,6 @@ def write_sample(folder: Path, *, seed: int = 0, size: int = DEFAULT_SIZE) -> di
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.txt").write_text(_README.format(seed=seed, size=size), encoding="utf-8")
     written = _write_six_cameras(folder, seed, size)
-    written["bdd"] = _write_bdd(folder / "bdd100k", seed, max(2, size // 4))
+    written["bdd"] = _write_bdd(folder / "bdd100k", seed, max(2, size // 2))
     written["bddx"] = _write_bddx(folder / "bddx", seed, max(2, size // 12))
     return written
