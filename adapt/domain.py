@@ -116,12 +116,16 @@ class Answered:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What a scorer returns: metrics by name, the convention's name, a mark 0..1 per record id, and details to show."""
+    """What a scorer returns: metrics by name, the convention's name, a mark 0..1 per record id, and details to show.
+
+    ``headline`` names the metric to read first where that is not the benchmark's, because its rows ask for something else.
+    """
 
     metrics: Mapping[str, Metric]
     convention: str
     per_row: Mapping[str, float]
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    headline: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ Axes: R resamples, G groups, C columns that are summed.
 import collections
 import re
 import string
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -45,6 +45,37 @@ def mean_of_shares(marks: Sequence[float], kinds: Sequence[Hashable], groups: Se
     means_R = _means(_resample(sums_GC, seed), num_kinds)
     low, high = np.quantile(means_R, (0.025, 0.975))
     return Metric(value, len(marks), float(min(low, value)), float(max(high, value)))
+
+
+def ratios(
+    columns: Mapping[str, tuple[Sequence[float], Sequence[float]]], groups: Sequence[Hashable], seed: int = 0
+) -> dict[str, Metric]:
+    """For each name sum(tops) / sum(bottoms) over the rows, with its interval; ``count`` is the number of rows.
+
+    Nothing below is 0. One drawing of groups serves all names. With a single group the interval is 0 to 1, or to the value.
+    """
+    assert all(len(tops) == len(bottoms) == len(groups) for tops, bottoms in columns.values()), len(groups)
+    if not groups:
+        return dict.fromkeys(columns, EMPTY)
+    group_of = _numbered(groups)
+    sums_GC = np.zeros((int(group_of.max()) + 1, 2 * len(columns)))
+    parts = [part for tops_and_bottoms in columns.values() for part in tops_and_bottoms]
+    np.add.at(sums_GC, group_of, np.asarray(parts, dtype=np.float64).T.reshape(len(groups), -1))
+    values = _quotients(sums_GC.sum(axis=0, keepdims=True))[0]
+    if len(sums_GC) == 1:
+        spread = np.stack([np.zeros_like(values), np.maximum(values, 1.0)])
+    else:
+        spread = np.quantile(_quotients(_resample(sums_GC, seed)), (0.025, 0.975), axis=0)
+    return {
+        name: Metric(float(value), len(groups), float(min(low, value)), float(max(high, value)))
+        for name, value, low, high in zip(columns, values, *spread, strict=True)
+    }
+
+
+def _quotients(sums_RC: np.ndarray) -> np.ndarray:
+    """float64[R, C / 2]: the even columns over the odd ones, 0 over nothing."""
+    tops, bottoms = sums_RC[:, ::2], sums_RC[:, 1::2]
+    return np.divide(tops, bottoms, out=np.zeros_like(tops), where=bottoms > 0)
 
 
 def _numbered(names: Sequence[Hashable]) -> np.ndarray:

@@ -103,7 +103,7 @@ def to_document(benchmark: Benchmark, scores: Scores, pairing: Pairing, malforme
         "benchmark": benchmark.name,
         "metrics": {name: _metric_row(metric) for name, metric in scores.metrics.items()},
         "convention": scores.convention,
-        "headline": benchmark.headline,
+        "headline": scores.headline or benchmark.headline,
         "floor": dict(scores.details.get("floor", {})),
         "missing": list(pairing.missing),
         "unknown": list(pairing.unknown),

@@ -1,4 +1,5 @@
-"""The benchmarks that belong to no field: short answers to questions (``vqa``) and a choice between classes (``classify``)."""
+"""The benchmarks that belong to no field: short answers to questions (``vqa``), a choice between classes (``classify``), and
+whatever asks for boxes or numbers (``ground``)."""
 
 import collections
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +8,7 @@ from typing import Any
 from adapt.domain import Answered, Benchmark, Scores
 from adapt.evaluate import metrics
 from adapt.evaluate.classes import score_classes
+from adapt.evaluate.grounding import CONVENTION, score_grounding
 from adapt.evaluate.score import group_of
 from adapt.evaluate.several import is_several, score_several
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
@@ -102,4 +104,14 @@ CLASSIFY = Benchmark(
     max_new_tokens=48,  # the longest class name of the public sets (BloodMNIST's) takes more than 20
 )
 
-BENCHMARKS = (VQA, CLASSIFY)
+GROUND = Benchmark(
+    name="ground",
+    summary="boxes of any set: hits at an IoU of 0.5 to 0.9, mean and cumulative IoU; precision, recall and F1 where a name has "
+    "several boxes or none; rows of count by the exact number, rows of region by the name",
+    headline="acc@0.5",
+    score=score_grounding,
+    max_new_tokens=512,  # dense detection writes one line a name
+    options=(CONVENTION,),
+)
+
+BENCHMARKS = (VQA, CLASSIFY, GROUND)

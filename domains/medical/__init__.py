@@ -16,6 +16,7 @@ DOMAIN = Domain(
         medmnist.TASK,
         medground.TASK,
     ),
+    benchmarks=(medground.BENCHMARK,),
     recipe=RECIPE,
     sample=write_sample,
     demo=Demo("bloodmnist", benchmark="classify", size=800),

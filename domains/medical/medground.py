@@ -9,6 +9,9 @@ Kinds: ``ground`` asks for all objects of a name, ``count`` for their number, ``
 for the name of what lies at given coordinates, once for each object (the published forms, arXiv 2410.16261, section 3.3).
 Abbreviations are written out in questions and answers (SPELLED); ``--option names=kept`` leaves every name as the set spells
 it, and ``meta.class_name`` and the manifest have that spelling either way.
+
+The benchmark scores each kind of row by its own rule (adapt/evaluate/grounding.py): ``ground`` and ``detect`` by boxes, ``count``
+by the number, ``region`` by the name. No published result for BCCD asks in words, so none stands beside it.
 """
 
 import collections
@@ -16,7 +19,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from adapt import pixels
-from adapt.domain import Option, Reading, Source, Task
+from adapt.domain import Benchmark, Option, Reading, Source, Task
+from adapt.evaluate.grounding import CONVENTION, score_grounding
 from adapt.records import ChatRecord
 from converters import classification, grounding, prompts, region
 from converters.formats import annotations
@@ -112,4 +116,13 @@ TASK = Task(
         *pixels.OPTIONS,
     ),
     example="adapt convert --task medground --input BCCD --output bccd.jsonl --option kinds=ground,count,region",
+)
+
+BENCHMARK = Benchmark(
+    name="medground",
+    summary="medical pictures with boxes: hits at an IoU of 0.5 to 0.9, F1 over all boxes, exact counts, names of regions",
+    headline="acc@0.5",
+    score=score_grounding,
+    max_new_tokens=512,  # a smear has some thirty cells of one name
+    options=(CONVENTION,),
 )

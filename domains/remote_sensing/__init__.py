@@ -17,7 +17,7 @@ DOMAIN = Domain(
         rsregion.TASK,
         geochat.TASK,
     ),
-    benchmarks=BENCHMARKS,
+    benchmarks=(*BENCHMARKS, rsground.BENCHMARK),
     recipe=RECIPE,
     sample=write_sample,
     demo=Demo("eurosat", benchmark="rsclassify", size=800),

@@ -12,6 +12,9 @@ The corners are whole pixels and are taken as they are, as the reference loader 
 ``--option case=lower`` writes it small, as that loader does. Question and answer are the published ones (arXiv 2410.16261,
 section 3.3). InternVL's own test file (``dior_rsvg_test.json``: a list of {image, prompt, bbox in pixels, size}) is read as
 well.
+
+The benchmark's two conventions are in adapt/evaluate/grounding.py. Published rows: LPVA and MGVLF with what they print of
+others (github.com/like413/OPT-RSVG, plain IoU, >=), and Mini-InternVL (arXiv 2410.16261, table of remote sensing; plus one, >).
 """
 
 import collections
@@ -22,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from adapt import pixels, safe
-from adapt.domain import Option, Reading, Rejected, Source, Task
+from adapt.domain import Benchmark, Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
+from adapt.evaluate.grounding import CONVENTION, score_grounding
 from converters import grounding, prompts
 from converters.objects import ObjectsSample, PictureObject, check_object, to_number
 
@@ -212,4 +216,33 @@ TASK = Task(
         *pixels.OPTIONS,
     ),
     example=f"adapt convert --task rsground --input {FOLDER} --output rsground.jsonl",
+)
+
+
+def _published(name: str, source: str, convention: str, *percents: float) -> dict[str, Any]:
+    """A published row of DIOR-RSVG's test set: Acc@0.5 alone, or Acc@0.5 to 0.9, meanIoU and cumIoU."""
+    names = ("acc@0.5", "acc@0.6", "acc@0.7", "acc@0.8", "acc@0.9", "mean_iou", "cum_iou")
+    shares = {each: round(percent / 100, 4) for each, percent in zip(names, percents, strict=False)}
+    return {"name": name, "set": "DIOR-RSVG test", "source": source, "convention": convention} | shares
+
+
+_PLAIN, _PLUS_ONE, _UNSTATED = "original: plain IoU, >=", "internvl: IoU plus one pixel, >", "not stated"
+BENCHMARK = Benchmark(
+    name="rsground",
+    summary="DIOR-RSVG: the share of expressions whose box is hit at an IoU of 0.5 to 0.9, mean and cumulative IoU",
+    headline="acc@0.5",
+    score=score_grounding,
+    max_new_tokens=200,
+    options=(CONVENTION,),
+    published=(
+        _published("TransVG", "arXiv 2104.08541", _PLAIN, 72.41, 67.38, 60.05, 49.10, 27.84, 63.56, 76.27),
+        _published("MGVLF", "arXiv 2210.12634", _PLAIN, 75.98, 72.06, 65.23, 54.89, 35.65, 67.48, 78.63),
+        _published("LPVA", "github.com/like413/OPT-RSVG", _PLAIN, 82.27, 77.44, 72.25, 60.98, 39.55, 72.35, 85.11),
+        _published("SkyEyeGPT", "arXiv 2401.09712", _UNSTATED, 88.59),
+        _published("Mini-InternVL-4B, zero-shot", "arXiv 2410.16261", _PLUS_ONE, 16.89),
+        _published("InternVL2-76B, zero-shot", "arXiv 2410.16261", _PLUS_ONE, 29.65),
+        _published("Mini-InternVL-DA-1B", "arXiv 2410.16261", _PLUS_ONE, 89.73),
+        _published("Mini-InternVL-DA-2B", "arXiv 2410.16261", _PLUS_ONE, 89.24),
+        _published("Mini-InternVL-DA-4B", "arXiv 2410.16261", _PLUS_ONE, 92.04),
+    ),
 )
