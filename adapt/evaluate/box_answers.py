@@ -1,9 +1,9 @@
 """Boxes that an answer names, in pixels, and why an answer names none.
 
-``read_any`` takes every spelling of adapt/boxes.py. ``read_internvl`` takes what InternVL's script takes (``rs_det/caculate.py``
-below ``internvl_chat/eval/domain_specific`` of github.com/OpenGVLab/InternVL), traps included: it looks for the first brackets
-with three commas on one line, up to the first closing bracket after them, and reads these as JSON. Single brackets, two boxes in
-one list (the text is cut inside) and fewer than four numbers are refused, and so is a box behind other brackets on its line.
+``read_any`` takes every spelling of adapt/boxes.py. ``read_internvl`` takes what InternVL's script takes, traps included
+(``internvl_chat/eval/domain_specific/rs_det/caculate.py`` of github.com/OpenGVLab/InternVL): the first brackets with three commas
+on one line, up to the first closing bracket after them, read as JSON. Single brackets, two boxes in one list (the text is cut
+inside) and fewer than four numbers are refused, and so is a box behind other brackets on its line.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ _BRACKETS = re.compile(r"\[++[^,]*+,[^,]*+,[^,]*+,[^\]]*+\]++")
 
 @dataclasses.dataclass(frozen=True)
 class NamedBox:
-    """A box of an answer in pixels, inside the picture, with its name where it has one; ``oddity`` where it is written oddly."""
+    """A box of an answer in pixels, inside the picture, with its name if it has one; ``oddity`` if it is written oddly."""
 
     box_px: Box
     name: str | None = None

@@ -34,7 +34,8 @@ HIT = THRESHOLDS[0]
 SMALL_PX, MEDIUM_PX = 32**2, 96**2  # areas, as COCO divides them (cocodataset.org/#detection-eval)
 RULES = {"original": PLAIN, "internvl": PLUS_ONE}
 SENTENCES = {
-    "original": "plain IoU in pixels, a hit from the threshold on (>=), boxes kept inside the picture, the first box of an answer",
+    "original": "plain IoU in pixels, a hit from the threshold on (>=), boxes kept inside the picture, the first box of an "
+    "answer",
     "internvl": "InternVL's: IoU with one pixel more in width and height, a hit above the threshold (>), boxes kept inside the "
     "picture, answers read as its script reads them",
 }

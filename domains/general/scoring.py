@@ -106,8 +106,8 @@ CLASSIFY = Benchmark(
 
 GROUND = Benchmark(
     name="ground",
-    summary="boxes of any set: hits at an IoU of 0.5 to 0.9, mean and cumulative IoU; precision, recall and F1 where a name has "
-    "several boxes or none; rows of count by the exact number, rows of region by the name",
+    summary="boxes of any set: hits at an IoU of 0.5 to 0.9, mean and cumulative IoU; precision, recall and F1 where a name "
+    "has several boxes or none; rows of count by the exact number, rows of region by the name",
     headline="acc@0.5",
     score=score_grounding,
     max_new_tokens=512,  # dense detection writes one line a name

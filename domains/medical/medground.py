@@ -10,8 +10,8 @@ for the name of what lies at given coordinates, once for each object (the publis
 Abbreviations are written out in questions and answers (SPELLED); ``--option names=kept`` leaves every name as the set spells
 it, and ``meta.class_name`` and the manifest have that spelling either way.
 
-The benchmark scores each kind of row by its own rule (adapt/evaluate/grounding.py): ``ground`` and ``detect`` by boxes, ``count``
-by the number, ``region`` by the name. No published result for BCCD asks in words, so none stands beside it.
+The benchmark scores each kind of row by its own rule (adapt/evaluate/grounding.py): ``ground`` and ``detect`` by boxes,
+``count`` by the number, ``region`` by the name. No published result for BCCD asks in words, so none stands beside it.
 """
 
 import collections

@@ -15,7 +15,9 @@ from PIL import Image
 
 import adapt
 from adapt import boxes
+from adapt.domain import Answered, find_benchmark
 from adapt.errors import DataError, UsageError
+from adapt.evaluate.score import score_answers
 from adapt.records import ChatRecord
 from adapt.verbs import convert
 from domains.remote_sensing import geochat
@@ -199,3 +201,22 @@ def test_long_hostile_rows_take_no_time(piece: str) -> None:
         with contextlib.suppress(DataError):
             geochat._in_words(geochat.to_tagged(text, (100, 100), "row"))
     assert time.perf_counter() - started < 2
+
+
+def test_turned_boxes_are_scored_by_their_upright_ones(tmp_path: Path) -> None:
+    """`ground` scores a referred noun by the box around its turned one, several by pairs, and leaves talk without boxes out."""
+    one, two = "{<0><0><50><50>|<0>}", "{<50><0><100><50>|<0>}"
+    rows = [
+        talk("<image>\n[refer] where is <p>silver airplane</p>?", "{<10><20><30><40>|<90>}"),
+        talk("<image>\n[grounding] describe", f"There are <p>ships</p> {one}<delim>{two}."),
+        talk("<image>\nwhat is it?", "a harbour"),
+    ]
+    records = converted(tmp_path, rows)
+    answers = ["<box>[[150, 100, 250, 500]]</box>", "<ref>ships</ref><box>[[0, 0, 500, 500]]</box>", "a harbour"]
+    answered = [Answered(record, answer) for record, answer in zip(records, answers, strict=True)]
+    scores = score_answers(find_benchmark("ground"), answered, {})
+    assert dict(scores.per_row) == {"geochat-0": 1.0, "geochat-1": 0.0}
+    assert scores.metrics["recall@0.5"].value == pytest.approx(2 / 3)
+    assert scores.metrics["precision@0.5"].value == 1.0
+    assert "turned boxes: by the upright box around each" in scores.convention
+    assert scores.details["not_scored"] == {"geochat": 1}

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,11 +152,73 @@ def test_micro_and_macro_of_published_rows(name, rural_urban, presence, comp, mi
     assert metrics["macro_all"].value == pytest.approx(metrics["macro"].value * 3 / 4)
 
 
-def test_published_rows_carry_their_recomputed_averages():
-    """The rows shown beside a score hold the recomputed micro and macro of the facts: 87.37 and 89.33 for DA-1B."""
-    rows = {row["name"]: row for row in find_benchmark("rsvqa").published}
+PRINTED = {
+    "RSVQA": ("macro", 86.32),
+    "GeoChat": ("micro", 90.70),
+    "SkyEyeGPT": ("macro", 84.19),
+    "SkySenseGPT": ("macro", 92.69),
+    "Bi-Modal": ("macro", 91.63),
+    "RSGPT": ("macro", 92.29),
+    "Mini-InternVL-4B, zero-shot": ("micro", 69.55),
+    "InternVL2-76B, zero-shot": ("micro", 73.77),
+    "Mini-InternVL-DA-1B": ("micro", 87.37),
+    "Mini-InternVL-DA-2B": ("micro", 89.87),
+    "Mini-InternVL-DA-4B": ("micro", 89.46),
+    "PaliGemma 3B, 224 px": ("macro", 92.65),
+    "PaliGemma 3B, 448 px": ("macro", 93.11),
+}
+
+
+def published(of: str) -> list[dict[str, Any]]:
+    return [dict(row) for row in find_benchmark("rsvqa").published if row["set"] == of]
+
+
+def test_published_rows_name_the_average_that_they_print() -> None:
+    """Each LR row's recomputed average is the printed one under the name that the paper leaves open, micro or macro."""
+    rows = {row["name"]: row for row in published("RSVQA-LR test") if "macro_all" not in row}
+    assert set(rows) == set(PRINTED)
+    for name, (average, percent) in PRINTED.items():
+        assert 100 * rows[name][average] == pytest.approx(percent, abs=0.011), name
+        assert f"{average} printed" in rows[name]["convention"]
     assert (rows["Mini-InternVL-DA-1B"]["micro"], rows["Mini-InternVL-DA-1B"]["macro"]) == (0.8737, 0.8933)
-    assert (rows["GeoChat"]["micro"], rows["GeoChat"]["macro"]) == (0.9070, 0.9181)
+
+
+def test_the_original_averages_hold_their_counts() -> None:
+    """The AA and OA of RSVQA's paper on LR follow from its four types: 81.49 and 79.08."""
+    with_counts, without = (
+        next(row for row in published("RSVQA-LR test") if row["name"] == "RSVQA" and ("count" in row) == wanted)
+        for wanted in (True, False)
+    )
+    types = {"rural_urban": 100, "presence": 2955, "comp": 4002, "count": 2947}
+    shares = without | with_counts
+    assert shares["macro_all"] == pytest.approx(sum(shares[kind] for kind in types) / 4, abs=1e-4)
+    assert shares["micro_all"] == pytest.approx(sum(shares[kind] * types[kind] for kind in types) / 10_004, abs=1e-4)
+
+
+def test_published_rows_of_high_resolution() -> None:
+    """One mixture of presence and comparison explains every printed micro average of a test set; SkySenseGPT's is the mean."""
+    for split, comparisons in (("test", 0.55), ("test_phili", 0.56)):
+        rows = published(f"RSVQA-HR {split}")
+        printed = [row for row in rows if "micro" in row]
+        assert len(printed) == (3 if split == "test" else 4)
+        for row in printed:
+            mixed = (1 - comparisons) * row["presence"] + comparisons * row["comp"]
+            assert row["micro"] == pytest.approx(mixed, abs=2e-4), row["name"]
+    sky = next(row for row in published("RSVQA-HR test_phili") if row["name"] == "SkySenseGPT")
+    assert sky["macro"] == 0.7664 and "micro" not in sky and "macro printed" in sky["convention"]
+
+
+def test_published_rows_of_grounding() -> None:
+    """DIOR-RSVG's rows have the documented numbers and say under which overlap they were measured."""
+    rows = {row["name"]: dict(row) for row in find_benchmark("rsground").published}
+    assert rows["LPVA"] == {
+        "name": "LPVA", "set": "DIOR-RSVG test", "source": "github.com/like413/OPT-RSVG",
+        "convention": "original: plain IoU, >=", "acc@0.5": 0.8227, "acc@0.6": 0.7744, "acc@0.7": 0.7225, "acc@0.8": 0.6098,
+        "acc@0.9": 0.3955, "mean_iou": 0.7235, "cum_iou": 0.8511,
+    }  # fmt: skip
+    best = rows["Mini-InternVL-DA-4B"]
+    assert (best["acc@0.5"], best["convention"]) == (0.9204, "internvl: IoU plus one pixel, >")
+    assert len(rows) == 9 and all(row["acc@0.5"] < 1 for row in rows.values())
 
 
 def test_conventions_differ_where_they_should():
@@ -204,6 +267,21 @@ def test_scene_answers_by_hand(answer, mark):
     """GeoChat's rule: equal after dropping blanks, dots and case; anything around the name is wrong."""
     scores = score_answers(find_benchmark("rsclassify"), [Answered(scene(0, "annual crop"), answer)], {})
     assert scores.per_row["0"] == mark
+
+
+AID_AND_UCM = ("BareLand", "DenseResidential", "RailwayStation", "agricultural", "mobilehomepark", "storagetanks")
+
+
+@pytest.mark.parametrize("label", AID_AND_UCM)
+def test_geochats_rule_by_its_formula(label: str) -> None:
+    """On the folder names of AID and UC Merced our mark is GeoChat's: blanks and dots dropped, lower case, then equal."""
+    names = [*AID_AND_UCM]
+    answers = [label, label.lower(), f"{label}.", label[:4] + " " + label[4:], f"a {label}", f"{label}s", "", "none", *names]
+    for answer in answers:
+        turns = (Turn("human", "<image>\nClassify"), Turn("gpt", label))
+        row = ChatRecord("0", turns, ("0.jpg",), meta={"label": label, "candidates": names})
+        official = answer.replace(" ", "").lower().replace(".", "") == label.lower()
+        assert score_answers(find_benchmark("rsclassify"), [Answered(row, answer)], {}).per_row["0"] == official, answer
 
 
 def test_accuracy_recall_confusion_by_hand():
