@@ -1,9 +1,9 @@
 """Boxes that an answer names, in pixels, and why an answer names none.
 
 ``read_any`` takes every spelling of adapt/boxes.py. ``read_internvl`` takes what InternVL's script takes, traps included
-(``internvl_chat/eval/domain_specific/rs_det/caculate.py`` of github.com/OpenGVLab/InternVL): the first brackets with three commas
-on one line, up to the first closing bracket after them, read as JSON. Single brackets, two boxes in one list (the text is cut
-inside) and fewer than four numbers are refused, and so is a box behind other brackets on its line.
+(``internvl_chat/eval/domain_specific/rs_det/caculate.py`` of github.com/OpenGVLab/InternVL): the first brackets with three
+commas on one line, up to the first closing bracket after them, read as JSON. Single brackets, two boxes in one list (the text
+is cut inside) and fewer than four numbers are refused, and so is a box behind other brackets on its line.
 """
 
 import dataclasses

@@ -221,6 +221,25 @@ def test_published_rows_of_grounding() -> None:
     assert len(rows) == 9 and all(row["acc@0.5"] < 1 for row in rows.values())
 
 
+def test_high_resolution_by_hand() -> None:
+    """Eight questions of HR: micro and macro leave counts and areas out; exact counts under original, bins under InternVL's."""
+    rows = [
+        ("presence", "yes", "yes"), ("presence", "no", "yes"), ("presence", "no", "no"), ("comp", "no", "no"),
+        ("count", "7", "7"), ("count", "7", "9"), ("area", "50m2", "12m2"), ("area", "50m2", "500m2"),
+    ]  # fmt: skip
+    answered = [Answered(record(n, truth, kind, "rsvqa_hr"), answer) for n, (kind, truth, answer) in enumerate(rows)]
+    expected = {
+        "original": {"presence": 2 / 3, "comp": 1, "count": 1 / 2, "area": 1 / 2, "micro": 3 / 4, "macro": 5 / 6,
+                     "micro_all": 5 / 8, "macro_all": (2 / 3 + 1 + 1 / 2 + 1 / 2) / 4},
+        "internvl": {"presence": 2 / 3, "comp": 1, "count": 1, "area": 0, "micro": 3 / 4, "macro": 5 / 6,
+                     "micro_all": 5 / 8, "macro_all": (2 / 3 + 1 + 1 + 0) / 4},
+    }  # fmt: skip
+    for convention, values in expected.items():
+        scores = score_answers(find_benchmark("rsvqa"), answered, {"convention": convention})
+        assert {name: metric.value for name, metric in scores.metrics.items()} == pytest.approx(values)
+    assert scores.metrics["micro"].count == 4 and scores.metrics["micro_all"].count == 8
+
+
 def test_conventions_differ_where_they_should():
     """5 against 70: one bin under InternVL's rule, two under the original; the name of the rule stands in the scores."""
     assert score_one("count", "5", "70", convention="internvl") == 1
