@@ -1,6 +1,7 @@
 """Boxes, counts and regions scored: InternVL's official results answer by answer, and cases counted by hand."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def expression(number: int | str, *boxes: Box, size: tuple[int, int] = SIZE, pic
     return record(number, "<box>[[0, 0, 1, 1]]</box>", size, picture, boxes_px=[list(box) for box in boxes])
 
 
-def score(rows: list[tuple[ChatRecord, str | None]], benchmark: str = "ground", convention: str = "original") -> Scores:
+def score(rows: Sequence[tuple[ChatRecord, str | None]], benchmark: str = "ground", convention: str = "original") -> Scores:
     return score_answers(find_benchmark(benchmark), [Answered(*row) for row in rows], {"convention": convention})
 
 
