@@ -14,7 +14,7 @@ from adapt import safe
 from adapt.boxes import FULL_SCALE, Box, read_boxes, to_pixels
 from adapt.errors import DataError
 
-MOST_BOXES = 1000  # of one answer; a model that repeats itself may name more, and those count as too many
+MOST_BOXES = 1000  # of one answer, or as many as are true; a model that repeats itself names more, and those are too many
 LARGEST = 10**300
 NO_BOX = "no_box"
 _BEGUN = re.compile(r"<box>|[\[{(]\s*+[-+.]?\d[\d.]*+\s*+,")
@@ -32,7 +32,7 @@ class NamedBox:
 
 @dataclasses.dataclass(frozen=True)
 class BoxAnswer:
-    """The boxes of an answer; without any, ``fault`` says why. ``num_left_out`` boxes were beyond MOST_BOXES."""
+    """The boxes of an answer; without any, ``fault`` says why. ``num_left_out`` boxes were beyond the limit."""
 
     boxes: tuple[NamedBox, ...] = ()
     fault: str | None = None
@@ -44,8 +44,8 @@ class BoxAnswer:
         return len(self.boxes) + self.num_left_out
 
 
-def read_any(answer: str | None, size: tuple[int, int]) -> BoxAnswer:
-    """Every box of an answer about a picture of ``size`` (width, height), in its order.
+def read_any(answer: str | None, size: tuple[int, int], most: int = MOST_BOXES) -> BoxAnswer:
+    """Every box of an answer about a picture of ``size`` (width, height), in its order, but no more than ``most``.
 
     Faults: none (no answer), empty, malformed (a box was begun that cannot be read), no_box.
     """
@@ -55,7 +55,7 @@ def read_any(answer: str | None, size: tuple[int, int]) -> BoxAnswer:
     found = [_named(box, size, name) for name, boxes in read_boxes(answer) for box in boxes]
     if not found:
         return BoxAnswer(fault="malformed" if _BEGUN.search(answer) else NO_BOX)
-    return BoxAnswer(tuple(found[:MOST_BOXES]), num_left_out=max(0, len(found) - MOST_BOXES))
+    return BoxAnswer(tuple(found[:most]), num_left_out=max(0, len(found) - most))
 
 
 def read_internvl(answer: str | None, size: tuple[int, int]) -> BoxAnswer:

@@ -80,8 +80,9 @@ class BoxResult:
 def predicted_boxes(record: ChatRecord, answer: str | None, convention: str = "original") -> BoxAnswer:
     """What an answer names, in pixels, read as the convention reads it; a page may draw it."""
     size, truth = size_of(record), truth_of(record)
-    read = box_answers.read_internvl if convention == "internvl" and truth.is_one else box_answers.read_any
-    return read(answer, size)
+    if convention == "internvl" and truth.is_one:
+        return box_answers.read_internvl(answer, size)
+    return box_answers.read_any(answer, size, max(box_answers.MOST_BOXES, len(truth.boxes_px)))
 
 
 def compare(truth: Truth, answer: BoxAnswer, rule: Rule) -> BoxResult:

@@ -99,7 +99,7 @@ TRUTH = (100, 100, 200, 200)
 def test_one_box_by_hand(answer: str | None, iou: float) -> None:
     """Plain overlap of the first box in any spelling; each threshold is reached from its value on; what is no box is wrong."""
     metrics = score([(expression(0, TRUTH), answer)]).metrics
-    assert metrics["mean_iou"].value == pytest.approx(iou)
+    assert metrics["mean_iou"].value == metrics["cum_iou"].value == pytest.approx(iou)
     for threshold in (0.5, 0.6, 0.7, 0.8, 0.9):
         assert metrics[f"acc@{threshold}"].value == float(iou >= threshold)
 
@@ -339,6 +339,9 @@ def test_answers_that_repeat_themselves() -> None:
     scores = score([(expression(0, *SHIPS), "<box>[[0, 0, 100, 100]]</box>" * (MOST_BOXES + 5))])
     assert scores.metrics["precision@0.5"].value == pytest.approx(1 / (MOST_BOXES + 5))
     assert scores.details["reading"]["boxes_left_out"] == 5
+    crowd = [(number, 0, number + 1, 9) for number in range(MOST_BOXES + 1)]
+    everyone = score([(expression(0, *crowd, size=(2000, 2000)), boxes(*((x / 2, 0, (x + 1) / 2, 4.5) for x, *_ in crowd)))])
+    assert everyone.per_row == {"0": 1.0}  # as many as are true are always compared
 
 
 def test_rows_of_another_tool() -> None:
