@@ -6,9 +6,10 @@ Axes: R resamples, G groups, C columns that are summed.
 """
 
 import collections
+import dataclasses
 import re
 import string
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -76,6 +77,43 @@ def _quotients(sums_RC: np.ndarray) -> np.ndarray:
     """float64[R, C / 2]: the even columns over the odd ones, 0 over nothing."""
     tops, bottoms = sums_RC[:, ::2], sums_RC[:, 1::2]
     return np.divide(tops, bottoms, out=np.zeros_like(tops), where=bottoms > 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """A metric that follows from column sums, float64[R, C] -> float64[R]: what BLEU, or a root of a mean square, needs.
+
+    ``count`` items stand behind it; ``most`` is its highest value.
+    """
+
+    value: Callable[[np.ndarray], np.ndarray]
+    count: int
+    most: float = 1.0
+
+
+def of_sums(
+    columns_NC: np.ndarray, groups: Sequence[Hashable], measures: Mapping[str, Measure], seed: int = 0
+) -> dict[str, Metric]:
+    """Each measure of the rows' column sums with its interval; all are of the same resamples of the groups.
+
+    Without a row value, count and interval are 0. With a single group the interval is 0 to ``most``.
+    """
+    assert len(columns_NC) == len(groups), (len(columns_NC), len(groups))
+    if not groups:
+        return dict.fromkeys(measures, EMPTY)
+    group_of = _numbered(groups)
+    sums_GC = np.zeros((int(group_of.max()) + 1, columns_NC.shape[1]))
+    np.add.at(sums_GC, group_of, columns_NC)
+    sums_RC = _resample(sums_GC, seed) if len(sums_GC) > 1 else None
+    found = {}
+    for name, measure in measures.items():
+        value = float(measure.value(sums_GC.sum(axis=0, keepdims=True))[0])
+        if sums_RC is None:
+            low, high = 0.0, measure.most
+        else:
+            low, high = (float(each) for each in np.quantile(measure.value(sums_RC), (0.025, 0.975)))
+        found[name] = Metric(value, measure.count, min(low, value), max(high, value)) if measure.count else EMPTY
+    return found
 
 
 def _numbered(names: Sequence[Hashable]) -> np.ndarray:
