@@ -261,8 +261,16 @@ def evaluate(**given: Any) -> None:
     short_help="score answers that were made anywhere",
 )
 @click.option("--benchmark", required=True, metavar="NAME", help="The protocol; 'adapt tasks' lists all.")
-@click.option("--predictions", required=True, type=PATH, metavar="P.jsonl", help='JSONL of {"id": ..., "answer": ...}.')
-@click.option("--references", required=True, type=PATH, metavar="R.jsonl", help="Chat JSONL with the ground truth.")
+@click.option(
+    "--predictions",
+    required=True,
+    type=PATH,
+    metavar="P.jsonl",
+    help='JSONL of {"id": ..., "answer": ...}, or the official file.',
+)
+@click.option(
+    "--references", required=True, type=PATH, metavar="R.jsonl", help="Chat JSONL with the truth, or the official file."
+)
 @click.option("--split", metavar="SPLIT", help="Which split of the references (default: as evaluate chooses).")
 @option_option
 @json_option

@@ -40,12 +40,13 @@ class Rejected:
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """A ``--option name=value`` of a task or benchmark."""
+    """A ``--option name=value`` of a task or benchmark. ``is_beside``: the default is a file beside the predictions."""
 
     name: str
     help: str
     default: str | None = None
     choices: tuple[str, ...] = ()
+    is_beside: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +131,11 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """A protocol: which metric is the headline, how long answers may be, and the scorer."""
+    """A protocol: which metric is the headline, how long answers may be, and the scorer.
+
+    ``read_official(predictions, references)`` reads the benchmark's own files: references and answers by id, or None where
+    these are no such files, and are JSONL.
+    """
 
     name: str
     summary: str
@@ -139,6 +144,7 @@ class Benchmark:
     max_new_tokens: int = 50
     options: tuple[Option, ...] = ()
     published: tuple[Mapping[str, Any], ...] = ()
+    read_official: Callable[[Path, Path], tuple[Sequence[ChatRecord], Mapping[str, str | None]] | None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,9 +79,14 @@ def pair(records: Sequence[ChatRecord], answers: Mapping[str, str | None]) -> Pa
     return Pairing(answered, tuple(record.id for record in records if record.id not in answers), unknown)
 
 
-def score_answers(benchmark: Benchmark, answered: Sequence[Answered], options: Mapping[str, str]) -> Scores:
-    """Score by the benchmark's rule. Raises UsageError for an option that it does not have."""
-    scores = benchmark.score(answered, read_options(benchmark.options, options, f"benchmark {benchmark.name}"))
+def score_answers(
+    benchmark: Benchmark, answered: Sequence[Answered], options: Mapping[str, str], folder: Path | None = None
+) -> Scores:
+    """Score by the benchmark's rule; ``folder`` is where the predictions are. Raises UsageError for an option that it lacks."""
+    given = read_options(benchmark.options, options, f"benchmark {benchmark.name}")
+    beside = [option.name for option in benchmark.options if option.is_beside and option.name not in options]
+    given |= {name: str((folder or Path()) / given[name]) for name in beside if name in given}
+    scores = benchmark.score(answered, given)
     return dataclasses.replace(scores, details={"answers": _count_answers(answered)} | dict(scores.details))
 
 

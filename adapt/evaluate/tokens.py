@@ -17,7 +17,8 @@ _NUMBER = r"(?:\d*(?:[.,:]\d+)+|\d+)"
 _NAME = r"[A-Za-z][\w:.-]*+"
 _VALUE = rf"(?:\"[^\"<>]*+\"|'[^'<>]*+'|{_NAME})"
 _ABBREVIATIONS = (
-    "Mr Mrs Ms Messrs Dr Drs Prof Gen Rep Reps Sen Sens Gov Col Lt Maj Sgt Capt Cmdr Adm Hon Rev Pres St Ste Jr Sr Inc Ltd Co Cos Corp Bros "
+    "Mr Mrs Ms Messrs Dr Drs Prof Gen Rep Reps Sen Sens Gov Col Lt Maj Sgt Capt Cmdr Adm Hon Rev Pres St Ste Jr Sr "
+    "Inc Ltd Co Cos Corp Bros "
     "vs etc al Ave Blvd Rd Sq Univ Dept Est Ph Assn Mt Ft Bldg Natl Intl "
     "Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Mon Tue Tues Wed Thu Thurs Fri"
 )
@@ -25,8 +26,8 @@ _ABBREVIATIONS = (
 _NUMBERED = "No Nos Fig Figs Art Prop"
 # Before these a letter's full stop ends a sentence ("B. The car"); before other words it is an initial's.
 _STARTS = (
-    "A About According Additionally After An As At But Cannot Earlier He Here However If In It Last Many More Now Once One Other "
-    "Our Since So Some Such That The Their Then There These They This We What When While Yet You"
+    "A About According Additionally After An As At But Cannot Earlier He Here However If In It Last Many More Now Once One "
+    "Other Our Since So Some Such That The Their Then There These They This We What When While Yet You"
 )
 _TOKENS = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -47,7 +48,8 @@ _TOKENS = tuple(
         rf"(?:[a-z]\.){{2,}}|Ph\.D\.|[a-z]\.(?!\s+(?-i:{'|'.join(_STARTS.split())})\b)",
         rf"(?:{'|'.join(_ABBREVIATIONS.split())})\.(?!\w)",
         rf"(?:{'|'.join(_NUMBERED.split())})\.(?=\s+\d)",
-        rf"[-+]?{_NUMBER}|\d+(?:[.,]\d+)+(?:-{_WORD})+",
+        rf"[-+]?{_NUMBER}",
+        rf"\d+(?:[.,]\d+)+(?:-{_WORD})+",
         r"(?-i:US|HK|A|C|NZ)\$|C\+\+|C#",
         r"&(?:amp|lt|gt|quot|nbsp|apos);",
         r"[!?]{2,}|#+|\\\*|\*+|_+|-+|\.\.\.|''|``|[:;]-?[()]",

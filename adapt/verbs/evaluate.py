@@ -139,7 +139,7 @@ def _answer_and_score(
     seconds = time.perf_counter() - start
     write_rows(folder / "predictions.jsonl", ({"id": record.id, "answer": answers[record.id]} for record in records))
     pairing = pair(records, answers)
-    scores = score_answers(benchmark, pairing.answered, options)
+    scores = score_answers(benchmark, pairing.answered, options, folder)
     write_rows(folder / "marks.jsonl", ({"id": name, "mark": mark} for name, mark in scores.per_row.items()))
     return to_document(benchmark, scores, pairing) | {
         "model": answerer.found.provenance,

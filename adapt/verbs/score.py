@@ -6,7 +6,7 @@ from typing import Any
 
 from adapt.domain import find_benchmark, parse_options
 from adapt.errors import UsageError, no_file
-from adapt.evaluate.score import pair, read_predictions, score_answers, to_document
+from adapt.evaluate.score import Predictions, pair, read_predictions, score_answers, to_document
 from adapt.progress import say
 from adapt.records import ChatRecord, read_records
 from adapt.verbs.evaluate import choose_rows
@@ -20,7 +20,7 @@ def score(
     split: str | None = None,
     option: str | Iterable[str] | Mapping[str, str] = (),
 ) -> dict[str, Any]:
-    """Score predictions JSONL against the ground truth of chat JSONL.
+    """Score predictions JSONL against the ground truth of chat JSONL, or a benchmark's own predictions and reference files.
 
     Rows of ``split``; else of the test split that was answered; else of ``val``; else all, as ``evaluate`` chooses them.
 
@@ -33,10 +33,18 @@ def score(
     for path in (Path(references), Path(predictions)):
         if not path.is_file():
             raise no_file(path)
-    given = read_predictions(predictions)
-    records = _answered_split(choose_rows(read_records(references), split, Path(references)), given.answers, Path(references))
+    official = chosen.read_official(Path(predictions), Path(references)) if chosen.read_official else None
+    if official and split is not None:
+        raise UsageError(f"{references}: the benchmark's own file has no splits; leave --split {split} out")
+    if official:
+        records, given = official[0], Predictions(official[1])
+    else:
+        given = read_predictions(predictions)
+        parts = choose_rows(read_records(references), split, Path(references))
+        records = _answered_split(parts, given.answers, Path(references))
     pairing = pair(records, given.answers)
-    document = to_document(chosen, score_answers(chosen, pairing.answered, options), pairing, given.malformed)
+    scores = score_answers(chosen, pairing.answered, options, Path(predictions).parent)
+    document = to_document(chosen, scores, pairing, given.malformed)
     for kind, why in (("missing", "references have no answer: wrong"), ("unknown", "answers belong to no reference: left out")):
         if document[kind]:
             say(f"{len(document[kind]):,} {why}; first: {document[kind][0]}")

@@ -2,6 +2,8 @@
 
 from adapt.domain import Demo, Domain
 from domains.driving import bdd, bddx, drivelm, nuscenes
+from domains.driving.bddx_scoring import BDDX
+from domains.driving.drivelm_scoring import DRIVELM
 from domains.driving.recipe import RECIPE
 from domains.driving.sample import write_sample
 
@@ -14,6 +16,7 @@ DOMAIN = Domain(
         bdd.TASK,
         bddx.TASK,
     ),
+    benchmarks=(DRIVELM, BDDX),
     recipe=RECIPE,
     sample=write_sample,
     demo=Demo(

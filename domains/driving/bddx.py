@@ -84,15 +84,20 @@ def describe(question: str, answer: str, *, is_first: bool = False) -> dict[str,
     """What a question asks for, ``kind``, and for signals their numbers: ``speed`` in m/s, ``angle`` in degrees."""
     numbers = [float(text) for text in _NUMBER.findall(answer)]
     words = {word.lower() for word in re.findall(r"[A-Za-z]+", answer)}
-    last = re.split(r"[.?:;]\s+|\n", question.strip())[-1]
+    last = last_sentence(question)
     if len(numbers) in (1, 2) and words <= _SIGNAL_WORDS:
-        return _signals(numbers, answer, last)
+        return read_signals(numbers, answer, last)
     if _ASKS_WHY.search(last):
         return {"kind": JUSTIFICATION}
     return {"kind": DESCRIPTION if is_first or _ASKS_WHAT.search(last) else OTHER}
 
 
-def _signals(numbers: list[float], answer: str, asked: str) -> dict[str, Any]:
+def last_sentence(question: str) -> str:
+    """What is asked, without what is told before it."""
+    return re.split(r"[.?:;]\s+|\n", question.strip())[-1]
+
+
+def read_signals(numbers: list[float], answer: str, asked: str) -> dict[str, Any]:
     """By the words of the answer, else of what is asked."""
     text = answer if _SAYS_ANGLE.search(answer) or _SAYS_SPEED.search(answer) else asked
     angle, speed = _SAYS_ANGLE.search(text), _SAYS_SPEED.search(text)

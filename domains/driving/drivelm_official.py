@@ -1,0 +1,74 @@
+"""The files of the DriveLM challenge as references and predictions of a score.
+
+Source: github.com/OpenDriveLab/DriveLM (1de72a7) ``challenge/``: test_eval.json holds scenes, key frames and their questions
+with ``Q``, ``A`` and ``tag``; output.json is a list of rows with ``id`` and ``answer``, submission.json has it as ``results``.
+An id is ``{scene}_{frame}_{i}``, i running over perception, prediction, planning and behavior.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from adapt import safe
+from adapt.errors import DataError
+from adapt.records import ChatRecord, Turn
+from domains.driving.drivelm import KINDS
+
+CAMERA = "camera"
+
+
+def read_official(predictions: Path, references: Path) -> tuple[list[ChatRecord], dict[str, str | None]] | None:
+    """References and answers of the challenge's own files, in its order; None where the references are chat JSONL.
+
+    Raises DataError for files of another shape, for a question without an answer and for a second answer to one.
+    """
+    if references.suffix.lower() != ".json":
+        return None
+    return list(_records(references)), _read_answers(predictions)
+
+
+def _records(path: Path) -> Iterator[ChatRecord]:
+    for scene, content in safe.read_object(path).items():
+        frames = content.get("key_frames") if isinstance(content, dict) else None
+        if not isinstance(frames, dict):
+            raise DataError(f"{path}#{scene[:60]}: no object 'key_frames'; expected the challenge's test_eval.json")
+        for frame, value in frames.items():
+            kinds = value.get("QA") if isinstance(value, dict) else None
+            if not isinstance(kinds, dict) or not all(isinstance(rows, list) for rows in kinds.values()):
+                raise DataError(f"{path}#{scene}_{frame}: no object 'QA' of lists {', '.join(KINDS)}")
+            asked = [(kind, row) for kind in KINDS for row in kinds.get(kind, [])]
+            for number, (kind, row) in enumerate(asked):
+                yield _record(row, kind, scene, frame, number, path)
+
+
+def _record(row: Any, kind: str, scene: str, frame: str, number: int, path: Path) -> ChatRecord:
+    """A question as a record whose tags are still in the pixels of their cameras."""
+    identifier = f"{scene}_{frame}_{number}"
+    question, answer, tag = (row.get(key) for key in ("Q", "A", "tag")) if isinstance(row, dict) else (None, None, None)
+    if not isinstance(question, str) or not isinstance(answer, str) or not answer:
+        raise DataError(f"{path}#{identifier}: {str(row)[:60]}, expected a question 'Q' and its answer 'A'")
+    meta = {
+        "tag": tag, "scene": scene, "frame": frame, "kind": kind, "question_original": question, "answer_original": answer,
+        "coordinates": CAMERA,
+    }  # fmt: skip
+    turns = (Turn("human", question), Turn("gpt", answer))
+    return ChatRecord(identifier, turns, task="drivelm", source="drivelm", meta=meta)
+
+
+def _read_answers(path: Path) -> dict[str, str | None]:
+    """Answers by id; one that is neither text nor number is none."""
+    document = safe.read_json(path)
+    rows = document.get("results") if isinstance(document, dict) else document
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected a list of answers (output.json), or an object with 'results' (submission.json)")
+    answers: dict[str, str | None] = {}
+    for number, row in enumerate(rows):
+        identifier = row.get("id") if isinstance(row, dict) else None
+        if not isinstance(identifier, str) or not identifier:
+            raise DataError(f"{path}#{number}: {str(row)[:60]}, expected an answer {{'id', 'answer'}}")
+        if identifier in answers:
+            raise DataError(f"{path}#{number}: a second answer to '{identifier}'; keep one")
+        answer = row.get("answer")
+        is_text = isinstance(answer, str | int | float) and not isinstance(answer, bool)
+        answers[identifier] = str(answer) if is_text else None
+    return answers
