@@ -10,8 +10,9 @@ captions, R resamples, C columns that are summed.
 
 import collections
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -85,10 +86,7 @@ def caption_metrics(rows: CaptionRows, groups: Sequence[Hashable]) -> dict[str, 
     BLEU of a resample is that of its summed counts. CIDEr of a resample keeps the weights of the whole set.
     """
     count = len(rows.columns_NC)
-    values: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        f"bleu_{order}": lambda sums_RC, order=order: bleu(sums_RC, order) for order in ORDERS
-    }
-    measures = {name: Measure(value, count) for name, value in values.items()}
+    measures = {f"bleu_{order}": Measure(functools.partial(bleu, order=order), count) for order in ORDERS}
     measures |= {"rouge_l": Measure(rouge_l, count), "cider": Measure(cider, count, MOST_CIDER)}
     return of_sums(rows.columns_NC, groups, measures)
 

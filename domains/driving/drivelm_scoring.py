@@ -13,7 +13,7 @@ import collections
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -246,14 +246,17 @@ def _final_offline(sums_RC: np.ndarray) -> np.ndarray:
 
 def _metrics(marks_NC: np.ndarray, frames: Sequence[tuple[str, str]], *, has_judge: bool) -> dict[str, Metric]:
     """Each part over its own items, the final scores over all; intervals by frame."""
-    own = {name: (functools.partial(_mean, column), column) for name, column in (("accuracy", _ACCURACY), ("match_f1", _MATCH))}
+    own: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
+        "accuracy": (functools.partial(_mean, _ACCURACY), _ACCURACY),
+        "match_f1": (functools.partial(_mean, _MATCH), _MATCH),
+    }
     if has_judge:
         own |= {"gpt": (functools.partial(_mean, _GPT), _GPT), "match": (_match, _MATCH)}
-    metrics = {}
+    metrics: dict[str, Metric] = {}
     for name, (value, column) in own.items():
-        items = np.flatnonzero(marks_NC[:, column + 1])
+        items = np.flatnonzero(marks_NC[:, column + 1]).tolist()
         metrics |= of_sums(marks_NC[items], [frames[item] for item in items], {name: Measure(value, len(items))})
-    items = np.flatnonzero(marks_NC[:, -1])
+    items = np.flatnonzero(marks_NC[:, -1]).tolist()
     groups = [frames[item] for item in items]
     metrics |= captions.caption_metrics(captions.CaptionRows(marks_NC[items, _CAPTIONS:]), groups)
     metrics |= of_sums(marks_NC[items], groups, {"language": Measure(_language, len(items))})

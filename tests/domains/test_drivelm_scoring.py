@@ -1,6 +1,7 @@
 """The DriveLM benchmark: the official evaluator's values, its rules by hand, official files and chat JSONL alike."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 import adapt
+from adapt import cli, command
 from adapt.domain import Answered, Scores, find_benchmark
 from adapt.errors import DataError, UsageError
 from adapt.evaluate.score import score_answers
@@ -279,3 +281,18 @@ def test_the_floor_is_a_score(sample: Path, truth: Path) -> None:
     records, _ = find_benchmark("drivelm").read_official(truth, sample / "test_eval.json")  # type: ignore[misc]
     answered = [Answered(record, majority.get(record.meta["kind"], "")) for record in records]
     assert score_answers(find_benchmark("drivelm"), answered, {}).metrics["accuracy"].value == floor
+
+
+def test_the_documented_commands(sample: Path, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `adapt score --benchmark drivelm` of the field's page exits 0 beside the files that it names."""
+    for name in ("output.json", "submission.json", "test_eval.json"):
+        (tmp_path / name).symlink_to(sample / name)
+    (tmp_path / "test.jsonl").symlink_to(chat)
+    answers = {record.id: record.answer for record in adapt.read_records(chat)}
+    write_predictions(tmp_path / "predictions.jsonl", answers)
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parent.parent.parent / "domains" / "driving" / "README.md"
+    lines = [line for line in page.read_text().splitlines() if line.startswith("adapt score --benchmark drivelm")]
+    assert len(lines) == 3
+    for line in lines:
+        assert command.run(cli.adapt, shlex.split(line)[1:]) == 0, line
