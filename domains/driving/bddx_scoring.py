@@ -191,9 +191,12 @@ def _details(
     }
 
 
+_AS_PRINTED = "the papers' own scripts, unpublished; CIDEr printed 100 times as high"
+
+
 def _published(name: str, texts: Sequence[Sequence[float]], speed: Sequence[float], angle: Sequence[float]) -> dict[str, Any]:
     """A row of tables 6 and 7: (CIDEr, BLEU-4, ROUGE-L) in percent of each kind; RMSE, then shares in percent."""
-    row: dict[str, Any] = {"name": name, "set": "BDD-X test", "source": "arXiv 2410.16261"}
+    row: dict[str, Any] = {"name": name, "set": "BDD-X test", "source": "arXiv 2410.16261", "convention": _AS_PRINTED}
     for kind, values in zip((DESCRIPTION, JUSTIFICATION, BOTH), texts, strict=True):
         row |= {f"{kind}_{metric}": round(value / 100, 4) for metric, value in zip(_METRICS, values, strict=True)}
     for signal, values in zip(NAMES, (speed, angle), strict=True):
