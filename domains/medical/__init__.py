@@ -1,7 +1,7 @@
 """Medicine: radiology, pathology and blood, asked about, classified and marked."""
 
 from adapt.domain import Demo, Domain
-from domains.medical import medground, medmnist, pathvqa, pmcvqa, slake, vqarad
+from domains.medical import answers, letters, medground, medmnist, pathvqa, pmcvqa, slake, vqarad
 from domains.medical.recipe import RECIPE
 from domains.medical.sample import write_sample
 
@@ -16,7 +16,7 @@ DOMAIN = Domain(
         medmnist.TASK,
         medground.TASK,
     ),
-    benchmarks=(medground.BENCHMARK,),
+    benchmarks=(*answers.BENCHMARKS, letters.PMCVQA, medground.BENCHMARK),
     recipe=RECIPE,
     sample=write_sample,
     demo=Demo("bloodmnist", benchmark="classify", size=800),
