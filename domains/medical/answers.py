@@ -28,7 +28,7 @@ from adapt.domain import Answered, Benchmark, Metric, Option, Scores
 from adapt.errors import DataError
 from adapt.evaluate.metrics import share, token_f1
 from adapt.evaluate.score import group_of
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
+from adapt.records import ChatRecord
 
 Groups = Sequence[Any]
 CLOSED_RULES = ("answer_type", "yes_no")
@@ -215,20 +215,22 @@ def _denominators(records: Sequence[ChatRecord]) -> dict[str, dict[str, int] | N
 
 
 def _floor(records: Sequence[ChatRecord], closed: Sequence[bool]) -> dict[str, float]:
-    """What one answer to all open and one to all closed questions reaches; and one to each question's text, at best.
+    """What one answer to all open and one to all closed questions reaches; and one to each type of them (``_of_types``).
 
     ``closed_contains_yes_and_no`` is what containment gives to the one answer "yes or no".
     """
-    sides = {name: [record for record, each in zip(records, closed, strict=True) if each is (name == "closed")] for name in
-             ("open", "closed")}  # fmt: skip
+    sides = {
+        name: [record for record, each in zip(records, closed, strict=True) if each is (name == "closed")]
+        for name in ("open", "closed")
+    }
     hits = {name: max(_counts(rows).values(), default=0) for name, rows in sides.items()}
     floor = {f"{name}_exact": hits[name] / len(rows) for name, rows in sides.items() if rows}
     if records:
-        by_question: dict[str, list[ChatRecord]] = {}
-        for record in records:
-            by_question.setdefault(" ".join(record.question.replace(IMAGE_PLACEHOLDER, " ").lower().split()), []).append(record)
+        types: dict[Any, list[ChatRecord]] = {}
+        for record, each in zip(records, closed, strict=True):
+            types.setdefault((each, *question_types(record)), []).append(record)
         floor["overall_exact"] = sum(hits.values()) / len(records)
-        floor["overall_exact_question_only"] = sum(max(_counts(each).values()) for each in by_question.values()) / len(records)
+        floor["overall_exact_of_types"] = sum(max(_counts(rows).values()) for rows in types.values()) / len(records)
     if sides["closed"]:
         floor["closed_contains"] = floor["closed_exact"]
         both = sum(contains("yes or no", record.answer) for record in sides["closed"])

@@ -27,7 +27,7 @@ _ANNOUNCED = re.compile(r"(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*[(\[*]*([A
 
 
 def read_letter(answer: str | None, choices: Sequence[str]) -> int | None:
-    """The place of the choice an answer gives: a letter alone, a choice's name, a letter first or announced ("the answer is B").
+    """The place of the choice an answer gives: a letter alone, a choice's name, a letter first or announced ("answer: B").
 
     Two announced letters that differ are no answer, and "A tumour" is no letter.
     """

@@ -124,6 +124,9 @@ def test_the_scores_of_a_small_set():
     assert {name: (row["exact"], row["count"]) for name, row in types.items()} == {
         "POS": (0.5, 2), "ORGAN": (1, 1), "PRES": (0.5, 2)
     }  # fmt: skip
+    floor = scores.details["floor"]
+    assert floor["open_exact"] == 2 / 3 and floor["closed_exact"] == 1 / 3 and floor["overall_exact"] == 3 / 6
+    assert floor["overall_exact_of_types"] == 5 / 6  # open: POS+ORGAN, POS, none; closed: PRES (one of yes, no), none
     assert scores.details["answers"] == {"references": 6, "none": 1, "empty": 0, "over_long": 0}
 
 
