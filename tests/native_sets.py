@@ -194,6 +194,19 @@ def choices(folder: Path) -> str:
     return ""
 
 
+def street_choices(folder: Path) -> str:
+    """MME-RealWorld: a list of questions of two subtasks, with lettered choices."""
+    picture(folder / "set" / "data" / "a.png")
+    row = {
+        "Question_id": "Perception/Autonomous_Driving/Objects_Identify/0", "Image": "a.png", "Text": "What is in front?",
+        "Question Type": "Multiple Choice", "Answer choices": ["(A) A car", "(B) A bus", "(C) Nothing"], "Ground truth": "B",
+        "Category": "Objects_Identify", "Task": "Perception", "Subtask": "Autonomous_Driving",
+    }  # fmt: skip
+    rows = [row | {"Question_id": f"Perception/Autonomous_Driving/Objects_Identify/{number}"} for number in range(4)]
+    (folder / "set" / "MME_RealWorld.json").write_text(json.dumps([*rows, row | {"Subtask": "Monitoring"}]))
+    return "set"
+
+
 def pickled(form: str) -> Builder:
     """PathVQA's pickles in one of its two forms."""
 
@@ -266,5 +279,6 @@ SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "multiview": ("multiview", {"grid": "LEFT,RIGHT", "cell": "40x32"}, rig_rows),
     "drivelm": ("drivelm", {}, of_sample("driving", "DriveLM")),
     "nuscenes": ("nuscenes", {}, of_sample("driving", "DriveLM/data/nuscenes")),
+    "mme_realworld_ad": ("mme_realworld_ad", {}, street_choices),
     "bddx": ("bddx", {"frames": "4"}, of_sample("driving", "bddx")),
 }

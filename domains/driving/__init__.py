@@ -1,7 +1,7 @@
 """Driving: street scenes as cameras of a vehicle see them, one at a time, all at once, or as clips."""
 
 from adapt.domain import Demo, Domain
-from domains.driving import bdd, bddx, drivelm, nuscenes
+from domains.driving import bdd, bddx, drivelm, mme_realworld_ad, nuscenes
 from domains.driving.bddx_scoring import BDDX
 from domains.driving.drivelm_scoring import DRIVELM
 from domains.driving.recipe import RECIPE
@@ -15,8 +15,9 @@ DOMAIN = Domain(
         nuscenes.TASK,
         bdd.TASK,
         bddx.TASK,
+        mme_realworld_ad.TASK,
     ),
-    benchmarks=(DRIVELM, BDDX),
+    benchmarks=(DRIVELM, BDDX, mme_realworld_ad.BENCHMARK),
     recipe=RECIPE,
     sample=write_sample,
     demo=Demo(
