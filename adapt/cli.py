@@ -271,6 +271,7 @@ def evaluate(**given: Any) -> None:
 @click.option(
     "--references", required=True, type=PATH, metavar="R.jsonl", help="Chat JSONL with the truth, or the official file."
 )
+@click.option("--against", type=PATH, metavar="Q.jsonl", help="Another run's answers: adds a paired test of the headline.")
 @click.option("--split", metavar="SPLIT", help="Which split of the references (default: as evaluate chooses).")
 @option_option
 @json_option

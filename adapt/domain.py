@@ -120,6 +120,7 @@ class Scores:
     """What a scorer returns: metrics by name, the convention's name, a mark 0..1 per record id, and details to show.
 
     ``headline`` names the metric to read first where that is not the benchmark's, because its rows ask for something else.
+    ``headline_rows`` are the ids whose mean mark is the headline, where they are not all: two runs are compared on them.
     """
 
     metrics: Mapping[str, Metric]
@@ -127,6 +128,7 @@ class Scores:
     per_row: Mapping[str, float]
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     headline: str | None = None
+    headline_rows: frozenset[str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -165,6 +165,18 @@ def show_scores(scores: Mapping[str, Any], title: str = "") -> None:
         ],
         " ".join(str(part) for part in about if part),
     )
+    if "paired" in scores:
+        show_lines(_paired_line(scores["paired"]))
+
+
+def _paired_line(paired: Mapping[str, Any]) -> str:
+    if "reason" in paired:
+        return f"against {paired['against']}: {paired['reason']}"
+    points = {name: f"{100 * paired[name]:+.1f}" for name in ("difference", "low", "high")}
+    return (
+        f"against {paired['against']}: {paired['headline']} {points['difference']} points, 95 % {points['low']} to "
+        f"{points['high']}, p = {paired['p']:.3g}, {paired['count']:,} questions"
+    )
 
 
 def show_demo(summary: Mapping[str, Mapping[str, float]], page: str) -> None:

@@ -8,11 +8,14 @@ Axes: R drawn swaps, G pictures.
 
 import dataclasses
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
 from adapt import randomness
+from adapt.domain import Answered, Scores
 from adapt.evaluate.metrics import share
+from adapt.evaluate.score import group_of
 
 PERMUTATIONS = 10_000
 MOST_ENUMERATED = 13  # pictures with a difference: 2**13 swaps are fewer than are drawn
@@ -47,6 +50,27 @@ def compare(marks_a: Sequence[float], marks_b: Sequence[float], groups: Sequence
         return Paired(mean, -1.0, 1.0, 1.0, len(differences))
     metric = share(differences, groups, seed)
     return Paired(metric.value, metric.low, metric.high, _p_value(_sums(differences, groups), seed), metric.count)
+
+
+def compare_headlines(headline: str, first: Scores, second: Scores, answered: Sequence[Answered]) -> dict[str, Any]:
+    """What scores.json says of a pair: {headline, difference, low, high, p, count}.
+
+    A headline that is no mean of the rows' marks (a corpus measure such as CIDEr, a macro average, a sum of several) cannot
+    be taken apart by question: then {headline, reason}.
+    """
+    chosen = [each.record for each in answered if _counts(each.record.id, first) and _counts(each.record.id, second)]
+    sides = [[float(scores.per_row[record.id]) for record in chosen] for scores in (first, second)]
+    for scores, marks in zip((first, second), sides, strict=True):
+        metric = scores.metrics.get(headline)
+        if not marks or metric is None or metric.count != len(marks) or abs(sum(marks) / len(marks) - metric.value) > _ROUNDING:
+            return {"headline": headline, "reason": f"{headline} is no mean of the marks of single questions: no paired test"}
+    found = compare(*sides, [group_of(record) for record in chosen])
+    row = {"difference": found.difference, "low": found.low, "high": found.high, "p": found.p_value, "count": found.count}
+    return {"headline": headline} | row
+
+
+def _counts(identifier: str, scores: Scores) -> bool:
+    return identifier in scores.per_row and (scores.headline_rows is None or identifier in scores.headline_rows)
 
 
 def _sums(differences: Sequence[float], groups: Sequence[Hashable]) -> np.ndarray:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapt.domain import find_benchmark, parse_options
+from adapt.domain import Benchmark, find_benchmark, parse_options
 from adapt.errors import UsageError, no_file
+from adapt.evaluate.paired import compare_headlines
 from adapt.evaluate.score import Predictions, pair, read_predictions, score_answers, to_document
 from adapt.progress import say
 from adapt.records import ChatRecord, read_records
@@ -17,6 +18,7 @@ def score(
     benchmark: str,
     predictions: Path | str,
     references: Path | str,
+    against: Path | str | None = None,
     split: str | None = None,
     option: str | Iterable[str] | Mapping[str, str] = (),
 ) -> dict[str, Any]:
@@ -25,30 +27,41 @@ def score(
     Rows of ``split``; else of the test split that was answered; else of ``val``; else all, as ``evaluate`` chooses them.
 
     Returns what scores.json holds: {benchmark, metrics: {name: {value, count, low, high}}, convention, headline, floor,
-    missing, unknown, malformed, details}. A missing answer counts as wrong. Raises UsageError for an unknown benchmark or
-    option, DataError with file:line for files that cannot be read as such.
+    missing, unknown, malformed, details}. A missing answer counts as wrong. ``against`` are another run's predictions for the
+    same references: then ``paired`` has the difference of the headline (ours minus theirs) with its 95 % interval and the
+    p-value of a paired test, by picture. Raises UsageError for an unknown benchmark or option, DataError with file:line for
+    files that cannot be read as such.
     """
     chosen = find_benchmark(benchmark)
     options = parse_options(option)
-    for path in (Path(references), Path(predictions)):
+    for path in (Path(each) for each in (references, predictions, against) if each is not None):
         if not path.is_file():
             raise no_file(path)
-    official = chosen.read_official(Path(predictions), Path(references)) if chosen.read_official else None
-    if official and split is not None:
+    given, found = _read(chosen, Path(predictions), Path(references))
+    if found is not None and split is not None:
         raise UsageError(f"{references}: the benchmark's own file has no splits; leave --split {split} out")
-    if official:
-        records, given = official[0], Predictions(official[1])
-    else:
-        given = read_predictions(predictions)
+    if found is None:
         parts = choose_rows(read_records(references), split, Path(references))
-        records = _answered_split(parts, given.answers, Path(references))
-    pairing = pair(records, given.answers)
+        found = _answered_split(parts, given.answers, Path(references))
+    pairing = pair(found, given.answers)
     scores = score_answers(chosen, pairing.answered, options, Path(predictions).parent)
     document = to_document(chosen, scores, pairing, given.malformed)
+    if against is not None:
+        theirs = pair(found, _read(chosen, Path(against), Path(references))[0].answers)
+        other = score_answers(chosen, theirs.answered, options, Path(against).parent)
+        document["paired"] = {"against": str(against)} | compare_headlines(chosen.headline, scores, other, theirs.answered)
+        if theirs.missing:
+            say(f"{len(theirs.missing):,} references have no answer in {against}: wrong; first: {theirs.missing[0]}")
     for kind, why in (("missing", "references have no answer: wrong"), ("unknown", "answers belong to no reference: left out")):
         if document[kind]:
             say(f"{len(document[kind]):,} {why}; first: {document[kind][0]}")
     return document
+
+
+def _read(benchmark: Benchmark, predictions: Path, references: Path) -> tuple[Predictions, Sequence[ChatRecord] | None]:
+    """The answers; and the references too, where these are the benchmark's own files and not chat JSONL."""
+    official = benchmark.read_official(predictions, references) if benchmark.read_official else None
+    return (Predictions(official[1]), official[0]) if official else (read_predictions(predictions), None)
 
 
 def _answered_split(

@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from adapt.domain import Answered, Benchmark, Scores
+from adapt.errors import DataError
 from adapt.evaluate import metrics
-from adapt.evaluate.classes import score_classes
+from adapt.evaluate.classes import score_classes, squash
 from adapt.evaluate.grounding import CONVENTION, score_grounding
 from adapt.evaluate.score import group_of
 from adapt.evaluate.several import is_several, score_several
+from adapt.progress import say
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
+
+ENOUGH_ROWS = 20  # from which on answers that occur once are no classes
 
 _MEASURES: Mapping[str, Callable[[str | None, str], float]] = {
     "exact": metrics.exact_match,
@@ -34,15 +38,28 @@ def question_text(record: ChatRecord) -> str:
     return " ".join(record.question.replace(IMAGE_PLACEHOLDER, " ").lower().split())
 
 
+def truths_of(record: ChatRecord) -> list[str]:
+    """Every answer that counts as right: the learnt one, and ``meta.answers`` where several people were asked."""
+    given = record.meta.get("answers")
+    others = [each for each in given if isinstance(each, str) and each.strip()] if isinstance(given, list) else []
+    return list(dict.fromkeys([record.answer, *others]))
+
+
 def score_vqa(answered: Sequence[Answered], options: Mapping[str, str]) -> Scores:
-    """Exact match, token F1 and ANLS over all rows; exact match of each answer type and the blind floors in the details."""
+    """Exact match, token F1 and ANLS over all rows; exact match of each answer type and the blind floors in the details.
+
+    Of several right answers the one that scores best counts, for each measure, as SQuAD and ST-VQA define theirs.
+    """
     groups = [group_of(each.record) for each in answered]
-    marks = {name: [measure(each.answer, each.record.answer) for each in answered] for name, measure in _MEASURES.items()}
+    marks = {
+        name: [max(measure(each.answer, truth) for truth in truths_of(each.record)) for each in answered]
+        for name, measure in _MEASURES.items()
+    }
     per_row = {each.record.id: mark for each, mark in zip(answered, marks["exact"], strict=True)}
     records = [each.record for each in answered]
     return Scores(
         metrics={name: metrics.share(values, groups) for name, values in marks.items()},
-        convention="SQuAD normal form for exact and f1, threshold 0.5 for anls",
+        convention="SQuAD normal form for exact and f1, threshold 0.5 for anls; the best of several right answers",
         per_row=per_row,
         details=_floors(records) | {"by_answer_type": _by_type(records, marks["exact"], groups)},
     )
@@ -64,7 +81,8 @@ def _floors(records: Sequence[ChatRecord]) -> dict[str, Any]:
         return {"floor": {}}
     by_question: dict[str, collections.Counter[str]] = {}
     for record in records:
-        by_question.setdefault(question_text(record), collections.Counter())[_form(record)] += 1
+        forms = {metrics.normalise(truth) or truth.strip() for truth in truths_of(record)}
+        by_question.setdefault(question_text(record), collections.Counter()).update(forms)
     overall = sum(by_question.values(), collections.Counter[str]())
     answer = min(overall, key=lambda text: (-overall[text], text))
     return {
@@ -77,14 +95,25 @@ def _floors(records: Sequence[ChatRecord]) -> dict[str, Any]:
     }
 
 
-def _form(record: ChatRecord) -> str:
-    return metrics.normalise(record.answer) or record.answer.strip()
-
-
 def score_choices(answered: Sequence[Answered], options: Mapping[str, str]) -> Scores:
-    """One class of each row, or, where labels are lists, all classes that apply."""
+    """One class of each row, or, where labels are lists, all classes that apply. Raises DataError for free answers."""
+    _check_classes([each.record for each in answered])
     several = any(is_several(each.record) for each in answered)
     return score_several(answered) if several else score_classes(answered, options)
+
+
+def _check_classes(records: Sequence[ChatRecord]) -> None:
+    """Rows of another tool, which name no classes: what their answers are taken as is said, and free text is refused."""
+    if not records or any("label" in record.meta or "candidates" in record.meta for record in records):
+        return
+    counts = collections.Counter(squash(record.answer) for record in records)
+    once = sum(count == 1 for count in counts.values())
+    if len(records) >= ENOUGH_ROWS and once > len(records) / 2:
+        raise DataError(
+            f"row '{records[0].id}' and the others have neither meta.label nor meta.candidates, and {once:,} of "
+            f"{len(records):,} answers occur once: these are no classes; score free answers with '--benchmark vqa'"
+        )
+    say(f"no row has meta.label or meta.candidates: their {len(counts):,} different answers are taken as the classes")
 
 
 VQA = Benchmark(

@@ -70,6 +70,38 @@ def test_answers_without_content_are_counted():
     assert score_all("vqa", rows).details["answers"] == {"references": 9, "none": 1, "empty": 1, "over_long": 1}
 
 
+@pytest.mark.parametrize(
+    ("answer", "exact", "f1", "anls"),
+    [
+        ("sofa", 1, 1, 1),
+        ("Couch", 1, 1, 1),
+        ("red couch", 0, 2 / 3, 1 - 4 / 9),
+        ("sofas", 0, 0, 4 / 5),
+        ("a long seat", 1, 1, 1),
+        ("seat", 0, 2 / 3, 0),
+        ("couches", 0, 0, 5 / 7),
+        ("chair", 0, 0, 0),
+        ("", 0, 0, 0),
+        (None, 0, 0, 0),
+        ("sofa " * 1000, 0, 2 / 1001, 0),
+    ],
+)
+def test_the_best_of_several_right_answers_counts(answer, exact, f1, anls):
+    """Three people said sofa, couch and a long seat: each measure takes the nearest, worked out by hand."""
+    record = question(0, "what is it?", "sofa", answers=["sofa", "couch", "a long seat", 7, ""])
+    metrics = score_all("vqa", [(record, answer)]).metrics
+    found = {name: metric.value for name, metric in metrics.items()}
+    assert found == {"exact": exact, "f1": pytest.approx(f1), "anls": pytest.approx(anls)}
+
+
+def test_the_floor_knows_several_right_answers():
+    """An answer that somebody gave to two of three rows gets two, though no row has it first."""
+    rows = [(question(n, f"q{n}", truth, answers=others), None) for n, (truth, others) in enumerate(
+        [("sofa", ["couch"]), ("seat", ["couch", "Couch."]), ("bench", [])])]  # fmt: skip
+    details = score_all("vqa", rows).details
+    assert details["majority_answer"] == "couch" and details["floor"]["exact"] == 2 / 3
+
+
 def test_floors_of_real_easy_vqa(shared: Path, tmp_path: Path):
     """On easy-VQA's real test set the truth scores 1 and blind answers stay well below it; yes/no questions are the 7,136."""
     converted = tmp_path / "test.jsonl"
@@ -142,3 +174,14 @@ def test_a_bad_label_is_named():
     turns = (Turn("human", "q"), Turn("gpt", "dog"))
     with pytest.raises(DataError, match="row 'r7'.*meta.label"):
         score_all("classify", [(ChatRecord("r7", turns, meta={"label": 3}), "dog")])
+
+
+def test_free_answers_are_no_classes(capsys):
+    """Rows that name no classes: what is taken for them is said; twenty answers that mostly occur once are refused."""
+    rows = [(ChatRecord(str(n), (Turn("human", "q"), Turn("gpt", f"A street, number {n}."))), "no") for n in range(20)]
+    with pytest.raises(DataError, match=r"row '0' and the others have neither .*20 of 20 answers occur once.*--benchmark vqa"):
+        score_all("classify", rows)
+    assert score_all("classify", rows[:19]).metrics["accuracy"].count == 19
+    assert "their 19 different answers are taken as the classes" in capsys.readouterr().err
+    named = [(ChatRecord(str(n), (Turn("human", "q"), Turn("gpt", NAMES[n % 3]))), "cat") for n in range(60)]
+    assert score_all("classify", named).metrics["accuracy"].value == pytest.approx(1 / 3)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from adapt.domain import Answered, find_benchmark
 from adapt.evaluate.metrics import share
-from adapt.evaluate.paired import Paired, compare
+from adapt.evaluate.paired import Paired, compare, compare_headlines
+from adapt.evaluate.score import score_answers
+from adapt.records import ChatRecord, Turn
 
 
 def test_the_p_value_is_scipys_on_every_swap():
@@ -105,3 +108,34 @@ def test_the_same_numbers_twice():
     first, second = generator.random((2, 300))
     once, again = (compare(list(first), list(second), range(300)) for _ in range(2))
     assert once == again != compare(list(first), list(second), range(300), seed=1)
+
+
+def rows_of(*kinds: str) -> list[Answered]:
+    """A question of each kind about a picture of its own; the truth is yes."""
+    turns = (Turn("human", "<image>\nq?"), Turn("gpt", "yes"))
+    return [
+        Answered(ChatRecord(f"r{number}", turns, (f"{number}.png",), source="rsvqa_lr", meta={"type": kind}), None)
+        for number, kind in enumerate(kinds)
+    ]
+
+
+def test_a_headline_of_some_rows_is_compared_on_them():
+    """RSVQA's headline leaves counts out: three rows of four are compared, and the difference is that of the headlines."""
+    benchmark, bare = find_benchmark("rsvqa"), rows_of("presence", "presence", "comp", "count")
+    answers = [["yes", "yes", "no", "yes"], ["yes", "no", "no", "7"]]
+    answered = [[Answered(row.record, answer) for row, answer in zip(bare, each, strict=True)] for each in answers]
+    first, second = (score_answers(benchmark, each, {}) for each in answered)
+    found = compare_headlines(benchmark.headline, first, second, bare)
+    assert found["difference"] == pytest.approx(first.metrics["micro"].value - second.metrics["micro"].value)
+    assert found["difference"] == pytest.approx(1 / 3) and (found["count"], found["p"]) == (3, 1.0)
+
+
+def test_a_headline_that_is_no_mean_of_marks_is_not_compared():
+    """A macro average is not the mean of the rows' marks; it says so instead of a number."""
+    bare = rows_of("presence", "presence", "comp")
+    answered = [Answered(row.record, answer) for row, answer in zip(bare, ["yes", "no", "yes"], strict=True)]
+    scores = score_answers(find_benchmark("rsvqa"), answered, {})
+    reason = "macro is no mean of the marks of single questions: no paired test"
+    assert compare_headlines("macro", scores, scores, bare) == {"headline": "macro", "reason": reason}
+    assert compare_headlines("final", scores, scores, bare)["reason"].startswith("final is no mean")
+    assert compare_headlines("micro", scores, scores, bare)["p"] == 1.0

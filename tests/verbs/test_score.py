@@ -1,10 +1,13 @@
 """adapt score and adapt sample: what is read, what is refused, and the form of the answer."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from adapt import command
+from adapt.cli import adapt
 from adapt.errors import DataError, UsageError
 from adapt.verbs import sample, score
 
@@ -164,3 +167,35 @@ def test_sample_names_the_domains_that_have_one(tmp_path):
     with pytest.raises(UsageError, match="at least 16"):
         sample(domain="remote_sensing", output=tmp_path / "x", size=3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_against_another_run(tmp_path, capsys):
+    """Ours right on all of eight pictures, theirs on none of them but one: seven to nothing, 2 of 2**7 swaps reach it."""
+    references = write(tmp_path / "eight.jsonl", [reference(number, "yes") for number in range(8)])
+    ours = write(tmp_path / "p.jsonl", [{"id": f"r{number}", "answer": "yes"} for number in range(8)])
+    theirs = write(tmp_path / "q.jsonl", [{"id": f"r{number}", "answer": "no" if number else "yes"} for number in range(7)])
+    scores = score(benchmark="vqa", predictions=ours, references=references, against=theirs)
+    paired = scores["paired"]
+    assert paired == {
+        "against": str(theirs), "headline": "exact", "difference": 7 / 8, "low": paired["low"], "high": 1.0,
+        "p": 2 / 2**7, "count": 8,
+    }  # fmt: skip
+    assert 0.5 < paired["low"] < 7 / 8
+    assert f"1 references have no answer in {theirs}: wrong; first: r7" in capsys.readouterr().err
+    assert scores["missing"] == [] and scores["metrics"]["exact"]["value"] == 1.0
+    assert "paired" not in score(benchmark="vqa", predictions=ours, references=references)
+    with pytest.raises(UsageError, match="no such file"):
+        score(benchmark="vqa", predictions=ours, references=references, against=tmp_path / "none.jsonl")
+
+
+def test_against_on_the_command_line(tmp_path, capsys):
+    """The table is followed by one line on the pair; with --json it stands in the document."""
+    references = write(tmp_path / "eight.jsonl", [reference(number, "yes") for number in range(8)])
+    ours = write(tmp_path / "p.jsonl", [{"id": f"r{number}", "answer": "yes"} for number in range(8)])
+    theirs = write(tmp_path / "q.jsonl", [{"id": f"r{number}", "answer": "no" if number else "yes"} for number in range(8)])
+    given = ["score", "--benchmark", "vqa", "--predictions", str(ours), "--references", str(references)]
+    assert command.run(adapt, [*given, "--against", str(theirs)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"against .*q\.jsonl: exact \+87\.5 points, 95 % \+\d+\.\d to \+100\.0, p = 0\.0156, 8 questions", line)
+    assert command.run(adapt, [*given, "--against", str(theirs), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["paired"]["p"] == 2 / 2**7
