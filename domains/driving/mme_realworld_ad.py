@@ -24,8 +24,8 @@ from adapt import pixels, safe
 from adapt.domain import Answered, Benchmark, Option, Reading, Rejected, Scores, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.evaluate.metrics import share
-from adapt.evaluate.score import group_of
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from adapt.evaluate.score import group_of, read_predictions
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, read_records
 
 SUBTASK = "Autonomous_Driving"
 ABILITIES = ("perception", "reasoning")
@@ -188,6 +188,44 @@ def _without_phrases(answer: str | None) -> str:
     return text
 
 
+def read_official(predictions: Path, references: Path) -> tuple[Sequence[ChatRecord], Mapping[str, str | None]] | None:
+    """References from the benchmark's JSON and answers from a list of results; either may be ours. None where both are JSONL.
+
+    A result is a row with ``Output`` beside ``Question_id`` (MME-RealWorld's template) or ``output`` beside ``index``
+    (InternVL's script). Raises DataError for a row that is neither, and for a second answer to a question.
+    """
+    kinds = [path.suffix.lower() == ".json" for path in (predictions, references)]
+    if not any(kinds):
+        return None
+    answers = _read_results(predictions) if kinds[0] else read_predictions(predictions).answers
+    if not kinds[1]:
+        return read_records(references), answers
+    source = Source(references, references.parent, {"lead_in": "english"}, seed=0)
+    found = list(read(source).samples)
+    bad = next((each for each in found if isinstance(each, Rejected)), None)
+    if bad is not None:
+        raise DataError(f"{references}: {bad.where}: {bad.reason}")
+    return [record for each in found for record in convert(each, None, source)], answers
+
+
+def _read_results(path: Path) -> dict[str, str | None]:
+    rows = safe.read_json(path)
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected a JSON list of results, found {str(rows)[:40]!r}")
+    answers: dict[str, str | None] = {}
+    for number, row in enumerate(rows):
+        names = ("Question_id", "Output") if isinstance(row, Mapping) and "Question_id" in row else ("index", "output")
+        identifier, answer = (row.get(name) for name in names) if isinstance(row, Mapping) else (None, None)
+        if not isinstance(identifier, str) or not isinstance(answer, str | None):
+            raise DataError(f"{path}#{number}: {str(row)[:60]}, expected Question_id and Output, or index and output")
+        if row.get("Subtask", SUBTASK) != SUBTASK:
+            continue
+        if identifier in answers:
+            raise DataError(f"{path}#{number}: a second answer to '{identifier}'; keep one")
+        answers[identifier] = answer
+    return answers
+
+
 def score_street_choices(answered: Sequence[Answered], options: Mapping[str, str]) -> Scores:
     """Accuracy over all rows (micro), over those of perception and of reasoning; each category in the details."""
     abilities = [_meta_text(each.record, "ability") for each in answered]
@@ -281,6 +319,7 @@ BENCHMARK = Benchmark(
     headline="accuracy",
     score=score_street_choices,
     max_new_tokens=100,
+    read_official=read_official,
     options=(Option("empty", "what an answer with nothing left in it counts as; the script: first", "wrong", tuple(_EMPTY)),),
     published=(
         _published("GPT-4o", 21.14, 26.41, 24.60),

@@ -193,3 +193,28 @@ def test_from_the_file_to_the_score(tmp_path):
     for published in find_benchmark("mme_realworld_ad").published:
         low, high = sorted((published["perception"], published["reasoning"]))
         assert low <= published["accuracy"] <= high
+
+
+@pytest.mark.parametrize("names", [("Question_id", "Output"), ("index", "output")])
+def test_the_official_files_are_scored_as_they_are(tmp_path, names):
+    """Results of both official scripts, on the official rows or on ours: a half right, other subtasks left out."""
+    rows = [ROW, ROW | {"Question_id": "r/1", "Task": "Reasoning", "Ground truth": "A"}]
+    path = write(tmp_path, [*rows, ROW | {"Question_id": "o/1", "Subtask": "Monitoring"}])
+    results = [{names[0]: row["Question_id"], names[1]: "The best answer is D"} for row in rows]
+    results.append({"Question_id": "o/1", "Output": "A", "Subtask": "Monitoring"})
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    convert(task="mme_realworld_ad", input=path, output=tmp_path / "o.jsonl")
+    for references in (path, tmp_path / "o.jsonl"):
+        found = score(benchmark="mme_realworld_ad", predictions=tmp_path / "results.json", references=references)
+        assert found["metrics"]["accuracy"]["value"] == 0.5 and found["metrics"]["perception"]["value"] == 1.0
+        assert found["missing"] == found["unknown"] == []
+    paired = score(
+        benchmark="mme_realworld_ad", predictions=tmp_path / "results.json", references=path, against=tmp_path / "results.json"
+    )["paired"]
+    assert (paired["difference"], paired["p"], paired["count"]) == (0.0, 1.0, 2)
+    (tmp_path / "results.json").write_text(json.dumps([*results[:1], results[0]]))
+    with pytest.raises(DataError, match=r"results\.json#1: a second answer to 'Perception/Autonomous_Driving"):
+        score(benchmark="mme_realworld_ad", predictions=tmp_path / "results.json", references=path)
+    (tmp_path / "results.json").write_text(json.dumps([{"id": 1}]))
+    with pytest.raises(DataError, match=r"results\.json#0: .*expected Question_id and Output, or index and output"):
+        score(benchmark="mme_realworld_ad", predictions=tmp_path / "results.json", references=path)
