@@ -59,12 +59,12 @@ def compare_headlines(headline: str, first: Scores, second: Scores, answered: Se
     be taken apart by question: then {headline, reason}.
     """
     chosen = [each.record for each in answered if _counts(each.record.id, first) and _counts(each.record.id, second)]
-    sides = [[float(scores.per_row[record.id]) for record in chosen] for scores in (first, second)]
-    for scores, marks in zip((first, second), sides, strict=True):
+    marks_a, marks_b = ([float(scores.per_row[record.id]) for record in chosen] for scores in (first, second))
+    for scores, marks in ((first, marks_a), (second, marks_b)):
         metric = scores.metrics.get(headline)
         if not marks or metric is None or metric.count != len(marks) or abs(sum(marks) / len(marks) - metric.value) > _ROUNDING:
             return {"headline": headline, "reason": f"{headline} is no mean of the marks of single questions: no paired test"}
-    found = compare(*sides, [group_of(record) for record in chosen])
+    found = compare(marks_a, marks_b, [group_of(record) for record in chosen])
     row = {"difference": found.difference, "low": found.low, "high": found.high, "p": found.p_value, "count": found.count}
     return {"headline": headline} | row
 
@@ -95,6 +95,6 @@ def _p_value(sums_G: np.ndarray, seed: int) -> float:
     for start in range(0, PERMUTATIONS, at_once):
         rows = min(at_once, PERMUTATIONS - start)
         drawn = randomness.words(-(-rows * len(sums_G) // 64), seed, "swaps", start).astype("<u8").view(np.uint8)
-        swaps_RG = np.unpackbits(drawn, count=rows * len(sums_G)).reshape(rows, len(sums_G))
-        reached += int(np.sum(np.abs(sums_G.sum() - 2 * (swaps_RG @ sums_G)) >= least))
+        bits_RG = np.unpackbits(drawn, count=rows * len(sums_G)).reshape(rows, len(sums_G))
+        reached += int(np.sum(np.abs(sums_G.sum() - 2 * (bits_RG @ sums_G)) >= least))
     return (1 + reached) / (1 + PERMUTATIONS)
