@@ -49,7 +49,8 @@ def score(
     if against is not None:
         theirs = pair(found, _read(chosen, Path(against), Path(references))[0].answers)
         other = score_answers(chosen, theirs.answered, options, Path(against).parent)
-        document["paired"] = {"against": str(against)} | compare_headlines(chosen.headline, scores, other, theirs.answered)
+        paired = compare_headlines(document["headline"], scores, other, theirs.answered)
+        document["paired"] = {"against": str(against)} | paired
         if theirs.missing:
             say(f"{len(theirs.missing):,} references have no answer in {against}: wrong; first: {theirs.missing[0]}")
     for kind, why in (("missing", "references have no answer: wrong"), ("unknown", "answers belong to no reference: left out")):

@@ -243,7 +243,7 @@ def score_street_choices(answered: Sequence[Answered], options: Mapping[str, str
     shares = {name: share([marks[row] for row in each], [groups[row] for row in each]) for name, each in by_category.items()}
     return Scores(
         metrics={name: share([marks[row] for row in each], [groups[row] for row in each]) for name, each in rows.items()},
-        convention="the official script's reading, micro; " + _EMPTY[options.get("empty", "wrong")],
+        convention=f"{_MICRO}; " + _EMPTY[options.get("empty", "wrong")],
         per_row={each.record.id: mark for each, mark in zip(answered, marks, strict=True)},
         details={
             "floor": _floor({name: [truths[row] for row in each] for name, each in rows.items()}, answered),
@@ -259,6 +259,7 @@ def score_street_choices(answered: Sequence[Answered], options: Mapping[str, str
     )
 
 
+_MICRO = "the official script's reading, micro"
 _EMPTY = {"wrong": "an answer with nothing left is wrong", "first": "an answer with nothing left is the first choice"}
 
 
@@ -290,7 +291,12 @@ def _floor(truths: Mapping[str, Sequence[str]], answered: Sequence[Answered]) ->
 def _published(name: str, perception: float, reasoning: float, average: float) -> dict[str, Any]:
     """A row of table 5 of the Mini-InternVL paper. Its averages weigh the two parts in more than one way."""
     shares = {"perception": perception, "reasoning": reasoning, "accuracy": average}
-    facts = {"name": name, "set": "MME-RealWorld, autonomous driving", "source": "arXiv 2410.16261, table 5"}
+    facts = {
+        "name": name,
+        "set": "MME-RealWorld, autonomous driving",
+        "source": "arXiv 2410.16261, table 5",
+        "convention": _MICRO,
+    }
     return facts | {key: round(value / 100, 4) for key, value in shares.items()}
 
 

@@ -264,7 +264,7 @@ _LANGUAGE = Option("language", "whose questions are scored; most published resul
 
 
 def _published(name: str, school: str, source: str, **shares: float) -> dict[str, Any]:
-    return {"name": f"{name} ({school})", "source": source} | shares
+    return {"name": name, "source": source, "convention": school} | shares
 
 
 def _benchmark(name: str, title: str, published: Sequence[Mapping[str, Any]], *options: Option) -> Benchmark:

@@ -115,6 +115,10 @@ def _details(rows: Sequence[tuple[Sequence[str], int]], read: Sequence[int | Non
     }
 
 
+def _published(name: str, source: str, accuracy: float, convention: str) -> dict[str, Any]:
+    return {"name": name, "set": "test_clean", "source": source, "convention": convention, "accuracy": accuracy}
+
+
 PMCVQA = Benchmark(
     name="pmcvqa",
     summary="PMC-VQA: accuracy over four choices, by the letter given or as the official script reads it",
@@ -123,9 +127,9 @@ PMCVQA = Benchmark(
     max_new_tokens=20,
     options=(Option("convention", "how an answer is read", "letter", tuple(_READERS)),),
     published=(
-        {"name": "MedVInT-TD (re-run)", "set": "test_clean", "source": "arXiv 2406.19280, unverified", "accuracy": 0.427},
-        {"name": "MedVInT-TD", "set": "test_clean", "source": "arXiv 2305.10415, unverified", "accuracy": 0.423},
-        {"name": "HuatuoGPT-Vision-7B", "set": "test_clean", "source": "arXiv 2406.19280, unverified", "accuracy": 0.432},
-        {"name": "LLaVA-1.5-7B", "set": "test_clean", "source": "arXiv 2406.19280, unverified", "accuracy": 0.338},
+        _published("MedVInT-TD (re-run)", "arXiv 2406.19280, unverified", 0.427, "not said"),
+        _published("MedVInT-TD", "arXiv 2305.10415, unverified", 0.423, "original"),
+        _published("HuatuoGPT-Vision-7B", "arXiv 2406.19280, unverified", 0.432, "not said"),
+        _published("LLaVA-1.5-7B", "arXiv 2406.19280, unverified", 0.338, "not said"),
     ),
 )

@@ -121,7 +121,7 @@ def score_rsvqa(answered: Sequence[Answered], options: Mapping[str, str]) -> Sco
     silent = sum(each.answer is None and mark == 1.0 for each, mark in zip(answered, marks, strict=True))
     details = _details([each.record for each in answered], convention) | {"right_without_an_answer": silent}
     in_headline = (each.record.id for each, kind in zip(answered, types, strict=True) if kind not in NUMERIC_TYPES)
-    return Scores(metrics, convention, per_row, details, frozenset(in_headline))
+    return Scores(metrics, convention, per_row, details, headline_rows=frozenset(in_headline))
 
 
 def _details(records: Sequence[ChatRecord], convention: str) -> dict[str, Any]:
