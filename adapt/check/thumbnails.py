@@ -30,9 +30,11 @@ class Thumbnail:
     fault: str = ""
 
 
-def make_thumbnails(places: Sequence[tuple[Path, str]], workers: int | None = None) -> dict[tuple[Path, str], Thumbnail]:
-    """A thumbnail of each (root, path); their bytes are shared out evenly."""
-    share = min(MAX_BYTES, PAGE_BYTES // max(1, len(places)))
+def make_thumbnails(
+    places: Sequence[tuple[Path, str]], workers: int | None = None, max_bytes: int = MAX_BYTES
+) -> dict[tuple[Path, str], Thumbnail]:
+    """A thumbnail of each (root, path) of at most ``max_bytes``; the bytes of a page are shared out evenly."""
+    share = min(max_bytes, PAGE_BYTES // max(1, len(places)))
     return dict(zip(places, map_ordered(_make, share, places, workers=workers, chunk=32), strict=True))
 
 

@@ -28,7 +28,7 @@ from adapt import atomic, safe
 from adapt.data.template import IMAGE_CONTEXT, Template, chat_template, get_template, opens_with_bos
 from adapt.data.tiling import IMAGENET_MEAN, IMAGENET_STD
 from adapt.errors import DataError
-from adapt.model.card import model_card
+from adapt.model.card import TrainingFacts, model_card
 from adapt.model.config import ModelConfig
 from adapt.model.folder import ONLY_TILING, compare_shapes, expected_shapes
 from adapt.model.language import language_config
@@ -46,12 +46,13 @@ def save_model(
     dtype: torch.dtype | None,
     provenance: Mapping[str, Any],
     layout: str = "transformers",
+    facts: TrainingFacts | None = None,
 ) -> None:
     """Write a model folder in one of ``FORMATS``.
 
     ``dtype`` is that of the stored weights, None keeps each as it is. Without a ``tokenizer`` the folder has the model
-    alone: no processor, no chat template. Raises DataError where state and config do not fit each other, and for a model
-    that the format cannot hold.
+    alone: no processor, no chat template, no card. ``facts`` are what the card tells of a training. Raises DataError where
+    state and config do not fit each other, and for a model that the format cannot hold.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     compare_shapes(shapes, expected_shapes(config), str(folder))
@@ -70,7 +71,8 @@ def save_model(
             template = get_template(config.template)
             if layout == "transformers":
                 _save_processor(staged, config, tokenizer, template)
-                (staged / "README.md").write_text(model_card(config, provenance), encoding="utf-8")
+                card = model_card(config.template, config.max_tiles, provenance, facts)
+                (staged / "README.md").write_text(card, encoding="utf-8")
             else:
                 tokenizer.chat_template = None
                 tokenizer.save_pretrained(staged)

@@ -15,6 +15,7 @@ from adapt.errors import DataError
 from adapt.model.internvl import InternVL
 from adapt.model.layouts import to_disk
 from adapt.model.saving import save_model
+from adapt.report.card import facts_of_run
 from adapt.train import checkpoint
 from adapt.train.distributed import World, put_together
 from adapt.train.optim import MOMENTS, moments, steps_taken
@@ -110,4 +111,7 @@ class Keeper:
             "general": [path.name for path in prepared.request.general],
             "data_fingerprint": prepared.index.fingerprint,
         }
-        save_model(self._folder / name, prepared.config, state, prepared.tokenizer, dtype=self._dtype, provenance=provenance)
+        save_model(
+            self._folder / name, prepared.config, state, prepared.tokenizer, dtype=self._dtype, provenance=provenance,
+            facts=facts_of_run(self._folder),
+        )  # fmt: skip

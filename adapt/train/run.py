@@ -11,12 +11,13 @@ import torch
 from adapt import progress, safe
 from adapt.data.mixture import describe_sources
 from adapt.data.packing import PackRule
-from adapt.errors import DataError, UsageError
+from adapt.errors import DataError
 from adapt.model.config import ModelConfig
 from adapt.model.flops import flops_of
 from adapt.model.internvl import InternVL
 from adapt.model.layouts import from_disk
 from adapt.model.loading import load_internvl
+from adapt.report.upkeep import write_own_page
 from adapt.train import checkpoint
 from adapt.train.distributed import World, shard
 from adapt.train.keeper import Keeper
@@ -176,8 +177,8 @@ def _run_plan(prepared: Prepared, folder: Path, setting: Setting, *, resume: boo
         train(run)
     finally:
         run.log.close()
-    if setting.world.is_main:
-        _write_report(folder)  # before RUN/model, which says that the run is finished
+    if setting.world.is_main and (page := write_own_page(folder)):  # before RUN/model, which says that the run is finished
+        progress.say(f"its curves are in {page}")
     keeper.finish(run.step)
     if not setting.world.is_main:
         return {}
@@ -273,16 +274,6 @@ def compile_layers(model: InternVL, recipe: TrainRecipe, device: torch.device) -
     if recipe.compile == "yes" or (recipe.compile == "auto" and device.type == "cuda"):
         for layer in (*model.vision.vit.blocks, *model.language.model.layers):
             layer.compile()
-
-
-def _write_report(folder: Path) -> None:
-    """RUN/report.html. The run is whole without it, so a fault in what lies in the folder is said and stops nothing."""
-    from adapt.evaluate.report import write_report
-
-    try:
-        progress.say(f"its curves are in {write_report([folder], folder / 'report.html')}")
-    except (DataError, UsageError) as error:
-        progress.say(f"warning: no report was written: {error}")
 
 
 def _model(prepared: Prepared) -> InternVL:

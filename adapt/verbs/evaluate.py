@@ -70,6 +70,7 @@ def evaluate(
     if not root.is_dir():
         raise DataError(f"{path}: its picture root {root} is not a folder; give it with --images")
     from adapt.evaluate.answer import load
+    from adapt.report.upkeep import note_scores
 
     answerer = load(model)
     documents = {}
@@ -82,6 +83,7 @@ def evaluate(
             "images": None if images is None else str(images),
         }
         atomic.write_text(place / "scores.json", json.dumps(documents[name], indent=1, ensure_ascii=False, allow_nan=False))
+    note_scores(folder)
     return documents if len(documents) > 1 else next(iter(documents.values()))
 
 

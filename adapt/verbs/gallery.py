@@ -103,20 +103,10 @@ def _read_predictions(path: Path | str | None) -> tuple[Mapping[str, str | None]
     path = Path(path)
     if not path.is_file():
         raise no_file(path)
+    from adapt.evaluate.marks import read_marks
     from adapt.evaluate.score import read_predictions
 
-    return read_predictions(path).answers, _read_marks(path.with_name("marks.jsonl"))
-
-
-def _read_marks(path: Path) -> dict[str, float]:
-    """What a benchmark gave for each id; {} where there is no such file."""
-    marks = {}
-    for number, row in read_rows(path) if path.is_file() else ():
-        name, mark = (row.get("id"), row.get("mark")) if isinstance(row, dict) else (None, None)
-        if name is None or isinstance(mark, bool) or not isinstance(mark, int | float):
-            raise DataError(f"{path}:{number}: {str(row)[:60]!r} is no id and mark, as 'adapt evaluate' writes; move it away")
-        marks[str(name)] = min(1.0, mark)  # a whole number of JSON may be too large for a float
-    return marks
+    return read_predictions(path).answers, read_marks(path.with_name("marks.jsonl"))
 
 
 def _lines(path: Path, answers: Mapping[str, str | None] | None) -> list[int]:

@@ -10,7 +10,8 @@ def report(runs: Sequence[Path | str] | Path | str, *, output: Path | str) -> Pa
     """Write one self-contained page over ``runs`` to ``output`` and return its path.
 
     A run is the folder that ``finetune`` left; scores are looked for anywhere below it. The folder of a demo stands for its
-    runs. Raises UsageError for a folder that is no run, DataError for damaged files.
+    runs, and a folder that holds only scores (of the model before, say) for itself. The cards of the runs' models are brought
+    up to date. Raises UsageError for a folder that is neither, DataError for damaged files.
     """
     folders = [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
     if not folders:
@@ -18,6 +19,12 @@ def report(runs: Sequence[Path | str] | Path | str, *, output: Path | str) -> Pa
     page = Path(output)
     if page.is_dir():
         raise UsageError(f"{page}: a folder; --output takes the name of the page, such as {page}/report.html")
-    from adapt.evaluate.report import write_report
+    from adapt.report.card import update_cards
+    from adapt.report.page import write_page
+    from adapt.report.runs import read_runs
 
-    return write_report(folders, page)
+    found = read_runs(folders)
+    write_page(found, page)
+    for run in found:
+        update_cards(run)
+    return page

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from adapt.errors import UsageError
-from adapt.evaluate.report import find_runs
+from adapt.report.runs import find_runs
 from adapt.verbs import demo
 
 RUNS = ("base", "without_general", "with_general")

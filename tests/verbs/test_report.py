@@ -93,7 +93,7 @@ def test_the_page_holds_everything_and_fetches_nothing(tmp_path: Path) -> None:
     page = Page(report(run, output=tmp_path / "report.html"))
     assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"}
     assert not [attributes for _, attributes in page.tags if attributes.get("href")]
-    assert [picture.size for picture in page.pictures()] == [(320, 240)] * 4
+    assert [picture.size for picture in page.pictures()] == [(492, 369)] * 4  # of 640x480
     policies = [attributes["content"] for tag, attributes in page.tags if tag == "meta" and "http-equiv" in attributes]
     assert policies and "default-src 'none'" in str(policies[0])
 

@@ -1,0 +1,60 @@
+"""Scores beside those of what was tuned from, and paired tests between every two contenders."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapt.report.answers import Asked, Pair, compare_sheets
+from adapt.report.contenders import Contender, role_of
+from adapt.report.runs import Measurement, RunFacts
+
+MOST_COMPARED = 8  # contenders of a measurement, each with each; of more each with the first
+ROLES = {"field": "The field", "general": "General ability", "": "Other"}
+
+
+def compare_all(
+    contenders: Sequence[Contender], asked: Mapping[Measurement, Asked], runs: Sequence[RunFacts]
+) -> dict[str, Any]:
+    """One row a contender, one column a measurement; changes are against what a model was tuned from."""
+    pairs = {measurement: _pairs(each) for measurement, each in asked.items()}
+    columns = [_column(measurement, contenders, runs) for measurement in asked]
+    rows = [
+        {
+            "name": contender.name,
+            "origin": contender.origin,
+            "cells": [_cell(contender, measurement, pairs[measurement]) for measurement in asked],
+        }
+        for contender in contenders
+        if contender.scores or len(contenders) > 1
+    ]
+    return {"columns": columns, "rows": rows, "pairs": [(place.title, found) for place, found in pairs.items() if found]}
+
+
+def _pairs(asked: Asked) -> list[Pair]:
+    sheets = asked.sheets
+    chosen = itertools.combinations(sheets, 2) if len(sheets) <= MOST_COMPARED else ((sheets[0], each) for each in sheets[1:])
+    return [pair for first, second in chosen if (pair := compare_sheets(asked, second, first)) is not None]
+
+
+def _column(measurement: Measurement, contenders: Sequence[Contender], runs: Sequence[RunFacts]) -> dict[str, Any]:
+    score = next(found for contender in contenders if (found := contender.at(measurement)) is not None)
+    return {
+        "role": ROLES[role_of(measurement, runs)],
+        "what": f"{measurement.benchmark} {score.document['headline']}",
+        "where": " ".join(part for part in (measurement.data, measurement.split) if part),
+        "count": score.headline["count"],
+        "floor": score.floor,
+        "convention": measurement.convention,
+    }
+
+
+def _cell(contender: Contender, measurement: Measurement, pairs: Sequence[Pair]) -> dict[str, Any] | None:
+    mine = contender.at(measurement)
+    if mine is None:
+        return None
+    before = contender.before_at(measurement)
+    if before is None:
+        return dict(mine.headline) | {"change": None, "test": None}
+    name, score = before
+    test = next((pair.found for pair in pairs if (pair.first, pair.second) == (contender.name, name)), None)
+    return dict(mine.headline) | {"change": mine.headline["value"] - score.headline["value"], "test": test}

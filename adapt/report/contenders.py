@@ -1,0 +1,102 @@
+"""Who is compared on a page: each run as it ended, what it was tuned from where that was measured, and other models' scores."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapt.domain import all_domains
+from adapt.report.runs import (
+    BASE,
+    BEST,
+    OTHER,
+    TUNED,
+    Measurement,
+    RunFacts,
+    ScoreSet,
+    came_from,
+    model_name,
+    read_base,
+    same_model,
+)
+
+GENERAL = "general"
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One model's scores. ``before`` are the scores of what it was tuned from, by measurement; ``origin`` says it in words."""
+
+    name: str
+    origin: str
+    scores: tuple[ScoreSet, ...]
+    before: tuple[tuple[str, ScoreSet], ...] = ()
+
+    def at(self, measurement: Measurement) -> ScoreSet | None:
+        """Its scores in a measurement; of several the first."""
+        return next((score for score in self.scores if score.measurement == measurement), None)
+
+    def before_at(self, measurement: Measurement) -> tuple[str, ScoreSet] | None:
+        """The name and the scores of what it was tuned from."""
+        return next(((name, score) for name, score in self.before if score.measurement == measurement), None)
+
+
+def find_contenders(runs: Sequence[RunFacts]) -> list[Contender]:
+    """What was tuned from stands before what was tuned; a run that another came from is looked up where it was not given."""
+    shown = {run.folder.resolve() for run in runs}
+    bases = {base.folder.resolve(): base for run in runs if run.config and (base := read_base(run)) is not None}
+    behind = [base for place, base in bases.items() if place not in shown]
+    found = [
+        Contender(base.name, f"from {model_name(base.base)}", tuple(score for score in base.scores if score.owner == TUNED))
+        for base in behind
+    ]
+    for run in runs:
+        found += _of_run(run, [*runs, *behind]) if run.config else [_of_scores(run)]
+    return found
+
+
+def _of_scores(folder: RunFacts) -> Contender:
+    models = dict.fromkeys(model_name(score.model) for score in folder.scores if score.model)
+    return Contender(folder.name, ", ".join(models) or "not said", tuple(folder.scores))
+
+
+def _of_run(run: RunFacts, runs: Sequence[RunFacts]) -> list[Contender]:
+    owned = {owner: tuple(score for score in run.scores if score.owner == owner) for owner in (BASE, TUNED, BEST, OTHER)}
+    before = [(f"{run.name}: before", score) for score in owned[BASE]]
+    for other in runs:
+        if other is not run:
+            before += [(other.name, score) for score in other.scores if _is_base(run, other, score)]
+    origin = model_name(run.base)
+    found = [Contender(run.name, f"from {before[0][0] if before else origin}", owned[TUNED], tuple(before))]
+    if owned[BASE]:
+        found.insert(0, Contender(f"{run.name}: before", origin, owned[BASE]))
+    if owned[BEST]:
+        found.append(Contender(f"{run.name}: best", "its best step", owned[BEST], tuple(before)))
+    for score in owned[OTHER]:
+        found.append(Contender(f"{run.name}: {score.place}", model_name(score.model), (score,)))
+    return found
+
+
+def _is_base(run: RunFacts, other: RunFacts, score: ScoreSet) -> bool:
+    """Whether a score of another folder is of what ``run`` was tuned from."""
+    if same_model(score.model, run.base):
+        return True
+    return bool(other.config) and score.owner == TUNED and came_from(run, other)
+
+
+def all_measurements(contenders: Sequence[Contender], runs: Sequence[RunFacts]) -> list[Measurement]:
+    """Every measurement of the page: the field's first, then the general ones, then others."""
+    found = dict.fromkeys(score.measurement for contender in contenders for score in contender.scores)
+    return sorted(found, key=lambda measurement: ("field", "general", "").index(role_of(measurement, runs)))
+
+
+def role_of(measurement: Measurement, runs: Sequence[RunFacts]) -> str:
+    """Whether questions are the field's or general ones: by the files of the tuned runs, else by the benchmark's field."""
+    tuned = [run for run in runs if any(came_from(run, other) for other in runs if other is not run)]
+    tuned = tuned or [run for run in runs if run.config]
+    for role, argument in (("field", "data"), ("general", "general")):
+        if any(Path(path).name == measurement.data for run in tuned for path in run.config["arguments"].get(argument) or ()):
+            return role
+    fields = {domain.name for domain in all_domains() for each in domain.benchmarks if each.name == measurement.benchmark}
+    if GENERAL in fields:
+        return "general"
+    return "field" if any(run.config["arguments"].get("domain") in fields for run in tuned) else ""
