@@ -105,9 +105,10 @@ class TrainingFacts:
 def model_card(template: str, max_tiles: int, provenance: Mapping[str, Any], facts: TrainingFacts | None = None) -> str:
     """The text of README.md, with a function to paste. ``provenance`` is what adapt.json keeps."""
     facts = facts or TrainingFacts()
-    title, origin = _title(provenance)
+    files = _files(provenance, facts)
+    title, origin = _title(provenance, files)
     parts = [
-        _metadata(title, provenance, facts),
+        _metadata(title, files, provenance, facts),
         f"# {_plain(title)}\n\n{origin}\n",
         _USE.format(max_tiles=max_tiles, template=template),
         *_about(provenance, facts),
@@ -124,13 +125,21 @@ def is_sealed(card: str) -> bool:
     return hashlib.sha256(card[: found[-1].start() - 1].encode()).hexdigest() == found[-1][1]
 
 
-def _title(provenance: Mapping[str, Any]) -> tuple[str, str]:
+def _files(provenance: Mapping[str, Any], facts: TrainingFacts) -> tuple[list[str], list[str]]:
+    """The names of what was trained on and of what was mixed in. General data may be named in a run and never be learnt from,
+    which the provenance alone does not tell."""
+    if facts.data:
+        return [each.name for each in facts.data if not each.mixed_in], [each.name for each in facts.data if each.mixed_in]
+    return list(provenance.get("data") or ()), list(provenance.get("general") or ())
+
+
+def _title(provenance: Mapping[str, Any], files: tuple[list[str], list[str]]) -> tuple[str, str]:
     base, field, source = (provenance.get(name) for name in ("base", "domain", "exported_from"))
     if not isinstance(base, Mapping):
         name = _name(source) if isinstance(source, Mapping) else "An InternVL model"
         return name, "Written by adapt; the weights keep the source's values and type."
     start = _name(base)
-    data = " mixed with ".join(", ".join(provenance.get(kind, ())) for kind in ("data", "general") if provenance.get(kind))
+    data = " mixed with ".join(", ".join(names) for names in files if names)
     title = f"{start}, tuned" + (f" for {str(field).replace('_', ' ')}" if field else "")
     return title, f"Tuned with adapt from `{_code(start)}` on {_plain(data)}, {provenance.get('step')} steps."
 
@@ -143,7 +152,7 @@ def _name(model: Mapping[str, Any]) -> str:
 # ---- the metadata ----
 
 
-def _metadata(title: str, provenance: Mapping[str, Any], facts: TrainingFacts) -> str:
+def _metadata(title: str, files: tuple[list[str], list[str]], provenance: Mapping[str, Any], facts: TrainingFacts) -> str:
     """The YAML block. A licence and a base that are not known are not made up: ``unknown``, and no ``base_model``."""
     field = provenance.get("domain")
     base = hub_id(provenance) or facts.origin
@@ -154,7 +163,7 @@ def _metadata(title: str, provenance: Mapping[str, Any], facts: TrainingFacts) -
             content["base_model_relation"] = "finetune"
     if languages := sorted({each.language for each in facts.data if each.language}):
         content["language"] = languages
-    if names := [_slug(Path(name).stem) for kind in ("data", "general") for name in provenance.get(kind) or ()]:
+    if names := [_slug(Path(name).stem) for part in files for name in part]:
         content["datasets"] = list(dict.fromkeys(names))
     content["tags"] = ["adapt-vlm", "internvl", "vision-language", *([_slug(str(field))] if field else [])]
     if facts.scores:

@@ -27,7 +27,22 @@ def compare_all(
         for contender in contenders
         if contender.scores or len(contenders) > 1
     ]
-    return {"columns": columns, "rows": rows, "pairs": [(place.title, found) for place, found in pairs.items() if found]}
+    return {"columns": columns, "rows": rows, "pairs": _untold(pairs, contenders), "is_tested": any(pairs.values())}
+
+
+def _untold(pairs: Mapping[Measurement, Sequence[Pair]], contenders: Sequence[Contender]) -> list[tuple[str, Sequence[Pair]]]:
+    """The tests of each measurement, where there are others than those that stand in the cells."""
+    told = {
+        (contender.name, before[0], measurement)
+        for contender in contenders
+        for measurement in pairs
+        if (before := contender.before_at(measurement)) is not None
+    }
+    return [
+        (place.title, found)
+        for place, found in pairs.items()
+        if any((pair.first, pair.second, place) not in told for pair in found)
+    ]
 
 
 def _pairs(asked: Asked) -> list[Pair]:

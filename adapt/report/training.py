@@ -91,5 +91,5 @@ def duration(seconds: float) -> str:
 def _memory(run: RunFacts) -> str:
     measured = max((row["peak_bytes"] for row in run.log if isinstance(row.get("peak_bytes"), int | float)), default=None)
     planned = run.plan.get("memory_bytes", {}).get("total")
-    words = "not measured" if measured is None else f"{measured / 2**30:.2f} GiB measured"
+    words = "none in the log" if measured is None else f"{measured / 2**30:.2f} GiB measured"
     return words if planned is None else f"{words}, {planned / 2**30:.2f} GiB planned"
