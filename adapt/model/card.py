@@ -273,4 +273,5 @@ def _plain(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    return text.replace("`", "'")
+    """Text from outside for a code span, in which nothing can be escaped."""
+    return re.sub(r"[`<>]", "'", " ".join(text.split()))
