@@ -345,7 +345,11 @@ def chat(**given: Any) -> None:
 @click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
 @click.option("--output", required=True, type=PATH, metavar="R.html", help="The page to write.")
 def report(runs: tuple[Path, ...], output: Path) -> None:
-    """Write one HTML page over one or more runs: curves, scores beside published results, wrong answers with their pictures."""
+    """Write one HTML page over one or more runs: curves, scores beside published results, wrong answers with their pictures.
+
+    A RUN may also be a folder of scores that no run wrote: 'adapt evaluate' of the model as it was before. The cards of the
+    runs' models are brought up to date.
+    """
     from adapt import show, verbs
 
     show.show_lines(str(verbs.report(runs, output=output)))

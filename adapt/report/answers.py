@@ -1,7 +1,7 @@
 """The questions of a measurement with what each contender answered, joined by id: read once, used by every section."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from adapt.domain import Metric
@@ -82,8 +82,8 @@ def compare_sheets(asked: Asked, first: Sheet, second: Sheet) -> Pair | None:
     if not common:
         return None
     groups = {record.id: group_of(record) for _, record in asked.records}
-    marks = ([sheet.marks[name] for name in common] for sheet in (first, second))
-    return Pair(first.name, second.name, compare(*marks, [groups.get(name, name) for name in common]))
+    mine, other = ([sheet.marks[name] for name in common] for sheet in (first, second))
+    return Pair(first.name, second.name, compare(mine, other, [groups.get(name, name) for name in common]))
 
 
 def break_down(asked: Asked) -> list[Breakdown]:
@@ -108,6 +108,6 @@ def _kind(record: ChatRecord, field: str) -> str:
     return ", ".join(str(each) for each in values)[:80]
 
 
-def _mean(sheet: Sheet, kind: str, kinds: Mapping[str, str], groups: Mapping[str, object]) -> Metric | None:
+def _mean(sheet: Sheet, kind: str, kinds: Mapping[str, str], groups: Mapping[str, Hashable]) -> Metric | None:
     ids = [name for name in sheet.marks if kinds.get(name) == kind]
-    return share([sheet.marks[name] for name in ids], [groups[name] for name in ids]) if ids else None  # type: ignore[misc]
+    return share([sheet.marks[name] for name in ids], [groups[name] for name in ids]) if ids else None
