@@ -10,7 +10,8 @@ import torch
 
 from adapt.data.video import DEFAULT_FRAMES, show_video
 from adapt.errors import UsageError, unknown
-from adapt.evaluate.generate import Question, answer_questions
+from adapt.evaluate.generate import answer_questions
+from adapt.evaluate.question import Question
 from adapt.evaluate.sampling import GREEDY, Sampling
 from adapt.model.config import for_tokenizer
 from adapt.model.internvl import InternVL

@@ -1,334 +1,297 @@
-"""Answers: one prefill for each picture, then all its questions decoded together.
+"""Answers: one prefill for each picture, all questions decoded together, and whoever waits takes the place of who has ended.
 
-The prompt of a picture's questions is a message tree, as in training. The keys and values of the picture are computed and
-kept once, not once for each question; at each step every branch adds one token, which sees the prefix, its own prompt and
-its own answer. transformers' DynamicCache appends by concatenation, so each step copies the cache of its batch; a batch is
-bounded by what the cache holds at the end.
+A tree is a picture's prefix, whose keys and values are computed and kept once, and its questions as branches. Trees are
+prefilled in groups; their questions then join the row of tokens that is computed at each step: a joining question brings its
+whole prompt, one that is being answered its last token (adapt.model.branches has the attention). An answer is given out the
+moment it ends, its place is taken by a question that waits, and the next group is prefilled when there is room. What is held
+is bounded by ``KEYS`` places; where growing answers would exceed it, those that joined last go back and start again later,
+with the same result.
 
-Axes: R rows (trees), L tokens of the longest tree, B branches of the widest tree, K keys so far, P answering branches,
-V vocabulary, T tokens of an answer.
+Questions whose position encoding depends on the length join only questions of their side (adapt.evaluate.prompts.side_of).
+
+Axes: R rows (trees), L tokens of the longest prefix, N tokens of the row, A answers, V vocabulary.
 """
 
+import collections
 import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adapt import randomness, safe
-from adapt.data.packing import Batch, EncodedTree, collate
-from adapt.data.template import decode_answer, encode_prompt, get_template
-from adapt.data.tiling import count_tiles, tile, tile_budget
-from adapt.data.video import FRAME_TILES, frames_text
-from adapt.errors import DataError, UsageError
+from adapt.data.packing import Batch, collate
+from adapt.data.template import decode_answer, get_template
+from adapt.errors import UsageError
+from adapt.evaluate.choosing import Chooser
+from adapt.evaluate.prompts import MOST_PAIRS, Prompts, encode_tree, group
+from adapt.evaluate.question import Question
 from adapt.evaluate.sampling import GREEDY, Sampling
-from adapt.model.config import ModelConfig
+from adapt.model.branches import LEAST_PLACES, Bank, Queries, Shelf, Step
 from adapt.model.language import rope_threshold
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 
 if TYPE_CHECKING:
     from adapt.evaluate.answer import Answerer
 
-# Trees decoded together: as many as keep the tiles, and the keys of prompts and answers (padding counted), within these.
-BATCH_TOKENS = 16384
-BATCH_TILES = 64
-MAX_BRANCHES = 64
-_DRAWN_TOGETHER = 32  # answers whose shares of the whole vocabulary are held at once
+__all__ = ["Question", "answer_questions"]
 
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """What to answer: a key, pictures (paths) and the turns up to the last human one.
-
-    ``max_tiles`` is the largest grid of any picture, 0 for the model's own bound. Raises DataError where the turns have
-    another number of places for pictures than there are pictures.
-    """
-
-    key: str
-    pictures: tuple[Path, ...]
-    turns: tuple[Turn, ...]
-    max_tiles: int = 0
-
-    def __post_init__(self) -> None:
-        places = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in self.turns if turn.role == "human")
-        if places != len(self.pictures):
-            raise DataError(
-                f"{self.key}: {places} {IMAGE_PLACEHOLDER} placeholder(s) for {len(self.pictures)} picture(s); expected as many"
-            )
-
-    @classmethod
-    def of(cls, record: ChatRecord, root: Path) -> "Question":
-        """The last question of a record; earlier turns stay as they are."""
-        paths = tuple(safe.inside(root, name, record.id) for name in record.images)
-        return cls(record.id, paths, record.turns[:-1], record.max_tiles)
-
-    @classmethod
-    def ask(cls, key: str, pictures: tuple[Path, ...], text: str) -> "Question":
-        """One question in words; pictures without a place in it stand in front. Raises UsageError for a place too many."""
-        places = text.count(IMAGE_PLACEHOLDER)
-        if places > len(pictures):
-            raise UsageError(
-                f"the question has {places} {IMAGE_PLACEHOLDER} place(s) for {len(pictures)} picture(s); "
-                "give a picture for each, or leave the word out"
-            )
-        return cls(key, pictures, (Turn("human", f"{IMAGE_PLACEHOLDER}\n" * (len(pictures) - places) + text),))
-
-    @classmethod
-    def watch(cls, key: str, frames: tuple[Path, ...], text: str) -> "Question":
-        """One question about a video: its frames in front, a tile each. Raises UsageError for a place for a picture."""
-        if IMAGE_PLACEHOLDER in text:
-            raise UsageError(
-                f"a question about a video has no {IMAGE_PLACEHOLDER} place: its frames stand in front; leave it out"
-            )
-        if not frames:
-            raise UsageError("a video of no frames; give at least one")
-        return cls(key, frames, (Turn("human", frames_text(len(frames)) + text),), FRAME_TILES)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Prompts:
-    """Questions of one tree: the same pictures, cut alike, and the same ids up to the last picture.
-
-    ``own_tiles`` is the questions' bound on a picture's grid (0: none), ``num_tiles`` what the pictures take together,
-    ``num_tokens`` the whole prompt with their tokens; ``side`` see _side.
-    """
-
-    pictures: tuple[Path, ...]
-    own_tiles: int
-    prefix: tuple[int, ...]
-    keys: tuple[str, ...]
-    branches: tuple[tuple[int, ...], ...]
-    num_tiles: int
-    num_tokens: int
-    side: int
+KEYS = 16384  # places of keys and values held at once, padding counted
+ANSWERS = 256  # decoded together
+# Tokens of one prefill and of the prompts that join in one step; a processor works best on what its caches hold.
+_TOKENS = {"cpu": 1024, "cuda": 8192}
+_EXPECTED = 8  # tokens of an answer that its first place has room for
 
 
 def answer_questions(
     answerer: "Answerer", questions: Sequence[Question], *, max_new_tokens: int, sampling: Sampling = GREEDY
 ) -> Iterator[tuple[str, str]]:
-    """Yield (key, answer) of every question, picture by picture, in the order that decodes fastest.
+    """Yield (key, answer) of every question the moment it ends, in the order that decodes fastest.
 
     An answer ends at the template's end token or after ``max_new_tokens``; surrounding blanks are stripped. A Question's
     pictures are opened here: DataError names the file that cannot be. UsageError for ``max_new_tokens`` below 1.
     """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens is {max_new_tokens}; expected 1 or more")
-    for batch in _batches(_group(answerer, questions, max_new_tokens), max_new_tokens):
-        yield from _decode(answerer, batch, max_new_tokens, sampling)
+    trees = group(answerer, questions, max_new_tokens)
+    template = get_template(answerer.model.config.template)
+    for key, ids in _Decoder(answerer, trees, max_new_tokens, sampling).run():
+        yield key, decode_answer(ids, template, answerer.tokenizer).strip()
 
 
-def _batches(trees: Sequence[_Prompts], max_new_tokens: int) -> Iterator[list[_Prompts]]:
-    """Trees decoded together, of like width and then of like length, since a batch is as wide and long as its largest."""
-    batch: list[_Prompts] = []
-    for tree in sorted(trees, key=lambda tree: (tree.side, len(tree.branches), tree.num_tokens)):
-        if batch and (batch[0].side != tree.side or not _fits([*batch, tree], max_new_tokens)):
-            yield batch
-            batch = []
-        batch.append(tree)
-    if batch:
-        yield batch
+@dataclasses.dataclass(eq=False)
+class _Tree:
+    """A tree whose prefix is on a shelf; ``waiting`` are its questions that have no place yet, the next one last."""
+
+    shelf: Shelf | None
+    row: int
+    num_prefix: int
+    waiting: list[tuple[str, tuple[int, ...]]]
+    answering: int = 0
 
 
-def _fits(batch: Sequence[_Prompts], max_new_tokens: int) -> bool:
-    """Whether the tiles and the keys at the last step stay within bounds: each step appends one key a branch to each row."""
-    longest = max(tree.num_tokens for tree in batch)
-    widest = max(len(tree.branches) for tree in batch)
-    num_keys = len(batch) * (longest + widest * max_new_tokens)
-    return num_keys <= BATCH_TOKENS and sum(tree.num_tiles for tree in batch) <= BATCH_TILES
+@dataclasses.dataclass(eq=False)
+class _Branch:
+    """A question being answered: its own keys stand in ``slot`` of ``bank``, ``num_held`` of them."""
+
+    key: str
+    ids: tuple[int, ...]
+    tree: _Tree
+    bank: Bank
+    slot: int
+    draws: np.ndarray | None
+    produced: list[int] = dataclasses.field(default_factory=list)
+    num_held: int = 0
+
+    @property
+    def coming(self) -> Sequence[int]:
+        """What it brings to the next step."""
+        return self.produced[-1:] if self.num_held else self.ids
 
 
-def _group(answerer: "Answerer", questions: Sequence[Question], max_new_tokens: int) -> list[_Prompts]:
-    config = answerer.model.config
-    template, threshold = get_template(config.template), rope_threshold(config.language)
-    cuts = dict.fromkeys((each.pictures, each.max_tiles) for each in questions)
-    tiles_of = {(pictures, own): _count_tiles(pictures, own, config) for pictures, own in cuts}
-    groups: dict[tuple[Any, ...], list[tuple[str, tuple[int, ...]]]] = {}
-    for question in questions:
-        encoded = encode_prompt(question.turns, template, answerer.tokenizer)
-        prefix, branch = tuple(encoded.input_ids[: encoded.prefix_length]), tuple(encoded.input_ids[encoded.prefix_length :])
-        cut = (question.pictures, question.max_tiles)
-        num_prefix = len(prefix) + tiles_of[cut] * config.tokens_per_tile - len(question.pictures)
-        side = _side(num_prefix + len(branch), max_new_tokens, threshold)
-        own = () if question.pictures else (question.key,)
-        groups.setdefault((cut, prefix, num_prefix, side, own), []).append((question.key, branch))
-    trees = []
-    for (cut, prefix, num_prefix, side, _), members in groups.items():
-        for start in range(0, len(members), MAX_BRANCHES):
-            keys, branches = zip(*members[start : start + MAX_BRANCHES], strict=True)
-            num_tokens = num_prefix + sum(map(len, branches))
-            pictures, own_tiles = cut
-            trees.append(_Prompts(pictures, own_tiles, prefix, keys, branches, tiles_of[cut], num_tokens, side))
-    return trees
+class _Decoder:
+    """The trees that wait, those on shelves and the questions in flight."""
 
+    def __init__(self, answerer: "Answerer", trees: Sequence[Prompts], max_new_tokens: int, sampling: Sampling) -> None:
+        self._model = answerer.model
+        self._device = next(answerer.model.parameters()).device
+        self._tokens = _TOKENS.get(self._device.type, _TOKENS["cuda"])
+        self._threshold = rope_threshold(answerer.model.config.language)
+        self._longest = max_new_tokens
+        self._choose = Chooser(sampling, max_new_tokens)
+        tokenizer, end = answerer.tokenizer, get_template(answerer.model.config.template).end
+        self._ends = {tokenizer.convert_tokens_to_ids(end), tokenizer.eos_token_id}
+        self._waiting = collections.deque(trees)
+        self._side = 0
+        self._open: list[_Tree] = []
+        self._banks: dict[int, Bank] = {}
+        self._branches: list[_Branch] = []  # in the order they joined
+        self._full = False  # somebody was sent back: nobody joins before somebody ends
 
-def _side(num_tokens: int, max_new_tokens: int, threshold: int | None) -> int:
-    """Which questions may be computed together: those of one side (see adapt.model.language.rope_threshold).
+    def run(self) -> Iterator[tuple[str, list[int]]]:
+        """(key, ids) of every answer as it ends."""
+        while True:
+            self._make_room()
+            self._join()
+            if not self._branches:
+                assert not self._waiting
+                return
+            self._step()
+            ended = [
+                branch
+                for branch in self._branches
+                if branch.produced[-1] in self._ends or len(branch.produced) == self._longest
+            ]
+            self._drop(ended)
+            for branch in ended:
+                yield branch.key, branch.produced
 
-    0 stays within the threshold to its last token, threshold + 1 starts beyond it; what crosses it goes with questions of
-    its own length, which cross it at the same step.
-    """
-    if threshold is None or num_tokens + max_new_tokens <= threshold:
-        return 0
-    return min(num_tokens, threshold + 1)
+    @property
+    def num_held(self) -> int:
+        """Places of keys held."""
+        shelves = {tree.shelf for tree in self._open if tree.shelf is not None}
+        banks = (bank.num_places * bank.num_used for bank in self._banks.values())
+        return sum(shelf.num_keys for shelf in shelves) + sum(banks)
 
+    def _join(self) -> None:
+        """Give places to questions that wait, while there are any and the step is not too large."""
+        if self._branches and (self._full or self._crosses(self._side)):
+            return  # those who cross the threshold do so at one step, so they start at one
+        tokens = pairs = 0
+        while len(self._branches) < ANSWERS:
+            tree = next((tree for tree in self._open if tree.waiting), None)
+            if tree is None:
+                if not self._prefill():
+                    return
+                continue
+            key, ids = tree.waiting[-1]
+            tokens, pairs = tokens + len(ids), pairs + len(ids) * (tree.num_prefix + len(ids))
+            places = _places(len(ids) + min(self._longest, _EXPECTED))
+            full = tokens > self._tokens or pairs > MOST_PAIRS or self.num_held + places > KEYS
+            if self._branches and full:
+                return
+            tree.waiting.pop()
+            tree.answering += 1
+            bank = self._bank(places)
+            self._branches.append(_Branch(key, ids, tree, bank, bank.add(1)[0], self._choose.draws(key)))
 
-def _count_tiles(pictures: tuple[Path, ...], own: int, config: ModelConfig) -> int:
-    """Tiles of all pictures of one question, from their headers."""
-    budget = tile_budget(config.max_tiles, len(pictures), own)
-    return sum(count_tiles(*safe.picture_size(path), budget, config.tile_px) for path in pictures)
+    def _crosses(self, side: int) -> bool:
+        return self._threshold is not None and 0 < side <= self._threshold
 
+    def _prefill(self) -> bool:
+        """Prefill the next trees that wait, as many as make one good computation; False where none can be now."""
+        if not self._waiting:
+            return False
+        if self._branches:
+            # A group at a time: a prefix alone would cost as much as several.
+            room = 2 * self.num_held <= KEYS and 2 * len(self._branches) <= ANSWERS
+            if not room or self._waiting[0].side != self._side or self._crosses(self._side):
+                return False
+        self._side = self._waiting[0].side
+        chosen: list[Prompts] = []
+        while self._waiting and self._waiting[0].side == self._side:
+            longest = self._waiting[0].num_prefix  # they are sorted
+            tokens = longest * (len(chosen) + 1)
+            wanted = sum(len(prompts.keys) for prompts in chosen) + len(self._branches)
+            if chosen and (tokens > self._tokens or self.num_held + tokens > KEYS or wanted >= ANSWERS):
+                break
+            chosen.append(self._waiting.popleft())
+        shelf = self._shelve(chosen) if any(prompts.num_prefix for prompts in chosen) else None
+        for row, prompts in enumerate(chosen):
+            waiting = list(zip(prompts.keys, prompts.branches, strict=True))
+            self._open.append(_Tree(shelf, row, prompts.num_prefix, waiting))
+        return True
 
-def _encode(answerer: "Answerer", prompts: _Prompts) -> EncodedTree:
-    config = answerer.model.config
-    budget = tile_budget(config.max_tiles, len(prompts.pictures), prompts.own_tiles)
-    tiles = [tile(safe.read_picture(path), budget, config.tile_px) for path in prompts.pictures]
-    prefix = np.asarray(prompts.prefix, np.int64)
-    times = np.ones(len(prefix), np.int64)
-    times[prefix == config.image_token_id] = [len(each) * config.tokens_per_tile for each in tiles]
-    branches = tuple(np.asarray(branch, np.int64) for branch in prompts.branches)
-    return EncodedTree(
-        prefix_ids=np.repeat(prefix, times),
-        prefix_weights=np.zeros(int(times.sum())),
-        branches=branches,
-        branch_weights=tuple(np.zeros(len(branch)) for branch in branches),
-        tiles=np.concatenate(tiles) if tiles else np.zeros((0, config.tile_px, config.tile_px, 3), np.uint8),
-        keep=None,
-        sources=(0,) * len(branches),
-    )
+    @torch.inference_mode()
+    def _shelve(self, chosen: Sequence[Prompts]) -> Shelf:
+        config = self._model.config
+        trees = [collate([encode_tree(prompts, config)], config.image_token_id) for prompts in chosen]
+        batch = _stack(trees, beyond=self._threshold is not None and self._side > self._threshold, longest=self._side)
+        batch = batch.to(self._device)
+        shelf = Shelf([prompts.num_prefix for prompts in chosen])
+        self._model.hidden_with(shelf, self._model.embed(batch), batch.position_ids_RL)
+        return shelf
 
-
-@torch.inference_mode()
-def _decode(
-    answerer: "Answerer", waiting: Sequence[_Prompts], max_new_tokens: int, sampling: Sampling
-) -> Iterator[tuple[str, str]]:
-    """Prefill the trees, one a row, and decode all their branches to the end."""
-    from transformers import DynamicCache
-
-    model, tokenizer = answerer.model, answerer.tokenizer
-    device = next(model.parameters()).device
-    trees = [_encode(answerer, prompts) for prompts in waiting]
-    batch = _stack([collate([tree], model.config.image_token_id) for tree in trees]).to(device)
-    cache = DynamicCache(config=model.language.config)
-    hidden_RLD = model.hidden(batch, cache)
-    num_rows, length = batch.input_ids_RL.shape
-    widest = max(len(tree.branches) for tree in trees)
-    alive_RB, last_RB, position_RB = _starts(trees, widest)
-    flat_P = (torch.arange(num_rows)[:, None] * length + last_RB).flatten().to(device)
-    choose = _Chooser(sampling, [prompts.keys for prompts in waiting], widest, max_new_tokens)
-    token_RB = choose(model.logits_at(hidden_RLD, flat_P).view(num_rows, widest, -1), alive_RB.to(device))
-    prompt_mask_RBK = _sees_prompt(batch.tree_RL, batch.branch_RL, widest)
-    own_BB = torch.eye(widest, dtype=torch.bool, device=device).expand(num_rows, widest, widest)
-    template = get_template(model.config.template)
-    end = tokenizer.convert_tokens_to_ids(template.end)
-    ends_E = torch.tensor(sorted({end, end if tokenizer.eos_token_id is None else tokenizer.eos_token_id}), device=device)
-    alive_RB, position_RB = alive_RB.to(device), position_RB.to(device)
-    produced: list[Tensor] = []
-    mask_RBK = prompt_mask_RBK
-    for _ in range(max_new_tokens):
-        token_RB = token_RB.masked_fill(~alive_RB, end)
-        produced.append(token_RB)
-        alive_RB = alive_RB & ~torch.isin(token_RB, ends_E)
-        if not alive_RB.any() or len(produced) == max_new_tokens:
-            break
-        mask_RBK = torch.cat([mask_RBK, own_BB], dim=2)
-        output = model.language.model(
-            input_ids=token_RB,
-            position_ids=position_RB,
-            attention_mask=mask_RBK[:, None],
-            past_key_values=cache,
-            use_cache=True,
+    @torch.inference_mode()
+    def _step(self) -> None:
+        """Compute all coming tokens in one row and choose the next token of every answer."""
+        queries, ids, positions, lasts = [], [], [], []
+        for branch in self._branches:
+            tree, coming = branch.tree, branch.coming
+            queries.append(Queries(tree.shelf, tree.row, branch.bank, branch.slot, len(ids), len(coming), branch.num_held))
+            ids.extend(coming)
+            start = tree.num_prefix + branch.num_held
+            positions.extend(range(start, start + len(coming)))
+            lasts.append(len(ids) - 1)
+            branch.num_held += len(coming)
+        ids_1N = torch.tensor([ids], device=self._device)
+        embedded = self._model.language.get_input_embeddings()(ids_1N)
+        step = Step(queries, self._device)
+        hidden = self._model.hidden_with(step, embedded, torch.tensor([positions], device=self._device))
+        assert step.num_layers == self._model.language.config.num_hidden_layers, (
+            "a layer did not attend by adapt.model.branches"
         )
-        token_RB = choose(model.language.lm_head(output.last_hidden_state), alive_RB)
-        position_RB = position_RB + 1
-    answers_RBT = torch.stack(produced, dim=2).cpu()
-    for row, prompts in enumerate(waiting):
-        for branch, key in enumerate(prompts.keys):
-            yield key, decode_answer(answers_RBT[row, branch].tolist(), template, tokenizer).strip()
+        logits_AV = self._model.logits_at(hidden, torch.tensor(lasts, device=self._device))
+        drawn = [None if each.draws is None else float(each.draws[len(each.produced)]) for each in self._branches]
+        for branch, token in zip(self._branches, self._choose(logits_AV, drawn).tolist(), strict=True):
+            branch.produced.append(token)
 
+    @torch.inference_mode()
+    def _make_room(self) -> None:
+        """Move who needs more places to a longer bank; while that is too much, send back who joined last."""
+        while True:
+            growing = [branch for branch in self._branches if branch.num_held == branch.bank.num_places]
+            if len(self._branches) <= 1 or self.num_held + sum(branch.bank.num_places for branch in growing) <= KEYS:
+                break
+            last = self._branches[-1]
+            self._drop([last], again=True)
+        for places in sorted({branch.bank.num_places for branch in growing}, reverse=True):
+            moving = [branch for branch in growing if branch.bank.num_places == places]
+            old, new = self._banks[places], self._bank(2 * places)
+            slots = [branch.slot for branch in moving]
+            taken = new.add(len(moving))
+            old.move_to(new, slots, taken)
+            self._leave(old, slots)
+            for branch, slot in zip(moving, taken, strict=True):
+                branch.bank, branch.slot = new, slot
 
-class _Chooser:
-    """The next token of every branch: the likeliest, or a drawn one."""
+    def _bank(self, places: int) -> Bank:
+        return self._banks.setdefault(places, Bank(places))
 
-    def __init__(self, sampling: Sampling, keys: Sequence[tuple[str, ...]], widest: int, max_new_tokens: int) -> None:
-        from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+    def _leave(self, bank: Bank, slots: Sequence[int]) -> None:
+        moved = bank.remove(slots)
+        for branch in self._branches:
+            if branch.bank is bank:
+                branch.slot = moved.get(branch.slot, branch.slot)
 
-        self._step = 0
-        self._warpers: list[Any] = []
-        if sampling.temperature == 0:
+    @torch.inference_mode()
+    def _drop(self, gone: Sequence[_Branch], *, again: bool = False) -> None:
+        """Free the places of branches that ended, or that are to be answered ``again``, and the shelves of trees that ended."""
+        if not gone:
             return
-        self._warpers.append(TemperatureLogitsWarper(float(sampling.temperature)))
-        if sampling.top_k:
-            self._warpers.append(TopKLogitsWarper(sampling.top_k))
-        if sampling.top_p < 1:
-            self._warpers.append(TopPLogitsWarper(sampling.top_p))
-        self._drawn_RBT = torch.zeros(len(keys), widest, max_new_tokens, dtype=torch.float64)
-        for row, each in enumerate(keys):
-            for branch, key in enumerate(each):
-                drawn_T = randomness.uniforms(max_new_tokens, sampling.seed, "answer", key)
-                self._drawn_RBT[row, branch] = torch.from_numpy(drawn_T)
-
-    def __call__(self, logits_RBV: Tensor, alive_RB: Tensor) -> Tensor:
-        """int64[R, B], 0 where a branch has ended."""
-        if not self._warpers:
-            return logits_RBV.argmax(-1)
-        drawn_RB = self._drawn_RBT[:, :, self._step].to(logits_RBV.device)
-        self._step += 1
-        token_RB = torch.zeros(alive_RB.shape, dtype=torch.long, device=logits_RBV.device)
-        chunks = zip(logits_RBV[alive_RB].split(_DRAWN_TOGETHER), drawn_RB[alive_RB].split(_DRAWN_TOGETHER), strict=True)
-        token_RB[alive_RB] = torch.cat([self._draw(*chunk) for chunk in chunks])
-        return token_RB
-
-    def _draw(self, logits_AV: Tensor, drawn_A: Tensor) -> Tensor:
-        scores_AV: Any = logits_AV.double() - logits_AV.amax(-1, keepdim=True)
-        for warper in self._warpers:
-            scores_AV = warper(None, scores_AV)
-        shares_AV = scores_AV.softmax(-1).cumsum(-1)
-        # A draw is below 1, so below the sum too: what is found has a share.
-        return torch.searchsorted(shares_AV, drawn_A[:, None] * shares_AV[:, -1:], right=True)[:, 0]
+        self._full = again
+        dropped = set(gone)
+        self._branches = [branch for branch in self._branches if branch not in dropped]
+        for bank in {branch.bank for branch in gone}:
+            self._leave(bank, [branch.slot for branch in gone if branch.bank is bank])
+        for branch in gone:
+            branch.tree.answering -= 1
+            if again:
+                branch.tree.waiting.append((branch.key, branch.ids))
+        self._banks = {places: bank for places, bank in self._banks.items() if bank.num_used}
+        self._open = [tree for tree in self._open if tree.waiting or tree.answering]
+        for shelf in {tree.shelf for tree in self._open if tree.shelf is not None}:
+            rows = sorted(tree.row for tree in self._open if tree.shelf is shelf)
+            if 2 * len(rows) <= len(shelf.lengths):
+                shelf.keep(rows)
+                for tree in self._open:
+                    if tree.shelf is shelf:
+                        tree.row = rows.index(tree.row)
 
 
-def _stack(layouts: Sequence[Batch]) -> Batch:
-    """Packs of one row each as one pack with a row for each, padded on the right."""
-    length = max(each.input_ids_RL.shape[1] for each in layouts)
+def _places(num_keys: int) -> int:
+    """The bank for so many keys: powers of two."""
+    return max(LEAST_PLACES, 1 << (num_keys - 1).bit_length())
+
+
+def _stack(layouts: Sequence[Batch], *, beyond: bool, longest: int) -> Batch:
+    """Prefixes of one row each as one batch with a row for each, padded on the right.
+
+    Where all questions reach ``beyond`` the length that the first RoPE factors serve, a place of padding says so: transformers
+    chooses the factors by the largest position, and a prefix alone may end before.
+    """
+    length = max(each.input_ids_RL.shape[1] for each in layouts) + beyond
 
     def pad(name: str, fill: int) -> Tensor:
         rows = [getattr(each, name)[0] for each in layouts]
         return torch.stack([torch.nn.functional.pad(row, (0, length - len(row)), value=fill) for row in rows])
 
-    first = layouts[0]
     return dataclasses.replace(
-        first,
+        layouts[0],
         tiles_NCHW=torch.cat([each.tiles_NCHW for each in layouts]),
         input_ids_RL=pad("input_ids_RL", 0),
-        position_ids_RL=pad("position_ids_RL", 0),
+        position_ids_RL=pad("position_ids_RL", longest if beyond else 0),
         tree_RL=pad("tree_RL", -1),
         branch_RL=pad("branch_RL", -1),
         feature_positions_K=torch.cat([each.feature_positions_K + row * length for row, each in enumerate(layouts)]),
     )
-
-
-def _starts(trees: Sequence[EncodedTree], widest: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(bool[R, B] branches that exist, int64[R, B] place of each prompt's last token, int64[R, B] next position)."""
-    shape = (len(trees), widest)
-    alive, last, position = (
-        torch.zeros(shape, dtype=torch.bool),
-        torch.zeros(shape, dtype=torch.long),
-        torch.zeros(shape, dtype=torch.long),
-    )
-    for row, tree in enumerate(trees):
-        end = len(tree.prefix_ids)
-        for branch, ids in enumerate(tree.branches):
-            end += len(ids)
-            alive[row, branch], last[row, branch] = True, end - 1
-            position[row, branch] = len(tree.prefix_ids) + len(ids)
-    return alive, last, position
-
-
-def _sees_prompt(tree_RL: Tensor, branch_RL: Tensor, widest: int) -> Tensor:
-    """bool[R, B, L]: the prompt keys that the answer of branch B sees: the prefix and its own prompt."""
-    branch_B = torch.arange(widest, device=tree_RL.device)
-    own = (branch_RL[:, None, :] == -1) | (branch_RL[:, None, :] == branch_B[None, :, None])
-    return own & (tree_RL[:, None, :] >= 0)

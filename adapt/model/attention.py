@@ -59,7 +59,12 @@ def mask_of(batch: Batch) -> Tensor | BlockMask:
 def attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **settings: Any
 ) -> tuple[Tensor, None]:
-    """Attention of one layer, as transformers calls it: [R, H, L, D] each, out [R, L, H, D]."""
+    """Attention of one layer, as transformers calls it: [R, H, L, D] each, out [R, L, H, D].
+
+    Where questions are answered ``held`` computes it: what keeps keys and values (adapt.model.branches).
+    """
+    if (held := settings.pop("held", None)) is not None:
+        return held.attend(module, query, key, value, settings.get("scaling")), None
     if not isinstance(attention_mask, BlockMask):
         return _dense(module, query, key, value, attention_mask, **settings), None
     grouped = query.shape[1] != key.shape[1]

@@ -66,14 +66,22 @@ class InternVL(nn.Module):
         flat = embedded_RLD.flatten(0, 1).index_copy(0, batch.feature_positions_K, features_KD)
         return flat.view_as(embedded_RLD)
 
-    def hidden(self, batch: Batch, cache: Any = None) -> Tensor:
-        """float[R, L, D]: last hidden states of a pack; with ``cache`` the keys and values are kept in it."""
+    def hidden(self, batch: Batch) -> Tensor:
+        """float[R, L, D]: last hidden states of a pack."""
         output = self.language.model(
             inputs_embeds=self.embed(batch),
             position_ids=batch.position_ids_RL,
             attention_mask=mask_of(batch),
-            past_key_values=cache,
-            use_cache=cache is not None,
+            use_cache=False,
+        )
+        return output.last_hidden_state
+
+    def hidden_with(self, held: Any, embedded_RLD: Tensor, position_ids_RL: Tensor) -> Tensor:
+        """float[R, L, D]: last hidden states where ``held`` keeps keys and values and attends (adapt.model.branches)."""
+        # Never looked at; its four axes tell transformers that there is nothing to make.
+        mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=embedded_RLD.device)
+        output = self.language.model(
+            inputs_embeds=embedded_RLD, position_ids=position_ids_RL, attention_mask=mask, use_cache=False, held=held
         )
         return output.last_hidden_state
 

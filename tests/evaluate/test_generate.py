@@ -1,8 +1,9 @@
 """Answers of the tree decoder against transformers' own ``generate``, one question at a time."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ from adapt.data.template import decode_answer, encode, get_template
 from adapt.data.tiling import tile
 from adapt.data.tokenizer import train_tokenizer
 from adapt.errors import DataError, UsageError
-from adapt.evaluate import generate
+from adapt.evaluate import generate, prompts
+from adapt.evaluate.answer import Answerer
+from adapt.evaluate.choosing import Chooser
 from adapt.evaluate.generate import Question, answer_questions
+from adapt.model.branches import Queries, Step
 from adapt.model.config import ModelConfig, VisionConfig, for_tokenizer
 from adapt.model.internvl import InternVL
 from adapt.model.saving import save_model
@@ -78,26 +82,61 @@ def questions_of(folder: Path) -> list[Question]:
     return asked
 
 
-def test_answers_equal_generate_of_transformers(folder: Path) -> None:
-    """In float32 every greedy answer equals transformers' generate on the same question alone, token for token."""
-    answerer = adapt.load(folder / "m")
-    found = dict(answer_questions(answerer, questions_of(folder), max_new_tokens=12))
-    theirs = AutoModelForImageTextToText.from_pretrained(folder / "m", dtype=torch.float32).eval()
+def their_answer(theirs: Any, answerer: Answerer, question: Question, max_new_tokens: int) -> str:
+    """Greedy, by transformers' generate, on the question alone."""
     template, config, tokenizer = get_template("internvl2_5"), answerer.model.config, answerer.tokenizer
     end = tokenizer.convert_tokens_to_ids(template.end)
+    budget = max(1, config.max_tiles // max(1, len(question.pictures)))
+    tiles = [tile(Image.open(path).convert("RGB"), budget, config.tile_px) for path in question.pictures]
+    counts = [len(each) * config.tokens_per_tile for each in tiles]
+    ids, _ = encode([*question.turns, Turn("gpt", "x")], template, tokenizer, image_tokens=counts)
+    header = tokenizer("assistant\n", add_special_tokens=False).input_ids
+    last = max(i for i in range(len(ids)) if ids[i : i + len(header)] == header) + len(header)
+    inputs = {"input_ids": torch.tensor([ids[:last]])}
+    if tiles:
+        pixels = torch.from_numpy(np.concatenate(tiles)).permute(0, 3, 1, 2).float()
+        inputs["pixel_values"] = (pixels - answerer.model.mean) / answerer.model.std
+    settings = {"max_new_tokens": max_new_tokens, "do_sample": False, "eos_token_id": end, "pad_token_id": end}
+    return decode_answer(theirs.generate(**inputs, **settings)[0, last:].tolist(), template, tokenizer).strip()
+
+
+def their_model(folder: Path) -> Any:
+    """transformers' own class on the same files."""
+    return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def test_answers_equal_generate_of_transformers(folder: Path) -> None:
+    """In float32 every greedy answer equals transformers' generate on the same question alone, token for token."""
+    answerer, theirs = adapt.load(folder / "m"), their_model(folder / "m")
+    found = dict(answer_questions(answerer, questions_of(folder), max_new_tokens=12))
     for question in questions_of(folder):
-        budget = max(1, config.max_tiles // max(1, len(question.pictures)))
-        tiles = [tile(Image.open(path).convert("RGB"), budget, config.tile_px) for path in question.pictures]
-        counts = [len(each) * config.tokens_per_tile for each in tiles]
-        ids, _ = encode([*question.turns, Turn("gpt", "x")], template, tokenizer, image_tokens=counts)
-        header = tokenizer("assistant\n", add_special_tokens=False).input_ids
-        last = max(i for i in range(len(ids)) if ids[i : i + len(header)] == header) + len(header)
-        inputs = {"input_ids": torch.tensor([ids[:last]])}
-        if tiles:
-            pixels = torch.from_numpy(np.concatenate(tiles)).permute(0, 3, 1, 2).float()
-            inputs["pixel_values"] = (pixels - answerer.model.mean) / answerer.model.std
-        made = theirs.generate(**inputs, max_new_tokens=12, do_sample=False, eos_token_id=end, pad_token_id=end)[0, last:]
-        assert found[question.key] == decode_answer(made.tolist(), template, tokenizer).strip(), question.key
+        assert found[question.key] == their_answer(theirs, answerer, question, 12), question.key
+    assert len(set(found.values())) > 3, "the answers must differ, or this proves nothing"
+
+
+PHI3 = {
+    "model_type": "phi3", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "intermediate_size": 64, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "pad_token_id": 0,
+}  # fmt: skip
+FAMILIES = {
+    "llama": LANGUAGE | {"model_type": "llama"},
+    "one key head": LANGUAGE | {"model_type": "llama", "num_key_value_heads": 1},
+    "qwen3": LANGUAGE | {"model_type": "qwen3", "head_dim": 16},
+    "phi3": PHI3,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_answers_as_transformers_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """The same for other language models, with two answers at a time, so that most questions take a place that was freed."""
+    save_random(tmp_path / "m", FAMILIES[family])
+    answerer, theirs = adapt.load(tmp_path / "m"), their_model(tmp_path / "m")
+    monkeypatch.setattr(generate, "ANSWERS", 2)
+    asked = [each for each in questions_of(folder) if each.key in ("0-0", "0-1", "3-0", "3-4", "pair", "text", "turns")]
+    found = dict(answer_questions(answerer, asked, max_new_tokens=20))
+    assert found == {question.key: their_answer(theirs, answerer, question, 20) for question in asked}
     assert len(set(found.values())) > 3, "the answers must differ, or this proves nothing"
 
 
@@ -147,18 +186,18 @@ def test_draws_follow_the_shares_of_transformers() -> None:
     """4,000 draws at temperature, top_k and top_p fall as transformers' own warpers share them out, within 4 deviations."""
     logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -3.0])
     sampling = adapt.Sampling(temperature=0.7, top_k=5, top_p=0.985, seed=3)
-    keys = tuple(str(number) for number in range(4000))
-    choose = generate._Chooser(sampling, [keys], len(keys), 1)
-    counts = torch.bincount(choose(logits.expand(1, len(keys), -1), torch.ones(1, len(keys), dtype=torch.bool))[0], minlength=6)
+    choose = Chooser(sampling, 1)
+    draws = [choose.draws(str(number)) for number in range(4000)]
+    counts = torch.bincount(choose(logits.expand(len(draws), -1), [float(each[0]) for each in draws]), minlength=6)
     processors = GenerationMixin()._get_logits_processor  # noqa: SLF001 (the list that generate itself makes)
     settings = GenerationConfig(do_sample=True, temperature=0.7, top_k=5, top_p=0.985)
     warped = logits[None]
     for processor in processors(settings, input_ids_seq_length=1, device="cpu"):
         warped = processor(None, warped)
     shares = warped[0].softmax(-1)
-    spread = (len(keys) * shares * (1 - shares)).sqrt()
+    spread = (len(draws) * shares * (1 - shares)).sqrt()
     assert (counts[shares == 0] == 0).all() and (shares == 0).sum() == 2
-    assert ((counts - len(keys) * shares).abs() <= 4 * spread).all()
+    assert ((counts - len(draws) * shares).abs() <= 4 * spread).all()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +250,7 @@ def test_company_does_not_change_answers_where_rope_follows_the_length(folder: P
     together = dict(answer_questions(answerer, asked, max_new_tokens=12))
     alone = {each.key: dict(answer_questions(answerer, [each], max_new_tokens=12))[each.key] for each in asked}
     assert together == alone
-    sides = {tree.side for tree in generate._group(answerer, asked, 12)}
+    sides = {tree.side for tree in prompts.group(answerer, asked, 12)}
     assert {0, 46} < sides, "the questions must lie on all sides, or this proves nothing"
 
 
@@ -249,20 +288,92 @@ def test_answers_of_records_keep_their_order(folder: Path) -> None:
     assert list(adapt.load(folder / "m").answer_records(records, images=folder, max_new_tokens=2)) == ["b", "a", "c", "d"]
 
 
-def test_a_batch_is_bounded_by_what_decoding_adds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows times keys stay within BATCH_TOKENS up to the last step, unless a tree is alone; the answers stay the same."""
-    answerer, bound = adapt.load(folder / "m"), 700
-    free = dict(answer_questions(answerer, questions_of(folder), max_new_tokens=24))
-    shapes: list[tuple[int, int]] = []
+class Watched(Step):
+    """What each step held and computed, noted in ``seen``: answers, tokens, places of keys."""
 
-    def see(module: torch.nn.Module, args: tuple[()], kwargs: dict[str, Any]) -> None:
-        shapes.append((kwargs["attention_mask"].shape[0], kwargs["attention_mask"].shape[-1]))
+    seen: ClassVar[list[tuple[int, int, int]]] = []
 
-    answerer.model.language.model.register_forward_pre_hook(see, with_kwargs=True)
-    monkeypatch.setattr(generate, "BATCH_TOKENS", bound)
-    assert dict(answer_questions(answerer, questions_of(folder), max_new_tokens=24)) == free
-    assert all(rows == 1 or rows * keys <= bound for rows, keys in shapes)
-    assert max(rows for rows, _ in shapes) > 1, "nothing was decoded together, or this proves nothing"
+    def __init__(self, queries: Sequence[Queries], device: torch.device) -> None:
+        super().__init__(queries, device)
+        banks = {each.bank for each in queries}
+        shelves = {each.shelf for each in queries if each.shelf is not None}
+        held = sum(bank.num_used * bank.num_places for bank in banks) + sum(shelf.num_keys for shelf in shelves)
+        self.seen.append((len(queries), sum(each.count for each in queries), held))
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """(answers, tokens, places of keys) of every step from now on."""
+    monkeypatch.setattr(Watched, "seen", [])
+    monkeypatch.setattr(generate, "Step", Watched)
+    return Watched.seen
+
+
+def test_what_is_held_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch, seen: list[tuple[int, int, int]]) -> None:
+    """Places of keys stay within KEYS unless a question is alone, however long answers grow; the answers stay the same."""
+    answerer, bound = adapt.load(folder / "m"), 400
+    free = dict(answer_questions(answerer, questions_of(folder), max_new_tokens=28))
+    assert max(held for _, _, held in seen) > 2 * bound, "the bound must matter, or this proves nothing"
+    seen.clear()
+    monkeypatch.setattr(generate, "KEYS", bound)
+    assert dict(answer_questions(answerer, questions_of(folder), max_new_tokens=28)) == free
+    assert all(answers == 1 or held <= bound for answers, _, held in seen)
+    assert max(answers for answers, _, _ in seen) > 2, "nothing was decoded together, or this proves nothing"
+
+
+def test_a_place_that_is_freed_is_taken_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seen: list[tuple[int, int, int]]
+) -> None:
+    """With two places both are in use until no question of the picture waits; of many pictures never less than half of them."""
+    answerer, asked = adapt.load(folder / "m"), questions_of(folder)
+    monkeypatch.setattr(generate, "ANSWERS", 2)
+    list(answer_questions(answerer, [each for each in asked if each.key.startswith("3-")], max_new_tokens=12))
+    busy = [answers for answers, _, _ in seen]
+    assert busy == sorted(busy, reverse=True) and busy.count(2) > busy.count(1)
+    seen.clear()
+    monkeypatch.setattr(generate, "ANSWERS", 6)
+    list(answer_questions(answerer, asked, max_new_tokens=12))
+    busy = [answers for answers, _, _ in seen]
+    last = max(step for step, (answers, tokens, _) in enumerate(seen) if tokens > answers)
+    assert min(busy[:last]) >= 3 and last > 0.5 * len(busy)
+
+
+def test_nothing_is_computed_twice_or_after_the_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seen: list[tuple[int, int, int]]
+) -> None:
+    """The steps compute each question's own prompt once and each token of its answer but the last, and no token more."""
+    answerer, asked = adapt.load(folder / "m"), questions_of(folder)
+    lengths = [len(ids) for tree in prompts.group(answerer, asked, 16) for ids in tree.branches]
+    made: list[int] = []
+    run = generate._Decoder.run
+
+    def noted(self: Any) -> Any:
+        for key, ids in run(self):
+            made.append(len(ids))
+            yield key, ids
+
+    monkeypatch.setattr(generate._Decoder, "run", noted)
+    assert len(dict(answer_questions(answerer, asked, max_new_tokens=16))) == len(asked)
+    assert sum(tokens for _, tokens, _ in seen) == sum(lengths) + sum(made) - len(asked)
+    assert len(set(made)) > 2, "the answers must be of unequal length, or this proves nothing"
+
+
+def test_an_answer_is_given_out_when_it_ends(folder: Path, seen: list[tuple[int, int, int]]) -> None:
+    """The first answers come before the steps of the longest are computed."""
+    answerer, came = adapt.load(folder / "m"), []
+    for _ in answer_questions(answerer, questions_of(folder), max_new_tokens=16):
+        came.append(len(seen))
+    assert came[0] < came[-1] and came == sorted(came)
+
+
+def test_a_long_prompt_is_prefix_but_for_its_last_token(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a prompt behind its picture is long its attention is not held as pairs; the answer stays the same."""
+    answerer, asked = adapt.load(folder / "m"), questions_of(folder)
+    free = dict(answer_questions(answerer, asked, max_new_tokens=12))
+    monkeypatch.setattr(prompts, "MOST_PAIRS", 1400)
+    assert dict(answer_questions(answerer, asked, max_new_tokens=12)) == free
+    lengths = {len(ids) for tree in prompts.group(answerer, asked, 12) for ids in tree.branches}
+    assert 1 in lengths and len(lengths) > 2, "some must be long and some not, or this proves nothing"
 
 
 @pytest.mark.parametrize(("pictures", "text"), [(0, "what does <image> mean?"), (1, "<image> or <image>?")])
