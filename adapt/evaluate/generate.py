@@ -195,7 +195,10 @@ class _Decoder:
     @torch.inference_mode()
     def _step(self) -> None:
         """Compute all coming tokens in one row and choose the next token of every answer."""
-        queries, ids, positions, lasts = [], [], [], []
+        queries: list[Queries] = []
+        ids: list[int] = []
+        positions: list[int] = []
+        lasts: list[int] = []
         for branch in self._branches:
             tree, coming = branch.tree, branch.coming
             queries.append(Queries(tree.shelf, tree.row, branch.bank, branch.slot, len(ids), len(coming), branch.num_held))

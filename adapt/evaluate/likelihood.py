@@ -28,7 +28,8 @@ from adapt.records import ChatRecord, Turn
 if TYPE_CHECKING:
     from adapt.evaluate.answer import Answerer
 
-TOTAL, MEAN = "total", "mean"
+TOTAL: Literal["total"] = "total"
+MEAN: Literal["mean"] = "mean"
 _TOKENS = {"cpu": 1024, "cuda": 4096}  # of a pack behind its prefix
 
 

@@ -95,7 +95,7 @@ def their_answer(theirs: Any, answerer: Answerer, question: Question, max_new_to
     inputs = {"input_ids": torch.tensor([ids[:last]])}
     if tiles:
         pixels = torch.from_numpy(np.concatenate(tiles)).permute(0, 3, 1, 2).float()
-        inputs["pixel_values"] = (pixels - answerer.model.mean) / answerer.model.std
+        inputs["pixel_values"] = (pixels - answerer.model.get_buffer("mean")) / answerer.model.get_buffer("std")
     settings = {"max_new_tokens": max_new_tokens, "do_sample": False, "eos_token_id": end, "pad_token_id": end}
     return decode_answer(theirs.generate(**inputs, **settings)[0, last:].tolist(), template, tokenizer).strip()
 
@@ -188,7 +188,9 @@ def test_draws_follow_the_shares_of_transformers() -> None:
     sampling = adapt.Sampling(temperature=0.7, top_k=5, top_p=0.985, seed=3)
     choose = Chooser(sampling, 1)
     draws = [choose.draws(str(number)) for number in range(4000)]
-    counts = torch.bincount(choose(logits.expand(len(draws), -1), [float(each[0]) for each in draws]), minlength=6)
+    counts = torch.bincount(
+        choose(logits.expand(len(draws), -1), [float(each[0]) for each in draws if each is not None]), minlength=6
+    )
     processors = GenerationMixin()._get_logits_processor  # noqa: SLF001 (the list that generate itself makes)
     settings = GenerationConfig(do_sample=True, temperature=0.7, top_k=5, top_p=0.985)
     warped = logits[None]

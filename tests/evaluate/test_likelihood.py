@@ -79,7 +79,7 @@ def one_by_one(theirs: Any, answerer: Answerer, choice: Choice) -> list[tuple[fl
         inputs = {"input_ids": ids[None]}
         if tiles:
             pixels = torch.from_numpy(np.concatenate(tiles)).permute(0, 3, 1, 2).float()
-            inputs["pixel_values"] = (pixels - answerer.model.mean) / answerer.model.std
+            inputs["pixel_values"] = (pixels - answerer.model.get_buffer("mean")) / answerer.model.get_buffer("std")
         last = int((labels >= 0).nonzero().max()) + 1
         inputs["input_ids"] = inputs["input_ids"][:, :last]
         with torch.no_grad():
