@@ -1,24 +1,28 @@
-"""A language model behind an OpenAI-compatible endpoint: one question, one answer, with patience.
+"""A language model behind an OpenAI-compatible endpoint: one question, one answer, with patience; and many at a time.
 
-POST to ``.../chat/completions`` as vLLM, llama.cpp, LMDeploy and the hosted services speak it (platform.openai.com/docs,
+POST to ``.../chat/completions`` as vLLM, SGLang, llama.cpp, Ollama and the hosted services speak it (platform.openai.com/docs,
 "Create chat completion"). The key comes from the environment, goes into the one header that is for it, and is never shown.
 Redirects are not followed: a key would travel with them. ``close`` ends all requests under way.
 """
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import http.client
+import itertools
 import json
 import os
 import socket
 import threading
 import urllib.parse
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from adapt import safe
 from adapt.errors import DataError, UsageError
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 KEY_VARIABLE = "ADAPT_API_KEY"
 ATTEMPTS = 6
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
@@ -30,8 +34,20 @@ _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _REFUSED = frozenset({301, 302, 307, 308, 401, 402, 403, 404, 405})
 
 
+MAX_CONCURRENCY = 256
+
+
 class EndpointError(DataError):
     """No question can be answered: the address, the key or the model is wrong, or nobody listens."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """What a model said. ``finish`` is the server's finish_reason ('' where it gives none), ``refusal`` its words for a no."""
+
+    text: str | None
+    finish: str = ""
+    refusal: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +86,30 @@ class Endpoint:
         self._open: set[http.client.HTTPConnection] = set()
         self._mine = threading.local()
 
-    def ask(self, messages: list[dict[str, str]]) -> str:
-        """The model's answer. Raises EndpointError where no question can be answered, DataError where this one cannot."""
-        body = json.dumps({"model": self.model, "messages": messages, "temperature": 0}).encode()
+    @property
+    def address(self) -> str:
+        """Where questions go, fit to be written down: without what stands behind '?', which may be a key."""
+        return self._place() + self._path.partition("?")[0]
+
+    def ask(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """The model's whole answer. Raises EndpointError where no question can be answered, DataError where this one cannot."""
+        found = self.complete(messages)
+        if found.finish == "length":
+            raise DataError("the endpoint cut the answer off (finish_reason length); give the server more tokens")
+        if found.text is None:
+            raise DataError(f"the endpoint's reply holds no choices[0].message.content: {_shown(found)}")
+        return found.text
+
+    def complete(self, messages: Sequence[Mapping[str, Any]], **request: Any) -> Completion:
+        """What the model says, cut or refused as it may be. ``request`` are further fields of the request (max_tokens, seed).
+
+        Raises EndpointError where no question can be answered, DataError where this one cannot.
+        """
+        document = {"model": self.model, "messages": list(messages), "temperature": 0} | request
+        return _completion(self._ask_patiently(json.dumps(document).encode()))
+
+    def _ask_patiently(self, body: bytes) -> bytes:
+        """The body of the reply, after some tries where the server is busy or away."""
         wait_s, last = 0.0, ""
         for attempt in range(ATTEMPTS):
             if self._stop.wait(wait_s):
@@ -85,11 +122,10 @@ class Endpoint:
                 last = f"cannot be reached: {error or type(error).__name__}"
                 continue
             if reply.status == 200:
-                return _text(reply.body)
+                return reply.body
             last = f"answers {reply.status}: {_fault(reply.body)}"
             if reply.status in _REFUSED:
-                advice = f"; set {KEY_VARIABLE} to its key" if reply.status in (401, 403) and not self._key else ""
-                raise EndpointError(f"{self._place()} {last}{advice}")
+                raise EndpointError(f"{self._place()} {last}{self._advice(reply.status)}")
             if reply.status not in _PASSING:
                 raise DataError(f"the endpoint {last}")
             wait_s = min(max(wait_s, reply.wait_s), LONGEST_WAIT_S)
@@ -106,6 +142,12 @@ class Endpoint:
                     with contextlib.suppress(OSError):
                         # Not TLS's own, which would first lay the encryption down under a thread that may be writing.
                         socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+    def _advice(self, status: int) -> str:
+        if status in (401, 403) and not self._key:
+            return f"; set {KEY_VARIABLE} to its key"
+        is_bare = status in (404, 405) and self._path.startswith("/chat/completions")
+        return "; most servers listen below /v1: add it to the address" if is_bare else ""
 
     def _place(self) -> str:
         return f"{'https' if self._kind is http.client.HTTPSConnection else 'http'}://{self._host}" + (
@@ -143,18 +185,65 @@ class Endpoint:
             connection.close()
 
 
-def _text(body: bytes) -> str:
-    """The answer in a reply. Raises DataError for a reply of another shape, and for an answer that was cut off."""
+def _completion(body: bytes) -> Completion:
+    """What a reply says. Raises DataError for one of another shape."""
     document = safe.load_json(body, "the endpoint's reply")
     choices = document.get("choices") if isinstance(document, Mapping) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, Mapping) else None
-    text = message.get("content") if isinstance(message, Mapping) else None
-    if not isinstance(text, str):
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
         raise DataError(f"the endpoint's reply holds no choices[0].message.content: {_shown(document)}")
-    if choice is not None and choice.get("finish_reason") == "length":
-        raise DataError("the endpoint cut the answer off (finish_reason length); give the server more tokens")
-    return text
+    text, finish, refusal = message.get("content"), choice.get("finish_reason"), message.get("refusal")
+    if text is not None and not isinstance(text, str):
+        raise DataError(f"the endpoint's reply holds no choices[0].message.content: {_shown(document)}")
+    return Completion(text, finish if isinstance(finish, str) else "", refusal if isinstance(refusal, str) else "")
+
+
+def ask_all(
+    endpoint: Endpoint,
+    work: Callable[[Item], Answer],
+    items: Iterable[Item],
+    *,
+    concurrency: int,
+    take: Callable[[Item, Answer | DataError], None],
+) -> None:
+    """``work`` every item in ``concurrency`` threads, and ``take`` each result, here, as it comes: an answer or its DataError.
+
+    An EndpointError ends it, and so does whatever ``take`` raises. However it ends, by Ctrl-C too: requests under way are
+    closed, and answers that are there are still taken, since they are paid for.
+    """
+    left = iter(items)
+    under_way: dict[concurrent.futures.Future[Answer], Item] = {}
+    pool = concurrent.futures.ThreadPoolExecutor(concurrency)
+    try:
+        while True:
+            for item in itertools.islice(left, 2 * concurrency - len(under_way)):
+                under_way[pool.submit(work, item)] = item
+            if not under_way:
+                return
+            done, _ = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED)
+            for each in done:
+                take(under_way[each], _result(each))
+                del under_way[each]
+    except BaseException:
+        endpoint.close()  # or the threads would wait for their answers
+        raise
+    finally:
+        try:
+            pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            for future, item in under_way.items():
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    take(item, future.result())
+
+
+def _result(future: "concurrent.futures.Future[Answer]") -> Answer | DataError:
+    try:
+        return future.result()
+    except EndpointError:
+        raise
+    except DataError as error:
+        return error
 
 
 def _fault(body: bytes) -> str:

@@ -4,26 +4,23 @@ Rows are asked for in parallel and land in ``G.progress.jsonl`` as they come, on
 ``--resume``: no row twice, none lost. When all are there they are written in their order as ``G.jsonl``, whole or not at all.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
-import itertools
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import adapt
 from adapt import atomic, records, safe, translation
-from adapt.endpoint import Endpoint, EndpointError
+from adapt.endpoint import MAX_CONCURRENCY, Endpoint, ask_all
 from adapt.errors import DataError, UsageError, no_file, unknown
+from adapt.journal import Journal, open_journal
 from adapt.progress import meter, say
 from adapt.records import ChatRecord, Turn
 
 DEFAULT_WORKERS = 8
-MAX_WORKERS = 256
 TRIES = 3  # of one row, where the answer lost a mark or a text
 SHOWN_REASONS = 3
 _AGAIN = "That answer cannot be used: {fault}. Answer again, with every ⟦T1⟧ line and every mark exactly once."
@@ -38,20 +35,12 @@ class _Work:
     endpoint: Endpoint
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class _Progress:
-    """The journal: an open file, and where in it each finished line of the input stands."""
+    """The journal, and where in it each finished line of the input stands."""
 
-    handle: IO[bytes]
+    journal: Journal
     places: dict[int, int]
-
-    def add(self, number: int, entry: Mapping[str, Any], *, done: bool) -> None:
-        """Append one entry. It is whole once its line ends; a torn one is cut away when the run goes on."""
-        place = self.handle.seek(0, os.SEEK_END)
-        self.handle.write((json.dumps({"line": number} | dict(entry), ensure_ascii=False) + "\n").encode())
-        self.handle.flush()
-        if done:
-            self.places[number] = place
 
 
 def translate(
@@ -98,8 +87,8 @@ def _check_call(source: Path, target: Path, to: str, workers: int, max_bad: int)
         raise UsageError(f"output '{target}': expected a file name that ends in .jsonl")
     if target.exists() and target.samefile(source):
         raise UsageError(f"output '{target}' is the input; choose another name")
-    if not 1 <= workers <= MAX_WORKERS:
-        raise UsageError(f"--workers {workers}: expected 1 to {MAX_WORKERS} requests at a time")
+    if not 1 <= workers <= MAX_CONCURRENCY:
+        raise UsageError(f"--workers {workers}: expected 1 to {MAX_CONCURRENCY} requests at a time")
     if max_bad < 0:
         raise UsageError(f"--max-bad {max_bad}: expected 0 or more")
 
@@ -119,45 +108,18 @@ def _check_input(source: Path) -> int:
 def _run(source: Path, total: int, work: _Work, progress: _Progress, workers: int) -> dict[int, str]:
     """Ask for all rows that are not there yet; returns the reasons of those that failed, by line."""
     failed: dict[int, str] = {}
-    rows = _rows_left(source, progress)
-    under_way: dict[concurrent.futures.Future[dict[str, Any]], int] = {}
-    pool = concurrent.futures.ThreadPoolExecutor(workers)
-    try:
-        with meter("translated", total, len(progress.places)) as show:
-            while True:
-                for number, record in itertools.islice(rows, 2 * workers - len(under_way)):
-                    under_way[pool.submit(_translate_record, work, record)] = number
-                if not under_way:
-                    return failed
-                done, _ = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED)
-                for each in done:
-                    _take(each, under_way[each], progress, failed)
-                    del under_way[each]
-                show(len(progress.places), f"{len(failed):,} failed" if failed else "")
-    except BaseException:
-        work.endpoint.close()  # or the threads would wait for their answers
-        raise
-    finally:
-        try:
-            pool.shutdown(wait=True, cancel_futures=True)
-        finally:
-            _keep(under_way, progress)
+    with meter("translated", total, len(progress.places)) as show:
 
+        def take(row: tuple[int, ChatRecord], answer: dict[str, Any] | DataError) -> None:
+            if isinstance(answer, DataError):
+                failed[row[0]] = str(answer)
+            else:
+                progress.places[row[0]] = progress.journal.add({"line": row[0], "row": answer})
+            show(len(progress.places), f"{len(failed):,} failed" if failed else "")
 
-def _keep(under_way: Mapping[concurrent.futures.Future[dict[str, Any]], int], progress: _Progress) -> None:
-    """Write down the answers that are there though the run ends: they are paid for."""
-    for answer, number in under_way.items():
-        if answer.done() and not answer.cancelled() and answer.exception() is None:
-            progress.add(number, {"row": answer.result()}, done=True)
-
-
-def _take(answer: concurrent.futures.Future[dict[str, Any]], number: int, progress: _Progress, failed: dict[int, str]) -> None:
-    try:
-        progress.add(number, {"row": answer.result()}, done=True)
-    except EndpointError:
-        raise
-    except DataError as error:
-        failed[number] = str(error)
+        rows = _rows_left(source, progress)
+        ask_all(work.endpoint, lambda row: _translate_record(work, row[1]), rows, concurrency=workers, take=take)
+    return failed
 
 
 def _rows_left(source: Path, progress: _Progress) -> Iterator[tuple[int, ChatRecord]]:
@@ -215,43 +177,13 @@ def _is_finished(target: Path, header: Mapping[str, str]) -> bool:
 @contextlib.contextmanager
 def _open_progress(target: Path, header: Mapping[str, str], resume: bool) -> Iterator[_Progress]:
     """The journal, new or gone on with. Raises UsageError where one is there and was not asked for, or is of other input."""
-    import fcntl  # not on Windows, where the other verbs work
-
     path = _progress_path(target)
     if path.exists() and not resume:
         raise UsageError(f"{path}: a translation was under way; add --resume to go on, or delete the file to start again")
     if resume and not path.exists():
         say(f"{path}: not there; starting with the first row")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "r+b" if path.exists() else "w+b") as handle:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"{path}: another process is translating into it") from error
-        yield _read_progress(path, handle, header)
-
-
-def _read_progress(path: Path, handle: IO[bytes], header: Mapping[str, str]) -> _Progress:
-    places: dict[int, int] = {}
-    place = 0
-    for line in handle:
-        if not line.endswith(b"\n"):
-            break  # the run was killed while it wrote this one
-        entry = safe.load_line(line, f"{path}: byte {place:,}")
-        if place == 0:
-            differs = [name for name, value in header.items() if not isinstance(entry, dict) or entry.get(name) != value]
-            if differs:
-                raise UsageError(f"{path}: begun with another {', '.join(differs)}; delete it to start again")
-        else:
-            places[_line_of(entry, f"{path}: byte {place:,}")] = place
-        place += len(line)
-    handle.truncate(place)
-    progress = _Progress(handle, places)
-    if place == 0:
-        handle.seek(0)
-        handle.write((json.dumps(dict(header)) + "\n").encode())
-        handle.flush()
-    return progress
+    with open_journal(path, header, busy="is translating into it", advice="delete it to start again") as journal:
+        yield _Progress(journal, {_line_of(entry, journal.where(place)): place for place, entry in journal.entries()})
 
 
 def _line_of(entry: Any, where: str) -> int:
@@ -280,8 +212,7 @@ def _finish(
     digest = hashlib.sha256()
     with atomic.staged_file(target) as handle:
         for number in sorted(progress.places):
-            progress.handle.seek(progress.places[number])
-            row = safe.load_line(progress.handle.readline(), f"{_progress_path(target)}: line {number}")["row"]
+            row = progress.journal.read(progress.places[number])["row"]
             content = (records.dump_row(row) + "\n").encode()
             digest.update(content)
             handle.write(content)
