@@ -66,10 +66,12 @@ def open_journal(path: Path, header: Mapping[str, Any], *, busy: str, advice: st
         handle.truncate(_whole_bytes(handle))
         handle.seek(0)
         first = handle.readline()
-        if not first:
-            journal.add(header)
-        else:
+        if handle.read(1):
             _check_header(safe.load_line(first, journal.where(0)), header, f"{path}: begun with another", advice)
+        else:  # nothing is lost where nothing was done
+            handle.seek(0)
+            handle.truncate()
+            journal.add(header)
         yield journal
 
 

@@ -1,8 +1,6 @@
 """adapt translate against a stand-in server that speaks the protocol over HTTP and does what the test says."""
 
 import concurrent.futures
-import contextlib
-import http.server
 import json
 import os
 import re
@@ -12,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from stand_in import Server
 
 import adapt
 from adapt import endpoint
@@ -44,58 +43,6 @@ def says(content: Any) -> tuple[int, Any]:
     return 200, {"choices": [{"message": {"content": content}}]}
 
 
-class Server:
-    """An endpoint on a free port. ``answer`` gives (status, document or bytes, headers...) for a request."""
-
-    def __init__(self, answer: Callable[[dict[str, Any]], tuple[Any, ...]]) -> None:
-        self.answer, self.requests, self.headers = answer, [], []
-        server = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.requests.append(request)
-                server.headers.append((self.path, dict(self.headers)))
-                status, content, *headers = server.answer(request)
-                if status == 0:  # hangs up
-                    self.close_connection = True
-                    return
-                body = content if isinstance(content, bytes) else json.dumps(content).encode()
-                with contextlib.suppress(OSError):  # the client may be gone
-                    self.send_response(status)
-                    for name, value in headers:
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
-    """Start a server; waits between attempts are short."""
-    monkeypatch.setattr(endpoint.Endpoint.__init__, "__kwdefaults__", {"first_wait_s": 0.01, "timeout_s": 10.0})
-    started: list[Server] = []
-
-    def start(answer: Callable[[dict[str, Any]], tuple[Any, ...]] = good) -> Server:
-        server = Server(answer)
-        threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.http.shutdown()
-        server.http.server_close()
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Twelve rows: a picture, a name and its box in each question, a row that needs no translation among them."""
@@ -117,7 +64,7 @@ def run(data: Path, server: Server, **settings: Any) -> dict[str, Any]:
 
 def test_rows_are_translated_and_what_is_protected_stays(data: Path, serve: Callable[..., Server]) -> None:
     """Words change; pictures, boxes, tags and order do not; the rows pass `adapt check` from another folder."""
-    server = serve()
+    server = serve(good)
     (data / "in.manifest.json").write_text('{"facts": {"grid": [["FRONT", "BACK"]]}}')
     manifest = run(data, server, workers=5)
     assert manifest["facts"] == {"grid": [["FRONT", "BACK"]]}  # the gallery and the way back need them
@@ -138,7 +85,7 @@ def test_the_key_comes_from_the_environment(
     data: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is in one header, and neither in a file nor in what is said; without it there is no header."""
-    server = serve()
+    server = serve(good)
     monkeypatch.setenv("ADAPT_API_KEY", "secret-123")
     run(data, server)
     assert server.headers[0][1]["Authorization"] == "Bearer secret-123"
@@ -223,7 +170,7 @@ def test_a_refusal_ends_the_run_at_once(data: Path, serve: Callable[..., Server]
 
 def test_nobody_listens(data: Path, serve: Callable[..., Server]) -> None:
     """An address without a server is said after a few tries."""
-    server = serve()
+    server = serve(good)
     server.url = "http://127.0.0.1:9/v1"
     with pytest.raises(DataError, match="http://127.0.0.1:9 cannot be reached.*is the server running"):
         run(data, server)
@@ -248,7 +195,7 @@ def test_failed_rows_are_asked_for_again_and_nothing_twice(data: Path, serve: Ca
 
 def test_a_kill_at_any_moment_loses_and_doubles_nothing(data: Path, serve: Callable[..., Server]) -> None:
     """SIGKILL between rows and a torn last line: the resumed run ends with the bytes of one that was never killed."""
-    server = serve()
+    server = serve(good)
     run(data, server, output=data / "whole.jsonl")
     turn = threading.Semaphore(0)
 
@@ -283,7 +230,7 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(data: Path, serve: Calla
 
 def test_a_wrong_call_is_said_before_anything_is_sent(data: Path, serve: Callable[..., Server]) -> None:
     """Unknown languages, other output names, the input as output, addresses that are none, and bad rows cost no question."""
-    server = serve()
+    server = serve(good)
     for settings in (
         {"to": "xx"},
         {"output": data / "out.json"},
@@ -308,7 +255,7 @@ def test_a_key_from_a_file_and_an_address_with_a_query(
     data: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The line end of a key goes, a key with one inside is refused unseen; what stands behind '?' is asked for too."""
-    server = serve()
+    server = serve(good)
     monkeypatch.setenv("ADAPT_API_KEY", "secret-123\n")
     run(data, server, endpoint=f"{server.url}?api-version=2024-06-01")
     path, headers = server.headers[0]
