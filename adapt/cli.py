@@ -240,15 +240,25 @@ def finetune(**given: Any) -> None:
     short_help="answer a benchmark's questions and score the answers",
 )
 @click.option("--benchmark", required=True, metavar="NAME", help="The protocol; 'adapt tasks' lists all.")
-@model_option
+@click.option("--model", required=True, metavar="MODEL", help=f"{MODELS} With --engine URL: the server's name for it.")
 @click.option("--data", required=True, type=PATH, metavar="F.jsonl", help="Chat JSONL with the ground truth.")
 @click.option("--output", required=True, type=PATH, metavar="DIR", help="Folder for predictions.jsonl and scores.json.")
 @images_option
 @click.option("--split", metavar="SPLIT", help="Which split to score (default: test*, else val, else all rows).")
+@click.option(
+    "--engine",
+    default="native",
+    show_default=True,
+    metavar="native|URL",
+    help="Who answers: the model loaded here, or an OpenAI-compatible server; its key is taken from $ADAPT_API_KEY.",
+)
 @set_option
 @option_option
 def evaluate(**given: Any) -> None:
-    """Let a model answer a benchmark's questions and score the answers by the benchmark's own rule."""
+    """Let a model answer a benchmark's questions and score the answers by the benchmark's own rule.
+
+    A command that was killed goes on where it stopped when it is started again as it was.
+    """
     from adapt import show, verbs
 
     show.show_scores(verbs.evaluate(**given))

@@ -1,25 +1,39 @@
-"""``adapt evaluate``: a model answers a benchmark's questions, and the answers are scored by the benchmark's own rule."""
+"""``adapt evaluate``: a model answers a benchmark's questions, and the answers are scored by the benchmark's own rule.
 
+Answers land in ``OUTPUT/predictions.partial.jsonl`` as they come. A command that was killed and is started again as it was goes
+on with the questions that have none; the file is taken away when all scores are written.
+"""
+
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapt import __version__, atomic, progress
+from adapt import __version__, atomic, progress, safe
 from adapt.domain import Benchmark, find_benchmark, parse_options, read_options
+from adapt.endpoint import MAX_CONCURRENCY, Endpoint
 from adapt.errors import DataError, UsageError, no_file, unknown
+from adapt.evaluate.engine import CUT, NATIVE, REFUSED, Asked, Engine, NativeEngine, Reply
 from adapt.evaluate.sampling import Sampling
 from adapt.evaluate.score import pair, score_answers, to_document
+from adapt.evaluate.served import ServedEngine, request_form
+from adapt.journal import Journal, open_journal
 from adapt.records import ChatRecord, image_root, read_records, write_rows
+
+PARTIAL = "predictions.partial.jsonl"
+# Settings that change nothing in what is answered, and act on a server alone.
+_OF_SERVERS = ("concurrency", "max_bad")
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateSettings:
     """``--set evaluate.max_new_tokens=N``: the longest answer in tokens; 0 is the benchmark's own.
 
-    ``temperature`` 0 is greedy; above it answers are drawn, by ``top_k``, ``top_p`` and ``seed`` (adapt.Sampling).
+    ``temperature`` 0 is greedy; above it answers are drawn, by ``top_k``, ``top_p`` and ``seed`` (adapt.Sampling). Of a server
+    ``concurrency`` questions are asked at a time, and ``max_bad`` that it cannot answer are accepted: they count as wrong.
     """
 
     max_new_tokens: int = 0
@@ -27,15 +41,38 @@ class EvaluateSettings:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    concurrency: int = 8
+    max_bad: int = 0
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 0:
             raise UsageError(f"evaluate.max_new_tokens={self.max_new_tokens}: expected 1 or more, or 0 for the benchmark's own")
+        if not 1 <= self.concurrency <= MAX_CONCURRENCY:
+            raise UsageError(f"evaluate.concurrency={self.concurrency}: expected 1 to {MAX_CONCURRENCY} questions at a time")
+        if self.max_bad < 0:
+            raise UsageError(f"evaluate.max_bad={self.max_bad}: expected 0 or more questions without an answer")
         self.sampling()
 
     def sampling(self) -> Sampling:
         """How answers are drawn. Raises UsageError for values that are none."""
         return Sampling(self.temperature, self.top_k, self.top_p, self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """What is asked of ``evaluate``, checked: ``parts`` are the rows by split, ``root`` where their pictures are."""
+
+    benchmark: Benchmark
+    options: Mapping[str, str]
+    settings: EvaluateSettings
+    data: Path
+    images: str | None
+    root: Path
+    parts: Mapping[str, Sequence[ChatRecord]]
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(self.settings.max_new_tokens or self.benchmark.max_new_tokens, self.settings.sampling())
 
 
 def evaluate(
@@ -46,43 +83,34 @@ def evaluate(
     output: str | Path,
     images: str | Path | None = None,
     split: str | None = None,
+    engine: str = NATIVE,
     set: Sequence[str] = (),  # noqa: A002 (the command line's own word)
     option: str | Iterable[str] | Mapping[str, str] = (),
 ) -> dict[str, Any]:
     """Write ``predictions.jsonl``, ``marks.jsonl`` (each row's mark, 0..1) and ``scores.json`` into ``output``.
 
     Returns the scores. Rows of ``split``, else of every ``test*`` split, else of ``val``, else all. Several splits are
-    scored apart, each under ``output/SPLIT``, and the answer is {split: scores}. Raises UsageError and DataError.
+    scored apart, each under ``output/SPLIT``, and the answer is {split: scores}. ``engine`` is ``native``, or the URL of a
+    server that speaks OpenAI's protocol, where ``model`` is its name for it and the key is taken from $ADAPT_API_KEY.
+
+    A call that was killed goes on when it is made again. Raises UsageError and DataError.
     """
-    chosen = find_benchmark(benchmark)
-    options = parse_options(option)
-    read_options(chosen.options, options, f"benchmark {chosen.name}")
-    settings = _settings(set)
-    path, folder = Path(data), Path(output)
-    if not path.is_file():
-        raise no_file(path)
-    if images is not None and not Path(images).is_dir():
-        raise UsageError(f"images '{images}': no such folder")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: a file; --output takes a folder")
-    parts = choose_rows(read_records(path), split, path)
-    root = image_root(path, None if images is None else Path(images))
-    if not root.is_dir():
-        raise DataError(f"{path}: its picture root {root} is not a folder; give it with --images")
-    from adapt.evaluate.answer import load
     from adapt.report.upkeep import note_scores
 
-    answerer = load(model)
-    documents = {}
-    for name, records in parts.items():
-        place = folder / name if len(parts) > 1 else folder
-        progress.say(f"{len(records):,} questions of {f'split {name!r}' if name else 'all rows'} in {path}")
-        documents[name] = _answer_and_score(chosen, answerer, records, root, place, options, settings) | {
-            "split": name or None,
-            "data": str(path),
-            "images": None if images is None else str(images),
-        }
-        atomic.write_text(place / "scores.json", json.dumps(documents[name], indent=1, ensure_ascii=False, allow_nan=False))
+    call = _check_call(benchmark, data, Path(output), images, split, set, option)
+    folder = Path(output)
+    documents: dict[str, Any] = {}
+    with (
+        _open_engine(engine, model, call) as answerer,
+        _open_partial(folder / PARTIAL, _header(call, answerer)) as (journal, replies),
+    ):
+        for name, records in call.parts.items():
+            progress.say(f"{len(records):,} questions of {f'split {name!r}' if name else 'all rows'} in {call.data}")
+            answered = _answer(call, answerer, records, journal, replies)
+            place = folder / name if len(call.parts) > 1 else folder
+            documents[name] = _score(call, answerer, records, answered, place) | {"split": name or None}
+            atomic.write_text(place / "scores.json", json.dumps(documents[name], indent=1, ensure_ascii=False, allow_nan=False))
+        journal.path.unlink()
     note_scores(folder)
     return documents if len(documents) > 1 else next(iter(documents.values()))
 
@@ -122,31 +150,159 @@ def _settings(items: Sequence[str]) -> EvaluateSettings:
     return EvaluateSettings(**values)
 
 
-def _answer_and_score(
-    benchmark: Benchmark,
-    answerer: Any,
-    records: Sequence[ChatRecord],
-    root: Path,
+def _check_call(
+    benchmark: str,
+    data: str | Path,
     folder: Path,
-    options: dict[str, str],
-    settings: EvaluateSettings,
-) -> dict[str, Any]:
-    from adapt.evaluate.generate import Question, answer_questions
+    images: str | Path | None,
+    split: str | None,
+    items: Sequence[str],
+    option: str | Iterable[str] | Mapping[str, str],
+) -> _Call:
+    """All that can be said before a model is loaded. Raises UsageError and DataError."""
+    chosen, options = find_benchmark(benchmark), parse_options(option)
+    read_options(chosen.options, options, f"benchmark {chosen.name}")
+    settings, path = _settings(items), Path(data)
+    if not path.is_file():
+        raise no_file(path)
+    if images is not None and not Path(images).is_dir():
+        raise UsageError(f"images '{images}': no such folder")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: a file; --output takes a folder")
+    parts = choose_rows(read_records(path), split, path)
+    root = image_root(path, None if images is None else Path(images))
+    if not root.is_dir():
+        raise DataError(f"{path}: its picture root {root} is not a folder; give it with --images")
+    return _Call(chosen, options, settings, path, None if images is None else str(images), root, parts)
 
-    longest = settings.max_new_tokens or benchmark.max_new_tokens
-    start = time.perf_counter()
-    questions = [Question.of(record, root) for record in records]
-    found = answer_questions(answerer, questions, max_new_tokens=longest, sampling=settings.sampling())
-    answers = dict(progress.track(found, len(records), "answering"))
-    seconds = time.perf_counter() - start
-    write_rows(folder / "predictions.jsonl", ({"id": record.id, "answer": answers[record.id]} for record in records))
-    pairing = pair(records, answers)
-    scores = score_answers(benchmark, pairing.answered, options, folder)
-    write_rows(folder / "marks.jsonl", ({"id": name, "mark": mark} for name, mark in scores.per_row.items()))
-    return to_document(benchmark, scores, pairing) | {
-        "model": answerer.found.provenance,
+
+@contextlib.contextmanager
+def _open_engine(name: str, model: str | Path, call: _Call) -> Iterator[Engine]:
+    """The engine that ``--engine`` names. Raises UsageError for what is neither ``native`` nor an address."""
+    if name == NATIVE:
+        from adapt.evaluate.answer import load
+
+        unused = [each for each in _OF_SERVERS if getattr(call.settings, each) != getattr(EvaluateSettings, each)]
+        if unused:
+            progress.say(f"no effect without --engine URL: {', '.join(f'evaluate.{each}' for each in unused)}")
+        yield NativeEngine(load(model), call.root)
+        return
+    if not any(mark in name for mark in ":/"):
+        raise UsageError(f"engine '{name}': expected '{NATIVE}', or a server's address such as http://127.0.0.1:8000/v1")
+    with contextlib.closing(Endpoint(name, str(model))) as endpoint:
+        if Path(model).is_dir():
+            progress.say(
+                f"model '{model}' is a folder here: its name is sent to the server as it stands, its files are not read"
+            )
+        rows = [record for records in call.parts.values() for record in records]
+        yield ServedEngine.of(endpoint, rows, call.root, call.settings.concurrency, call.settings.max_bad)
+
+
+def _header(call: _Call, engine: Engine) -> dict[str, Any]:
+    """What the answers depend on: with anything else they are not gone on with."""
+    return {
+        **{f"model.{key}": value for key, value in engine.model.items()},
+        "data_sha256": safe.file_sha256(call.data),
+        "images": call.images,
+        "benchmark": call.benchmark.name,
+        "split": list(call.parts),
+        "engine": dict(engine.facts),
+        "settings": request_form(call.asked.max_new_tokens, call.asked.sampling),
         "adapt_version": __version__,
-        "max_new_tokens": longest,
-        "sampling": dataclasses.asdict(settings.sampling()) if settings.temperature else None,
-        "questions_per_second": round(len(records) / seconds, 2),
+    }
+
+
+@contextlib.contextmanager
+def _open_partial(path: Path, header: Mapping[str, Any]) -> Iterator[tuple[Journal, dict[str, Reply]]]:
+    """The answers that an earlier start left, and the file that takes the others."""
+    advice = "run the command as it was then to go on with it, delete the file to start again, or choose another --output"
+    with open_journal(path, header, busy="is answering into it", advice=advice) as journal:
+        replies: dict[str, Reply] = {}
+        for place, entry in journal.entries():
+            name, reply = _read_entry(entry, journal.where(place))
+            replies[name] = reply
+        if replies:
+            progress.say(f"{path}: {len(replies):,} answers of an earlier start; going on with the others")
+        try:
+            yield journal, replies
+        except BaseException:
+            if replies:
+                progress.say(f"{len(replies):,} answers are kept in {path}; the same command goes on from there")
+            raise
+
+
+def _read_entry(entry: Any, where: str) -> tuple[str, Reply]:
+    fields = entry if isinstance(entry, dict) else {}
+    name, text, ended = fields.get("id"), fields.get("answer"), fields.get("ended", "")
+    if not isinstance(name, str) or not isinstance(text, str) or ended not in ("", CUT, REFUSED):
+        raise DataError(f"{where}: {str(entry)[:40]!r} is no answer with its id; cut it out, or delete the file to start again")
+    return name, Reply(text, ended)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answered:
+    """Replies to the records of one split, why others have none, how many were there before, and the speed of the rest."""
+
+    replies: Mapping[str, Reply]
+    failed: Mapping[str, str]
+    resumed: int
+    questions_per_second: float | None
+
+
+def _answer(
+    call: _Call, engine: Engine, records: Sequence[ChatRecord], journal: Journal, replies: dict[str, Reply]
+) -> _Answered:
+    """Ask for what has no answer yet. Raises DataError where more than evaluate.max_bad cannot be answered."""
+
+    def keep(name: str, reply: Reply) -> None:
+        journal.add({"id": name, "answer": reply.text} | ({"ended": reply.ended} if reply.ended else {}))
+        replies[name] = reply
+
+    left = [record for record in records if record.id not in replies]
+    start = time.perf_counter()
+    failed = engine.answer(left, call.asked, keep) if left else {}
+    seconds = time.perf_counter() - start
+    if len(failed) > call.settings.max_bad:
+        name, reason = next(iter(failed.items()))
+        raise DataError(
+            f"{len(failed):,} of {len(records):,} questions have no answer, first '{name}': {reason}; start the same command "
+            "again to ask for these, or accept them as wrong with --set evaluate.max_bad=N"
+        )
+    own = {record.id: replies[record.id] for record in records if record.id in replies}
+    speed = round((len(left) - len(failed)) / seconds, 2) if left else None
+    return _Answered(own, failed, len(records) - len(left), speed)
+
+
+def _score(call: _Call, engine: Engine, records: Sequence[ChatRecord], answered: _Answered, folder: Path) -> dict[str, Any]:
+    """Write the predictions in the order of the references, and the marks; returns what scores.json holds."""
+    answers = {record.id: answered.replies[record.id].text if record.id in answered.replies else None for record in records}
+    write_rows(folder / "predictions.jsonl", ({"id": name, "answer": text} for name, text in answers.items()))
+    pairing = pair(records, answers)
+    scores = score_answers(call.benchmark, pairing.answered, call.options, folder)
+    write_rows(folder / "marks.jsonl", ({"id": name, "mark": mark} for name, mark in scores.per_row.items()))
+    return to_document(call.benchmark, scores, pairing) | {
+        "model": dict(engine.model),
+        "adapt_version": __version__,
+        "max_new_tokens": call.asked.max_new_tokens,
+        "sampling": dataclasses.asdict(call.asked.sampling) if call.settings.temperature else None,
+        "engine": _engine_row(call, engine, answered),
+        "questions_per_second": answered.questions_per_second,
+        "resumed": answered.resumed,
+        "data": str(call.data),
+        "images": call.images,
+    }
+
+
+def _engine_row(call: _Call, engine: Engine, answered: _Answered) -> dict[str, Any]:
+    """The engine for scores.json; of a server also what was sent, and what came back otherwise than whole."""
+    if not isinstance(engine, ServedEngine):
+        return dict(engine.facts)
+    ends = [reply.ended for reply in answered.replies.values()]
+    return {
+        **engine.facts,
+        "request": request_form(call.asked.max_new_tokens, call.asked.sampling),
+        "pictures_as_png": engine.as_png,
+        "cut": ends.count(CUT),
+        "refused": ends.count(REFUSED),
+        "failed": dict(sorted(answered.failed.items())),
     }

@@ -1,0 +1,82 @@
+"""What answers a benchmark's questions: a model loaded here, or a server. `adapt evaluate` sees only this.
+
+No torch here: a server needs none.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from adapt import progress
+from adapt.evaluate.sampling import Sampling
+from adapt.records import ChatRecord
+
+if TYPE_CHECKING:
+    from adapt.evaluate.answer import Answerer
+
+NATIVE = "native"
+CUT, REFUSED = "length", "refusal"  # how an answer ended that did not end by itself
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """An answer; ``ended`` is '' for one that ended by itself, or where it is not known, else CUT or REFUSED."""
+
+    text: str
+    ended: str = ""
+
+
+# Told of every answer as it comes: a record's id and the reply.
+Keep = Callable[[str, Reply], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """How questions are asked, whoever answers them: the longest answer in tokens, and how it is drawn."""
+
+    max_new_tokens: int
+    sampling: Sampling
+
+
+class Engine(Protocol):
+    """What answers questions. ``model`` names the model for scores.json; answers depend on it, on ``facts`` and on Asked."""
+
+    @property
+    def model(self) -> Mapping[str, Any]: ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+
+    def answer(self, records: Sequence[ChatRecord], asked: Asked, keep: Keep) -> Mapping[str, str]:
+        """Give every record's reply to ``keep`` as it comes; returns why records could not be answered, by id."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class NativeEngine:
+    """A model loaded here. ``images`` is the picture root."""
+
+    answerer: "Answerer"
+    images: Path
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """Where the model is, with the digests of its files."""
+        return self.answerer.found.provenance
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Where it computes and in what."""
+        weight = next(self.answerer.model.parameters())
+        return {"name": NATIVE, "device": weight.device.type, "dtype": str(weight.dtype).removeprefix("torch.")}
+
+    def answer(self, records: Sequence[ChatRecord], asked: Asked, keep: Keep) -> Mapping[str, str]:
+        """All questions of a picture from one prefill; see adapt.evaluate.generate. None is left without an answer."""
+        from adapt.evaluate.generate import Question, answer_questions
+
+        questions = [Question.of(record, self.images) for record in records]
+        found = answer_questions(self.answerer, questions, max_new_tokens=asked.max_new_tokens, sampling=asked.sampling)
+        for key, text in progress.track(found, len(records), "answering"):
+            keep(key, Reply(text))
+        return {}
