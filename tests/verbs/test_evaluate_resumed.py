@@ -79,6 +79,16 @@ def test_the_model_here_goes_on_after_a_fault(tmp_path: Path, capsys: pytest.Cap
     assert whole["engine"] == {"name": "native", "device": whole["engine"]["device"], "dtype": "float32"}
 
 
+def test_every_key_of_the_scores_is_documented(texts: Path, serve: Callable[..., Server]) -> None:
+    """docs/evaluating.md names each key that scores.json and its engine have, in its table, and no other."""
+    page = (Path(__file__).parents[2] / "docs" / "evaluating.md").read_text(encoding="utf-8")
+    tables = page.split("## scores.json")[1].split("Of a server")
+    named = [{key for line in part.splitlines() if line.startswith("| `") for key in line.split("|")[1].split("`")[1::2]}
+             for part in tables]  # fmt: skip
+    scores = ask(texts, texts.parent / "o", "m", engine=serve(echo).url, split="test")
+    assert named[0] == set(scores) and named[1] == set(scores["engine"]) - {"name"}
+
+
 def test_a_server_is_asked_for_the_rest_alone(texts: Path, serve: Callable[..., Server]) -> None:
     """It goes away in the second split: no question that has an answer is asked again, and the files are the same."""
     server = serve(echo)
