@@ -223,7 +223,8 @@ def ask_all(
                 return
             done, _ = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED)
             for each in done:
-                take(under_way[each], _result(each))
+                result: Answer | DataError = _result(each)
+                take(under_way[each], result)
                 del under_way[each]
     except BaseException:
         endpoint.close()  # or the threads would wait for their answers
@@ -237,7 +238,8 @@ def ask_all(
                     take(item, future.result())
 
 
-def _result(future: "concurrent.futures.Future[Answer]") -> Answer | DataError:
+def _result(future: "concurrent.futures.Future[Any]") -> Any:
+    """The answer, or the DataError of an item that has none."""
     try:
         return future.result()
     except EndpointError:
