@@ -4,7 +4,7 @@ No torch here: a server needs none.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from adapt.evaluate.answer import Answerer
 
 NATIVE = "native"
+GENERATE, LIKELIHOOD = "generate", "likelihood"
 CUT, REFUSED = "length", "refusal"  # how an answer ended that did not end by itself
 
 
@@ -33,10 +34,14 @@ Keep = Callable[[str, Reply], None]
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """How questions are asked, whoever answers them: the longest answer in tokens, and how it is drawn."""
+    """How questions are asked, whoever answers them: the longest answer in tokens, and how it is drawn.
+
+    ``scoring`` LIKELIHOOD chooses the likeliest of each record's candidates instead of writing an answer.
+    """
 
     max_new_tokens: int
     sampling: Sampling
+    scoring: str = GENERATE
 
 
 class Engine(Protocol):
@@ -72,11 +77,20 @@ class NativeEngine:
         return {"name": NATIVE, "device": weight.device.type, "dtype": str(weight.dtype).removeprefix("torch.")}
 
     def answer(self, records: Sequence[ChatRecord], asked: Asked, keep: Keep) -> Mapping[str, str]:
-        """All questions of a picture from one prefill; see adapt.evaluate.generate. None is left without an answer."""
+        """All questions of a picture from one prefill. None is left without an answer."""
+        ways = {GENERATE: self._generate, LIKELIHOOD: self._choose}
+        for key, text in progress.track(ways[asked.scoring](records, asked), len(records), "answering"):
+            keep(key, Reply(text))
+        return {}
+
+    def _generate(self, records: Sequence[ChatRecord], asked: Asked) -> Iterator[tuple[str, str]]:
         from adapt.evaluate.generate import Question, answer_questions
 
         questions = [Question.of(record, self.images) for record in records]
-        found = answer_questions(self.answerer, questions, max_new_tokens=asked.max_new_tokens, sampling=asked.sampling)
-        for key, text in progress.track(found, len(records), "answering"):
-            keep(key, Reply(text))
-        return {}
+        return answer_questions(self.answerer, questions, max_new_tokens=asked.max_new_tokens, sampling=asked.sampling)
+
+    def _choose(self, records: Sequence[ChatRecord], asked: Asked) -> Iterator[tuple[str, str]]:
+        from adapt.evaluate.likelihood import Choice, choose_options
+
+        choices = [Choice.of(record, self.images) for record in records]
+        return ((key, option) for key, option, _ in choose_options(self.answerer, choices))

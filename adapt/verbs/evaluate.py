@@ -16,7 +16,7 @@ from adapt import __version__, atomic, progress, safe
 from adapt.domain import Benchmark, find_benchmark, parse_options, read_options
 from adapt.endpoint import MAX_CONCURRENCY, Endpoint
 from adapt.errors import DataError, UsageError, no_file, unknown
-from adapt.evaluate.engine import CUT, NATIVE, REFUSED, Asked, Engine, NativeEngine, Reply
+from adapt.evaluate.engine import CUT, GENERATE, LIKELIHOOD, NATIVE, REFUSED, Asked, Engine, NativeEngine, Reply
 from adapt.evaluate.sampling import Sampling
 from adapt.evaluate.score import pair, score_answers, to_document
 from adapt.evaluate.served import ServedEngine, request_form
@@ -34,6 +34,7 @@ class EvaluateSettings:
 
     ``temperature`` 0 is greedy; above it answers are drawn, by ``top_k``, ``top_p`` and ``seed`` (adapt.Sampling). Of a server
     ``concurrency`` questions are asked at a time, and ``max_bad`` that it cannot answer are accepted: they count as wrong.
+    ``scoring`` is ``generate``, or ``likelihood``: the likeliest of each record's candidates is its answer.
     """
 
     max_new_tokens: int = 0
@@ -43,6 +44,7 @@ class EvaluateSettings:
     seed: int = 0
     concurrency: int = 8
     max_bad: int = 0
+    scoring: str = GENERATE
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 0:
@@ -51,6 +53,10 @@ class EvaluateSettings:
             raise UsageError(f"evaluate.concurrency={self.concurrency}: expected 1 to {MAX_CONCURRENCY} questions at a time")
         if self.max_bad < 0:
             raise UsageError(f"evaluate.max_bad={self.max_bad}: expected 0 or more questions without an answer")
+        if self.scoring not in (GENERATE, LIKELIHOOD):
+            raise unknown("evaluate.scoring", self.scoring, (GENERATE, LIKELIHOOD))
+        if self.scoring == LIKELIHOOD and self.temperature:
+            raise UsageError("evaluate.temperature is of drawn answers; evaluate.scoring=likelihood draws none; leave one out")
         self.sampling()
 
     def sampling(self) -> Sampling:
@@ -72,7 +78,9 @@ class _Call:
 
     @property
     def asked(self) -> Asked:
-        return Asked(self.settings.max_new_tokens or self.benchmark.max_new_tokens, self.settings.sampling())
+        return Asked(
+            self.settings.max_new_tokens or self.benchmark.max_new_tokens, self.settings.sampling(), self.settings.scoring
+        )
 
 
 def evaluate(
@@ -139,7 +147,10 @@ def _settings(items: Sequence[str]) -> EvaluateSettings:
         name, _, text = item.partition("=")
         if name not in known:
             raise unknown("setting", name, known)
-        kind = int if isinstance(known[name].default, int) else float
+        kind = type(known[name].default)
+        if kind is str:
+            values[known[name].name] = text
+            continue
         try:
             values[known[name].name] = kind(text)
         except ValueError as error:
@@ -189,6 +200,11 @@ def _open_engine(name: str, model: str | Path, call: _Call) -> Iterator[Engine]:
         return
     if not any(mark in name for mark in ":/"):
         raise UsageError(f"engine '{name}': expected '{NATIVE}', or a server's address such as http://127.0.0.1:8000/v1")
+    if call.settings.scoring == LIKELIHOOD:
+        raise UsageError(
+            "evaluate.scoring=likelihood needs the model here: a server gives answers, not what each option weighs; "
+            "leave --engine out, or the setting"
+        )
     with contextlib.closing(Endpoint(name, str(model))) as endpoint:
         if Path(model).is_dir():
             progress.say(
@@ -207,7 +223,7 @@ def _header(call: _Call, engine: Engine) -> dict[str, Any]:
         "benchmark": call.benchmark.name,
         "split": list(call.parts),
         "engine": dict(engine.facts),
-        "settings": request_form(call.asked.max_new_tokens, call.asked.sampling),
+        "settings": request_form(call.asked.max_new_tokens, call.asked.sampling) | {"scoring": call.asked.scoring},
         "adapt_version": __version__,
     }
 
@@ -284,6 +300,7 @@ def _score(call: _Call, engine: Engine, records: Sequence[ChatRecord], answered:
         "model": dict(engine.model),
         "adapt_version": __version__,
         "max_new_tokens": call.asked.max_new_tokens,
+        "scoring": call.asked.scoring,
         "sampling": dataclasses.asdict(call.asked.sampling) if call.settings.temperature else None,
         "engine": _engine_row(call, engine, answered),
         "questions_per_second": answered.questions_per_second,

@@ -251,6 +251,12 @@ def test_what_is_wrong_is_said_before_a_question_is_paid_for(
     for setting in ("concurrency=0", "concurrency=257", "max_bad=-1"):
         with pytest.raises(UsageError, match=rf"evaluate\.{setting}: expected"):
             run(data, server, set=[f"evaluate.{setting}"])
+    with pytest.raises(UsageError, match="scoring=likelihood needs the model here"):
+        run(data, server, set=["evaluate.scoring=likelihood"])
+    with pytest.raises(UsageError, match="unknown evaluate.scoring 'likelyhood': did you mean 'likelihood'"):
+        run(data, server, set=["evaluate.scoring=likelyhood"])
+    with pytest.raises(UsageError, match="likelihood draws none"):
+        run(data, server, set=["evaluate.scoring=likelihood", "evaluate.temperature=1"])
     turns = (Turn("human", "<image>"), Turn("gpt", "yes"))
     (pictures / "page.png").write_text("<html>")
     for name, told in (("gone.png", "gone.png: no such file"), ("page.png", "an HTML page, not a picture")):
