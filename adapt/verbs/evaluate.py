@@ -147,7 +147,7 @@ def _settings(items: Sequence[str]) -> EvaluateSettings:
         name, _, text = item.partition("=")
         if name not in known:
             raise unknown("setting", name, known)
-        kind = type(known[name].default)
+        kind: type[Any] = type(known[name].default)
         if kind is str:
             values[known[name].name] = text
             continue
