@@ -95,7 +95,7 @@ def read(source: Source) -> Reading:
     reader = frames.frame_reader(source, source.images or source.input.parent, [found.video_file] if found.video_file else [])
     context = Context(scales, other, dataclasses.replace(reader, made=source.made if makes else None))
     way = _Way(source, rows.name, found.copies, source.options["ids"] == "number")
-    facts = {"boxes": {name or "(all)": each.tagged for name, each in scales.items()}} if scales else {}
+    facts = {"box_scale": {name or "(all)": each.tagged for name, each in scales.items()}} if scales else {}
     return Reading(root, _samples(rows, way), context=context, facts=facts)
 
 

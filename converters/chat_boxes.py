@@ -20,7 +20,7 @@ from converters.objects import written
 KEEP, AUTO = "keep", "auto"
 OPTIONS = (
     Option(
-        "boxes",
+        "box_scale",
         "the scale of boxes in the text, which become <box> tags of 0-1000: found over the whole file (auto), stated (0-1, "
         "0-100, 0-1000 or pixels of the stored picture, with or without tags), or left as written (keep)",
         AUTO,
@@ -77,9 +77,11 @@ class Scale:
 
 def stated_scale(options: Mapping[str, str]) -> Scale | None:
     """The scale that the user says; None for auto. Raises UsageError for padding that touches nothing."""
-    chosen, padded = options["boxes"], options["padded"] == "yes"
+    chosen, padded = options["box_scale"], options["padded"] == "yes"
     if padded and chosen not in (AUTO, UNIT):
-        raise UsageError(f"option padded=yes does nothing with boxes={chosen}; it is for boxes of 0-1: boxes=unit or auto")
+        raise UsageError(
+            f"option padded=yes does nothing with box_scale={chosen}; it is for boxes of 0-1: box_scale=unit or auto"
+        )
     if chosen == AUTO:
         return None
     scale = PIXEL if chosen == "pixels" else chosen
@@ -94,15 +96,17 @@ def found_scale(seen: Seen, padded: bool) -> Scale:
     scale, fault = boxes.detect_scale([*seen.first, seen.largest]), ""
     if scale == PIXEL:
         fault = (
-            f"boxes go beyond {FULL_SCALE:,} ({written(seen.largest)} at {seen.largest_where}): say --option boxes=pixels "
-            "where they are pixels of the stored pictures, boxes=thousand to reject those beyond alone"
+            f"boxes go beyond {FULL_SCALE:,} ({written(seen.largest)} at {seen.largest_where}): say --option box_scale=pixels "
+            "where they are pixels of the stored pictures, box_scale=thousand to reject those beyond alone"
         )
     return Scale(scale, untagged, padded, fault, auto=True, mixed=bool(seen.tagged_shares))
 
 
 def unknown_scale(padded: bool) -> Scale:
     """For rows that come as a stream, and are not looked through first: only plain shares of 1 can be told."""
-    fault = "the scale of boxes cannot be told from a stream; say it: --option boxes=unit, percent, thousand, pixels or keep"
+    fault = (
+        "the scale of boxes cannot be told from a stream; say it: --option box_scale=unit, percent, thousand, pixels or keep"
+    )
     return Scale(THOUSAND, UNIT, padded, fault, auto=True)
 
 

@@ -73,7 +73,10 @@ OPTIONS = (
     prompts.LANGUAGE,
 )
 REFER = Option(
-    "refer", "ask for an object by its own caption where it has one, or by its class", "caption", ("caption", "class")
+    "refer",
+    "ask for an object by its own caption where it has one, or by the name of its class",
+    "caption",
+    ("caption", "name"),
 )
 ABSENT_OPTION = Option("absent", "ask for N more classes of the set that the picture does not show", "0")
 MAX_OBJECTS = Option("max_objects", "reject a picture that needs more boxes than N in one answer (default: no limit)")

@@ -104,7 +104,9 @@ class MultiviewSample:
 
 
 RIG_OPTIONS = (
-    Option("names", "draw each view's name on it, or not (a drawn name hides what lies beneath)", "drawn", ("drawn", "none")),
+    Option(
+        "view_names", "draw each view's name on it, or not (a drawn name hides what lies beneath)", "drawn", ("drawn", "none")
+    ),
     Option("cell", "the width and height that each view is resized to", CELL),
 )
 PROMPT_OPTION = Option(
@@ -116,7 +118,7 @@ PROMPT_OPTION = Option(
 
 
 def parse_rig(grid: str, options: Mapping[str, str]) -> Rig:
-    """``A,B/C,D`` and the options ``cell`` and ``names`` as a rig. Raises UsageError."""
+    """``A,B/C,D`` and the options ``cell`` and ``view_names`` as a rig. Raises UsageError."""
     rows = tuple(tuple(name.strip() for name in row.split(",")) for row in grid.split("/"))
     views = [name for row in rows for name in row]
     if not all(views) or len({len(row) for row in rows}) != 1 or len(set(views)) != len(views) or len(views) > _MAX_VIEWS:
@@ -128,14 +130,14 @@ def parse_rig(grid: str, options: Mapping[str, str]) -> Rig:
     cell = (int(found[1]), int(found[2])) if found else (0, 0)
     if found is None or max(cell) > _MAX_CELL_PX or len(views) * cell[0] * cell[1] > safe.MAX_PICTURE_PIXELS:
         raise UsageError(f"option cell={options['cell']}: expected a width and a height in pixels, such as {CELL}")
-    return Rig(rows, cell, options["names"] == "drawn")
+    return Rig(rows, cell, options["view_names"] == "drawn")
 
 
 def facts(rig: Rig) -> dict[str, Any]:
     """What the manifest says of the pictures: where each view stands, and with which letters its name is drawn."""
-    found: dict[str, Any] = {"grid": [list(row) for row in rig.rows], "cell": list(rig.cell), "names": "none"}
+    found: dict[str, Any] = {"grid": [list(row) for row in rig.rows], "cell": list(rig.cell), "view_names": "none"}
     if rig.names_drawn:
-        found |= {"names": "drawn: the top left of each view is hidden beneath its name", "font": _font()[1]}
+        found |= {"view_names": "drawn: the top left of each view is hidden beneath its name", "font": _font()[1]}
     return found
 
 

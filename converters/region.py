@@ -1,8 +1,8 @@
 """Region perception: one object of a picture is pointed at and asked about: its name, its description, a question of its own.
 
 Both published forms (arXiv 2410.16261, section 3.3): the box as text in the question, answered as published with the name and
-the box again (``answer=plain``: the name alone), or the region drawn on the pixels of a made picture as box, mask or contour,
-answered in plain text. The question for a name beside a box is the published one; the other wordings are ours.
+the box again (``answer_form=plain``: the name alone), or the region drawn on the pixels of a made picture as box, mask or
+contour, answered in plain text. The question for a name beside a box is the published one; the other wordings are ours.
 
 Each object is one sample and one record. Objects that are a crowd, not told apart, are counted as ignored, and so are pictures
 without objects. A turned box is pointed at by its upright enclosing box, or by ``mark=contour`` as it is.
@@ -72,7 +72,9 @@ FORM_OPTIONS = (
     Option("width", "drawn: the width of lines in pixels (default: by the picture's size)"),
     Option("opacity", "drawn: how much of a mask's colour covers the picture, in percent", "40"),
     Option("quality", "drawn: the JPEG quality of made pictures, 1 to 100, or png", "90"),
-    Option("answer", "coordinates: a name is answered with its box, as published, or plain", "tagged", ("tagged", "plain")),
+    Option(
+        "answer_form", "coordinates: a name is answered with its box, as published, or plain", "tagged", ("tagged", "plain")
+    ),
     Option(
         "ask",
         "what is asked of an object: its name, its caption, its own question (attributes question and answer), or the last of "
@@ -128,7 +130,7 @@ def read_asking(source: Source, found: Objects, *, task: str, spelled: Callable[
     for prompt in asked[kinds[0]] if "prompt" in options else ():
         _check_prompt(prompt, form)
     mark = _read_mark(options) if form == DRAWN else None
-    is_tagged = form == COORDINATES and options["answer"] == "tagged"
+    is_tagged = form == COORDINATES and options["answer_form"] == "tagged"
     return Asking(task, found.root, names, options["ask"], language, is_tagged, asked, mark)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from adapt.domain import parse_options
+from adapt.domain import Option, all_domains, parse_options
 from adapt.errors import UsageError
 
 
@@ -33,3 +33,23 @@ def test_a_malformed_option_is_wrong_usage(given: Any, said: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_options(given)
     assert str(error.value) == said
+
+
+def test_an_option_of_one_name_means_one_thing_in_all_tasks() -> None:
+    """What two tasks call the same takes the same kind of value: choices with a value in common, or free text in both."""
+    choices: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for task in (task for domain in all_domains() for task in domain.tasks):
+        for option in task.options:
+            choices.setdefault(option.name, []).append((task.name, option.choices))
+    for name, found in choices.items():
+        free = {task for task, values in found if not values}
+        assert free in (set(), {task for task, _ in found}), (name, found)
+        assert free or set.intersection(*(set(values) for _, values in found)), (name, found)
+        assert not {"kept", "on", "true"} & {value for _, values in found for value in values}, (name, found)
+    help_texts = {name: {option.help for option in task_options(name)} for name in ("classes", "split", "id")}
+    assert len(help_texts["classes"]) == 1 and all("column" in text for name in ("split", "id") for text in help_texts[name])
+
+
+def task_options(name: str) -> list[Option]:
+    """The option of that name in every task that has it."""
+    return [option for domain in all_domains() for task in domain.tasks for option in task.options if option.name == name]

@@ -15,7 +15,7 @@ from adapt.boxes import Box
 from converters.multiview import CAMERAS_GRID, CELL, Rig, parse_rig
 
 VIEW_SIZE = (1600, 900)
-RIG: Rig = parse_rig(CAMERAS_GRID, {"cell": CELL, "names": "drawn"})
+RIG: Rig = parse_rig(CAMERAS_GRID, {"cell": CELL, "view_names": "drawn"})
 CAMERAS = RIG.views
 _COLUMNS, _ROWS = len(RIG.rows[0]), len(RIG.rows)
 _NAMES = "|".join(sorted(CAMERAS, key=len, reverse=True))

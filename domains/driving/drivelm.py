@@ -69,10 +69,10 @@ class DrivingSample(MultiviewSample):
 def read(source: Source) -> Reading:
     """The questions of one file, in its order."""
     path = _find_file(source.input)
-    rig = dataclasses.replace(cameras.RIG, names_drawn=source.options["names"] == "drawn")
+    rig = dataclasses.replace(cameras.RIG, names_drawn=source.options["view_names"] == "drawn")
     document = safe.read_json(path)
     root = source.images or path.absolute().parent.parent
-    reader = _File(path, root, source.options, _share(source.options["val"]))
+    reader = _File(path, root, source.options, _share(source.options["val_share"]))
     samples: list[DrivingSample | Rejected | None]
     if isinstance(document, list):
         samples = [_chat_row(row, number, reader) for number, row in enumerate(document)]
@@ -138,7 +138,7 @@ def _share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share < 1:
-        raise UsageError(f"option val={text}: expected a share of the scenes from 0 to below 1, such as 0.1")
+        raise UsageError(f"option val_share={text}: expected a share of the scenes from 0 to below 1, such as 0.1")
     return share
 
 
@@ -432,7 +432,7 @@ TASK = Task(
         Option("questions", "all of a file, or those that the challenge would ask", "all", ("all", "challenge")),
         Option("choices", "ask for status and behaviour with four choices, as the challenge does", "no", ("yes", "no")),
         Option("unanswered", "reject questions without an answer, or keep them for a submission", "reject", ("reject", "keep")),
-        Option("val", "the share of a train file's scenes that becomes the val split", "0"),
+        Option("val_share", "the share of a train file's scenes that becomes the val split", "0"),
     ),
     example="adapt convert --task drivelm --input data/v1_1_train_nus.json --output drivelm.jsonl",
 )

@@ -67,11 +67,13 @@ class NuscenesContext:
 
 def read(source: Source) -> Reading:
     """The key frames, or the pictures, of every file, in the order of the files and of their images."""
-    stitched = source.options["views"] == "stitched"
+    stitched = source.options["cameras"] == "stitched"
     kinds = grounding.read_kinds(source.options, KINDS)
     objects = tuple(kind for kind in kinds if kind in OBJECT_KINDS)
     if not stitched and not objects:
-        raise UsageError(f"kinds={source.options['kinds']}: with views=each expected one or more of {', '.join(OBJECT_KINDS)}")
+        raise UsageError(
+            f"kinds={source.options['kinds']}: with cameras=each expected one or more of {', '.join(OBJECT_KINDS)}"
+        )
     paths = jsonfiles.files_of("coco", source)
     root = source.images or (source.input if source.input.is_dir() else source.input.parent)
     finder = PictureFinder(root, source.made)
@@ -85,7 +87,7 @@ def read(source: Source) -> Reading:
     samples: list[Any] = list(jsonfiles.read_all(paths, source.input, read_file, _split_of))
     options = {name: value for name, value in source.options.items() if name != multiview.PROMPT_OPTION.name}
     asking = grounding.read_asking(options, classes, task="nuscenes", kinds=objects, spelled=_spelled)
-    rig = dataclasses.replace(cameras.RIG, names_drawn=source.options["names"] == "drawn")
+    rig = dataclasses.replace(cameras.RIG, names_drawn=source.options["view_names"] == "drawn")
     stitching = Stitching(rig, multiview.read_prompts(source.options), root)
     context = NuscenesContext(asking, tuple(kind for kind in kinds if kind in QUESTIONS), stitching)
     ignored = collections.Counter(finder.ignored)
@@ -158,7 +160,7 @@ def _frames(pictures: Sequence[tuple[str, ObjectsSample | Rejected]], place: str
             yield picture
         else:
             yield Rejected(
-                picture.where, "no 'token' of a key frame; add --option views=each to ask without one", picture.split
+                picture.where, "no 'token' of a key frame; add --option cameras=each to ask without one", picture.split
             )
     for token, views in frames.items():
         where = f"{place}#{token}"
@@ -293,12 +295,12 @@ TASK = Task(
     name="nuscenes",
     summary="nuScenes objects in six cameras: whether, how many, in which camera and where",
     layout="nuscenes_infos_{train,val}_mono3d.coco.json (a folder with them, or one) with samples/CAM_*/*.jpg",
-    unit="key frame (with views=each: picture)",
+    unit="key frame (with cameras=each: picture)",
     read=read,
     convert=convert,
     options=(
-        Option("views", "the six cameras stitched, or each picture on its own", "stitched", ("stitched", "each")),
-        Option("kinds", f"what to ask, a comma list of {', '.join(KINDS)} (with views=each the last three)", DEFAULT_KINDS),
+        Option("cameras", "the six cameras stitched, or each picture on its own", "stitched", ("stitched", "each")),
+        Option("kinds", f"what to ask, a comma list of {', '.join(KINDS)} (with cameras=each the last three)", DEFAULT_KINDS),
         multiview.RIG_OPTIONS[0],
         multiview.PROMPT_OPTION,
         *grounding.OPTIONS[:1],

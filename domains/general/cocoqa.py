@@ -64,7 +64,7 @@ def _read_split(folder: Path, split: str, root: Path) -> Iterator[VqaSample | Re
             question,
             answer,
             "cocoqa",
-            {"answer_type": TYPES[kind]},
+            {"question_type": TYPES[kind]},
         )
 
 

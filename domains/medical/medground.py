@@ -7,7 +7,7 @@ leave cells out, so counts are those of the labels. The split is the lists', or 
 
 Kinds: ``ground`` asks for all objects of a name, ``count`` for their number, ``detect`` for all objects at once, ``region``
 for the name of what lies at given coordinates, once for each object (the published forms, arXiv 2410.16261, section 3.3).
-Abbreviations are written out in questions and answers (SPELLED); ``--option names=kept`` leaves every name as the set spells
+Abbreviations are written out in questions and answers (SPELLED); ``--option spelling=keep`` leaves every name as the set spells
 it, and ``meta.class_name`` and the manifest have that spelling either way.
 
 The benchmark scores each kind of row by its own rule (adapt/evaluate/grounding.py): ``ground`` and ``detect`` by boxes,
@@ -30,7 +30,7 @@ SPELLED = {"RBC": "red blood cell", "WBC": "white blood cell", "Platelets": "pla
 KINDS = ("ground", "count", "detect", "region")
 DEFAULT_KINDS = "ground,count,region"
 # Regions are pointed at by coordinates here; drawn ones are --task region.
-_REGION_OPTIONS = {"form": region.COORDINATES, "ask": region.NAME, "answer": "tagged"}
+_REGION_OPTIONS = {"form": region.COORDINATES, "ask": region.NAME, "answer_form": "tagged"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ def read(source: Source) -> Reading:
     """The labelled pictures of a set; those with nothing to ask for are counted as ignored."""
     kinds = grounding.read_kinds(source.options, KINDS)
     found = annotations.read_objects(source)
-    spelled = readable if source.options["names"] == "words" else str
+    spelled = readable if source.options["spelling"] == "words" else str
     objects = tuple(kind for kind in kinds if kind != "region")
     asking = grounding.read_asking(
         source.options if objects else _without_prompt(source.options),
@@ -106,7 +106,7 @@ TASK = Task(
     convert=convert,
     options=(
         Option("kinds", f"what to ask, a comma list of {', '.join(KINDS)}", DEFAULT_KINDS),
-        Option("names", "write abbreviations and joined words out, or keep the set's names", "words", ("words", "kept")),
+        Option("spelling", "write abbreviations and joined words out, or keep the set's spelling", "words", ("words", "keep")),
         *annotations.OPTIONS,
         *grounding.OPTIONS,
         prompts.prompt_option(),

@@ -62,8 +62,8 @@ class _Part:
 def read(source: Source) -> Reading:
     """The pictures of each split, in the order of the file."""
     path = _find_file(source.input)
-    name = _set_name(path, source.options.get("set"))
-    classes = _classes(path, name, source.options.get("classes"))
+    name = _set_name(path, source.options["set"])
+    classes = _classes(path, name, source.options.get("class_names"))
     parts = _find_parts(path, name, classes)
     if not parts:
         raise DataError(f"{path}: no {{train,val,test}}_images and _labels in it; it is no MedMNIST file")
@@ -95,10 +95,10 @@ def _find_file(input: Path) -> Path:
     return found[0]
 
 
-def _set_name(path: Path, given: str | None) -> str:
+def _set_name(path: Path, given: str) -> str:
     """``chestmnist_224.npz`` -> chestmnist."""
     match = SIZE.fullmatch(path.stem)
-    return given or (match["name"] if match else path.stem)
+    return given if given != "auto" else match["name"] if match else path.stem
 
 
 def _classes(path: Path, name: str, given: str | None) -> tuple[str, ...]:
@@ -107,11 +107,13 @@ def _classes(path: Path, name: str, given: str | None) -> tuple[str, ...]:
     if given is not None:
         classes = tuple(part.strip() for part in given.split(";"))
         if len(classes) < 2 or "" in classes or len(set(classes)) != len(classes):
-            raise UsageError(f"classes={given}: expected two or more different names with ';' between them")
+            raise UsageError(f"class_names={given}: expected two or more different names with ';' between them")
         return classes
     if name not in CLASSES:
         error = unknown("MedMNIST set", name, CLASSES)
-        raise UsageError(f"{path}: {error}; --option set=NAME names the set, or --option classes='A;B' its classes by number")
+        raise UsageError(
+            f"{path}: {error}; --option set=NAME names the set, or --option class_names='A;B' its classes by number"
+        )
     return tuple(CLASSES[name].split(";"))
 
 
@@ -170,9 +172,10 @@ TASK = Task(
     options=(
         *classification.OPTIONS,
         *classification.SEVERAL_OPTIONS,
-        Option("set", "which MedMNIST set a renamed file is"),
+        Option("set", "which set it is; auto goes by the file's name", "auto", ("auto", *CLASSES)),
         Option(
-            "classes", "names of the classes in the order of their numbers, with ';' between them, instead of the set's own"
+            "class_names",
+            "names of the classes in the order of their numbers, with ';' between them, instead of the set's own",
         ),
     ),
     example="adapt convert --task medmnist --input pneumoniamnist.npz --output pneumonia.jsonl",

@@ -33,11 +33,11 @@ QUESTION_WORDS = ("what", "where", "when", "who", "whose", "which", "why", "how"
 def read(source: Source) -> Reading:
     """The questions of each split, in the order of the files."""
     folder = _find_set(source.input)
-    form, files = _find_files(folder, source.options["form"])
+    form, files = _find_files(folder, source.options["file"])
     root = source.images or folder
     below = "images/" if (root / "images").is_dir() or source.images is None else ""
     samples = (sample for split, path in files.items() for sample in _read_file(path, split, form, below))
-    return Reading(root, samples, facts={"form": form})
+    return Reading(root, samples, facts={"file": form})
 
 
 def convert(sample: VqaSample, context: None, source: Source) -> list[ChatRecord]:
@@ -59,7 +59,7 @@ def _find_files(folder: Path, form: str) -> tuple[str, dict[str, Path]]:
         if found:
             return each, found
     raise UsageError(
-        f"{folder / 'qas'}: no train/train_qa.pkl and no train_vqa.pkl" + ("" if form == "auto" else f" (form={form})")
+        f"{folder / 'qas'}: no train/train_qa.pkl and no train_vqa.pkl" + ("" if form == "auto" else f" (file={form})")
     )
 
 
@@ -110,7 +110,7 @@ TASK = Task(
     read=read,
     convert=convert,
     options=(
-        Option("form", "which of the two files is read where both are there (auto: qa)", "auto", ("auto", *FORMS)),
+        Option("file", "which of the two files is read where both are there (auto: qa)", "auto", ("auto", *FORMS)),
         Option("suffix", rows.SHORT_ANSWER_HELP, SHORT_ANSWER),
         *pixels.OPTIONS,
     ),

@@ -126,7 +126,7 @@ def convert(sample: GeoChatSample, context: None, source: Source) -> list[ChatRe
         else:
             text = to_tagged(turn.value, size, sample.where, noun if kind == "refer" else None)
             turns.append(Turn(turn.role, text))
-    meta = {"split": sample.split} | dict(sample.meta) | {"type": sample.meta.get("type", kind)}
+    meta = {"split": sample.split} | dict(sample.meta) | {"kind": kind}
     answer_px = [_cut(upright(each, size), size) for each in find_rotated(sample.turns[-1].value, sample.where)]
     if sample.truth_px:
         answer_px = [_inside(enclosing(points), size, sample.where) for points in sample.truth_px]
@@ -215,7 +215,7 @@ def _bench_row(row: Mapping[str, Any], where: str, identifier: str) -> GeoChatSa
     picture = _text(row, "image" if "image" in row else "image_id", where)
     if Path(picture).suffix.lower() not in safe.PICTURE_SUFFIXES:
         picture += ".png"
-    meta = {name: row[name] for name in ("question_id", "category", "dataset", "obj_ids", "size_group") if name in row}
+    meta = {name: row[name] for name in ("question_id", "category", "type", "dataset", "obj_ids", "size_group") if name in row}
     truth_px: tuple[tuple[tuple[float, float], ...], ...] = ()
     truth = row.get("ground_truth")
     if "description" in row:
@@ -231,7 +231,6 @@ def _bench_row(row: Mapping[str, Any], where: str, identifier: str) -> GeoChatSa
             truth[0] if isinstance(truth, list) and truth and isinstance(truth[0], str) else _text(row, "ground_truth", where)
         )
     else:
-        meta["type"] = _text(row, "type", where) if "type" in row else "ref"
         question = f"[refer] Give me the location of <p>{_text(row, 'question', where).strip()}</p>"
         answer = truth if isinstance(truth, str) else ""
         truth_px = () if isinstance(truth, str) else tuple(_polygons(truth, where))

@@ -100,9 +100,9 @@ def read(source: Source) -> Reading:
         splits, absent, rule = _read_split_lists(Path(lists), scene_set, pictures)
         ignored["not in the split lists"] += sum(path not in splits for path in pictures)
     else:
-        share, seed = _parse_share(source.options["split"]), _parse_split_seed(source.options["split_seed"])
+        share, seed = _parse_share(source.options["split_percent"]), _parse_split_seed(source.options["split_seed"])
         splits, absent = _split_by_class(pictures, share, seed, scene_set.name), []
-        rule = f"{source.options['split']} train/val/test of each class, drawn with split_seed {seed}"
+        rule = f"{source.options['split_percent']} train/val/test of each class, drawn with split_seed {seed}"
     samples: list[ClassSample | Rejected] = [
         ClassSample(
             id=f"{scene_set.name}-{path.stem}",
@@ -177,7 +177,7 @@ def _parse_share(text: str) -> tuple[int, int, int]:
     share = tuple(int(part) for part in match.groups()) if match else ()
     if len(share) != 3 or sum(share) != 100:
         raise UsageError(
-            f"split={text}: expected three whole percentages train/val/test that add up to 100, such as {DEFAULT_SPLIT}"
+            f"split_percent={text}: expected three whole percentages train/val/test that add up to 100, such as {DEFAULT_SPLIT}"
         )
     return share[0], share[1], share[2]
 
@@ -239,7 +239,7 @@ TASK = Task(
     convert=convert,
     options=(
         *classification.OPTIONS,
-        Option("split", "percent of each class for train/val/test", DEFAULT_SPLIT),
+        Option("split_percent", "percent of each class for train/val/test", DEFAULT_SPLIT),
         Option("split_seed", "the draw of that split; --seed does not change it", "0"),
         Option("split_lists", "a folder with torchgeo's eurosat-, uc_merced- or resisc45-{train,val,test}.txt instead"),
         *pixels.OPTIONS,

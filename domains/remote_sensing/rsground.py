@@ -208,8 +208,8 @@ TASK = Task(
         Option(
             "case",
             "the letters of an expression: as they are, or all small as in the reference loader",
-            "kept",
-            ("kept", "lower"),
+            "keep",
+            ("keep", "lower"),
         ),
         prompts.LANGUAGE,
         prompts.prompt_option("{name}"),

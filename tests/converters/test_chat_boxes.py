@@ -68,7 +68,7 @@ def test_the_shares_of_llava_become_tags(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_what_is_no_box_stays(tmp_path: Path) -> None:
-    """Numbers in rows without a picture, tags of 0-1000, polygons beside them and boxes=keep leave a text byte for byte."""
+    """Numbers in rows without a picture, tags of 0-1000, polygons beside them and box_scale=keep leave a text byte for byte."""
     texts = ["weights [0.1, 0.2, 0.3, 0.4]", "[0.1, 0.2, 0.3]"]
     assert run(tmp_path, rows_of(*texts, picture=None)) == texts
     tagged = [
@@ -77,7 +77,7 @@ def test_what_is_no_box_stays(tmp_path: Path) -> None:
         "<box>[[1, 2, 3, 4, 5, 6, 7, 8]]</box>",
     ]
     assert run(tmp_path, rows_of(*tagged)) == tagged
-    assert run(tmp_path, rows_of("[0.1, 0.2, 0.3, 0.4]"), option=["boxes=keep"]) == ["[0.1, 0.2, 0.3, 0.4]"]
+    assert run(tmp_path, rows_of("[0.1, 0.2, 0.3, 0.4]"), option=["box_scale=keep"]) == ["[0.1, 0.2, 0.3, 0.4]"]
 
 
 def test_a_scale_is_told_over_the_whole_file(tmp_path: Path) -> None:
@@ -92,16 +92,16 @@ def test_a_scale_is_told_over_the_whole_file(tmp_path: Path) -> None:
     ]
     found = run(tmp_path, both)
     assert (found[0], found[26]) == ("<box>[[100, 200, 300, 400]]</box>", box)
-    assert json.loads((tmp_path / "out.manifest.json").read_text())["facts"] == {"boxes": {"a": "percent", "b": "thousand"}}
+    assert json.loads((tmp_path / "out.manifest.json").read_text())["facts"] == {"box_scale": {"a": "percent", "b": "thousand"}}
 
 
 def test_what_cannot_be_told_is_rejected_by_row(tmp_path: Path) -> None:
     """Numbers beyond 1000 may be pixels or mistakes: rows with such tags are rejected with what to say; others convert."""
     rows = rows_of("<box>[[1, 2, 600, 470]]</box>", "no box", "<box>[[1, 2, 1200, 470]]</box>")
     assert run(tmp_path, rows, max_bad=2) == ["no box"]
-    assert all("boxes=pixels" in reason and "in.jsonl:3" in reason for reason in reasons(tmp_path))
-    assert run(tmp_path, rows[:2], option=["boxes=pixels"])[0] == ("<box>[[2, 4, 938, 979]]</box>")
-    run(tmp_path, rows, option=["boxes=thousand"], max_bad=1)
+    assert all("box_scale=pixels" in reason and "in.jsonl:3" in reason for reason in reasons(tmp_path))
+    assert run(tmp_path, rows[:2], option=["box_scale=pixels"])[0] == ("<box>[[2, 4, 938, 979]]</box>")
+    run(tmp_path, rows, option=["box_scale=thousand"], max_bad=1)
     assert reasons(tmp_path) == ["box [1, 2, 1200, 470]: outside 0-1000"]
     run(
         tmp_path,
@@ -128,7 +128,7 @@ def test_500_boxes_of_each_stated_scale_keep_their_place(tmp_path: Path, scale: 
         boxes.append((x1, y1, x2, y2))
         texts.append(form.format(", ".join(f"{value:.6f}" for value in numbers)))
     texts = [text.replace(".000000", "") for text in texts]
-    answers = run(tmp_path, rows_of(*texts), option=[f"boxes={scale}"])
+    answers = run(tmp_path, rows_of(*texts), option=[f"box_scale={scale}"])
     for answer, box in zip(answers, boxes, strict=True):
         found = re.fullmatch(r"<box>\[\[(\d+), (\d+), (\d+), (\d+)\]\]</box>", answer)
         assert found is not None, answer
@@ -147,7 +147,7 @@ def test_boxes_of_a_padded_square_are_moved_back(tmp_path: Path) -> None:
     ]
     assert "padding" in reasons(tmp_path)[0]
     with pytest.raises(UsageError, match="padded=yes does nothing"):
-        run(tmp_path, rows, option=["padded=yes", "boxes=percent"])
+        run(tmp_path, rows, option=["padded=yes", "box_scale=percent"])
     two = [{**rows[0], "image": ["a.png", "tall.png"]}]
     two[0]["conversations"][0]["value"] = "<image><image>where?"
     with pytest.raises(DataError, match="2 pictures; expected one"):

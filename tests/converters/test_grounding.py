@@ -116,14 +116,14 @@ def test_a_crowd_is_neither_counted_nor_asked_for() -> None:
 
 
 def test_an_expression_of_its_own_is_asked_for_before_the_class() -> None:
-    """A caption names its object; objects of one caption share an answer; refer=class asks for the class."""
+    """A caption names its object; objects of one caption share an answer; refer=name asks for the class."""
     red = "the red car at the left"
     sample = street(thing("car", 5, 5, 9, 9, caption=red), thing("car", 50, 5, 90, 9), thing("car", 1, 5, 4, 9, caption=red))
     first, second = asked(sample, "ground")
     assert first.question == "<image>\nDetect <ref>car</ref>" and first.meta["boxes_px"] == [[50, 5, 90, 9]]
     assert second.answer == f"<ref>{red}</ref><box>[[1, 10, 4, 18], [5, 10, 9, 18]]</box>"
     assert second.meta["name"] == red and second.meta["class_name"] == "car"
-    assert len(asked(sample, "ground", refer="class")) == 1
+    assert len(asked(sample, "ground", refer="name")) == 1
 
 
 def test_turned_boxes_keep_their_corners() -> None:

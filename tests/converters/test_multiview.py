@@ -16,7 +16,7 @@ from adapt.verbs import convert
 from converters import multiview
 
 CAMERAS = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_LEFT", "CAM_BACK", "CAM_BACK_RIGHT")
-DRIVING = {"cell": "896x448", "names": "none"}
+DRIVING = {"cell": "896x448", "view_names": "none"}
 
 
 def write_view(path: Path, number: int, size: tuple[int, int] = (40, 24)) -> None:
@@ -54,11 +54,13 @@ def test_six_cameras_are_stitched_as_the_official_script_does(shared: Path, tmp_
     expected = io.BytesIO()
     Image.fromarray(whole).save(expected, "JPEG")  # Pillow's default quality is 75
     rows = write_rows(tmp_path / "rig.jsonl", [row({camera: str(path.relative_to(samples)) for camera, path in paths.items()})])
-    manifest = convert(task="multiview", input=rows, images=samples, output=tmp_path / "out.jsonl", option={"names": names})
+    manifest = convert(
+        task="multiview", input=rows, images=samples, output=tmp_path / "out.jsonl", option={"view_names": names}
+    )
     (record,) = adapt.read_records(tmp_path / "out.jsonl")
     assert (tmp_path / "out.images" / record.images[0]).read_bytes() == expected.getvalue()
     assert record.sizes == ((2688, 896),) and record.meta["view_names"] == names
-    assert ("font" in manifest["facts"]) == (names == "drawn") == manifest["facts"]["names"].startswith("drawn")
+    assert ("font" in manifest["facts"]) == (names == "drawn") == manifest["facts"]["view_names"].startswith("drawn")
 
 
 def test_any_grid_of_any_names(tmp_path: Path) -> None:
@@ -68,14 +70,14 @@ def test_any_grid_of_any_names(tmp_path: Path) -> None:
     named = {"REAR": "rear.png", "L": "left.png", "F": "front.png", "R": "right.png"}
     rows = [row(named, id="a", split="train"), row(["left.png", "front.png", "right.png", "rear.png"], id="b", split="test")]
     path = write_rows(tmp_path / "rig.jsonl", rows)
-    option = {"grid": "L,F/R,REAR", "cell": "40x24", "names": "none", "id": "id"}
+    option = {"grid": "L,F/R,REAR", "cell": "40x24", "view_names": "none", "id": "id"}
     manifest = convert(task="multiview", input=path, output=tmp_path / "out.jsonl", option=option)
     first, second = adapt.read_records(tmp_path / "out.jsonl")
     assert first.images == second.images and (first.split, second.split) == ("train", "test")
     assert first.question == (
         "One picture of 4 views. Row 1, from left to right: L, F. Row 2, from left to right: R, REAR.\n<image>\nWhat is it?"
     )
-    assert manifest["facts"] == {"grid": [["L", "F"], ["R", "REAR"]], "cell": [40, 24], "names": "none"}
+    assert manifest["facts"] == {"grid": [["L", "F"], ["R", "REAR"]], "cell": [40, 24], "view_names": "none"}
     stitched = np.asarray(Image.open(tmp_path / "out.images" / first.images[0])).astype(int)
     assert stitched.shape == (48, 80, 3)
     for number, (top, left) in enumerate(itertools.product((0, 24), (0, 40))):
@@ -126,7 +128,7 @@ def test_workers_and_repetition_change_no_byte(tmp_path: Path) -> None:
 def test_a_picture_is_made_once_and_again_when_it_is_gone(tmp_path: Path) -> None:
     """Questions of one moment share the work; a picture taken away, or a view written anew, is made again."""
     write_view(tmp_path / "a.png", 1)
-    rig = multiview.parse_rig("A", {"cell": "16x8", "names": "none"})
+    rig = multiview.parse_rig("A", {"cell": "16x8", "view_names": "none"})
     sample = multiview.MultiviewSample("1", "here", None, (("A", "a.png"),), "?", "!", "s")
     made = tmp_path / "made"
     name = multiview.stitch(sample, rig, tmp_path, made)
@@ -188,7 +190,7 @@ def test_a_box_of_a_view_moves_with_it() -> None:
 
 def test_a_missing_view_in_python_is_a_clear_error(tmp_path: Path) -> None:
     """A caller of ``stitch`` whose file is not there gets a DataError with the path."""
-    rig = multiview.parse_rig("A", {"cell": "16x8", "names": "none"})
+    rig = multiview.parse_rig("A", {"cell": "16x8", "view_names": "none"})
     sample = multiview.MultiviewSample("1", "here", None, (("A", "gone.png"),), "?", "!", "s")
     with pytest.raises(DataError, match="gone.png: No such file"):
         multiview.stitch(sample, rig, tmp_path, tmp_path)

@@ -71,14 +71,14 @@ def test_coordinates_are_asked_for_as_published(tmp_path: Path) -> None:
         "label": "mast",
         "candidates": ["mast", "sail"],
     }
-    assert [record.answer for record in run(tmp_path, "answer=plain")] == ["sail", "mast"]
+    assert [record.answer for record in run(tmp_path, "answer_form=plain")] == ["sail", "mast"]
 
 
 @pytest.mark.parametrize("answer", ["tagged", "plain"])
 def test_names_are_scored_as_classes(tmp_path: Path, answer: str) -> None:
     """The references answer themselves perfectly, with the box in the answer or without."""
     write_via(tmp_path)
-    records = run(tmp_path, f"answer={answer}")
+    records = run(tmp_path, f"answer_form={answer}")
     rows = [json.dumps({"id": record.id, "answer": record.answer}) for record in records]
     (tmp_path / "p.jsonl").write_text("\n".join(rows))
     result = score(benchmark="classify", predictions=tmp_path / "p.jsonl", references=tmp_path / "out.jsonl")

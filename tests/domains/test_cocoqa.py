@@ -26,7 +26,7 @@ def test_the_reference_rows_are_all_there(shared: Path, tmp_path: Path) -> None:
         assert record.question == f"<image>\n{question}\nAnswer the question using a single word or phrase."
         assert (record.answer, record.split) == (answer, split)
         assert record.images[0].endswith(f"_{int(picture):012}.jpg")
-    colours = [record for record in records if record.meta["answer_type"] == "color"]
+    colours = [record for record in records if record.meta["question_type"] == "color"]
     assert {record.answer for record in colours} == {"brown", "purple", "black", "red", "green"}
     convert(task="cocoqa", input=base, output=tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()

@@ -302,18 +302,18 @@ def test_questions_without_answers_are_kept_for_a_submission(tmp_path: Path) -> 
 
 
 def test_a_share_of_the_scenes_can_be_held_out(tmp_path: Path) -> None:
-    """val=0.3 moves whole scenes, the same ones under any --seed."""
+    """val_share=0.3 moves whole scenes, the same ones under any --seed."""
     path = write_set(tmp_path, [{"Q": "A?", "A": "Yes."}, {"Q": "B?", "A": "No."}])
     scene = json.loads(path.read_text())["s1"]
     path.write_text(json.dumps({f"s{number}": scene for number in range(40)}))
     splits = []
     for seed in (0, 1):
-        convert(task="drivelm", input=path, output=tmp_path / "out.jsonl", option={"val": "0.3"}, seed=seed, workers=0)
+        convert(task="drivelm", input=path, output=tmp_path / "out.jsonl", option={"val_share": "0.3"}, seed=seed, workers=0)
         splits.append({(row.meta["scene"], row.split) for row in adapt.read_records(tmp_path / "out.jsonl")})
     assert splits[0] == splits[1] and len(splits[0]) == 40
     assert 5 <= sum(split == "val" for _, split in splits[0]) <= 19
     with pytest.raises(UsageError, match="expected a share"):
-        convert(task="drivelm", input=path, output=tmp_path / "out.jsonl", option={"val": "2"})
+        convert(task="drivelm", input=path, output=tmp_path / "out.jsonl", option={"val_share": "2"})
 
 
 def test_what_is_no_drivelm_is_refused(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_a_referred_noun_gets_its_box(tmp_path: Path) -> None:
         "<ref>silver airplane</ref><box>[[150, 100, 250, 500]]</box>",
     ]
     assert record.meta == {
-        "split": "train", "id_original": "P1", "type": "refer", "boxes_px": [[30, 10, 50, 50]], "name": "silver airplane",
+        "split": "train", "id_original": "P1", "kind": "refer", "boxes_px": [[30, 10, 50, 50]], "name": "silver airplane",
         "rotated": [[10, 20, 30, 40, 90]],
     }  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_a_described_picture_has_boxes_beside_its_nouns(tmp_path: Path) -> None:
         second.answer.count("<box>[[0, 0, 500, 500], [500, 0, 1000, 500]]</box>") == 2
         and "<ref>2 fields</ref>" in second.answer
     )
-    assert first.meta["type"] == "grounding" and len(first.meta["boxes_px"]) == 3 and "name" not in first.meta
+    assert first.meta["kind"] == "grounding" and len(first.meta["boxes_px"]) == 3 and "name" not in first.meta
 
 
 def test_a_region_is_asked_for_in_the_published_form(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_region_is_asked_for_in_the_published_form(tmp_path: Path) -> None:
     assert "boxes_px" not in bare.meta and asked.meta["id_original"] == 7
     assert asked.question == "<image>\nwhat is at <box>[[0, 0, 500, 500]]</box> ?"
     assert [turn.value for turn in several.turns][3:] == ["A tree", "where is it?", "<box>[[0, 0, 500, 500]]</box>"]
-    assert several.meta["type"] == "refer" and len(several.meta["rotated"]) == 2
+    assert several.meta["kind"] == "refer" and len(several.meta["rotated"]) == 2
     kept = converted(tmp_path, rows, option=["tags=keep"])
     assert kept[0].question == "<image>\n[identify] <box>[[0, 0, 500, 500]]</box>"
 
@@ -177,7 +177,7 @@ def test_the_benchmark_files_are_read_by_their_rows(tmp_path: Path) -> None:
     assert ship.meta["boxes_px"] == [[20, 10, 60, 50]] and ship.meta["polygons_px"] == [
         [[20, 10], [60, 10], [60, 50], [20, 50]]
     ]
-    assert ship.meta["type"] == "ref" and ship.meta["size_group"] == "small"
+    assert (ship.meta["kind"], ship.meta["type"]) == ("refer", "ref") and ship.meta["size_group"] == "small"
     assert (
         region.question == "<image>\nWhat is the object present at <box>[[0, 0, 500, 500]]</box>" and region.answer == "a ship"
     )

@@ -68,9 +68,9 @@ def test_a_smear_is_asked_about_in_every_kind(tmp_path: Path) -> None:
 
 
 def test_options_choose_kinds_names_and_words(tmp_path: Path) -> None:
-    """names=kept leaves the set's spelling, classes= takes some, prompt= belongs to one kind, absent= asks for others."""
+    """spelling=keep leaves the set's spelling, classes= takes some, prompt= belongs to one kind, absent= asks for others."""
     root, output = write_voc(tmp_path), tmp_path / "out.jsonl"
-    convert(task="medground", input=root, output=output, option=["kinds=count", "names=kept", "absent=1"])
+    convert(task="medground", input=root, output=output, option=["kinds=count", "spelling=keep", "absent=1"])
     assert collections.Counter(record.answer for record in adapt.read_records(output)) == {"0": 2, "1": 2, "2": 1}
     manifest = convert(task="medground", input=root, output=output, option=["classes=WBC", "kinds=ground,region"])
     assert manifest["counts"]["ignored"] == {"picture without an object to ask for": 1} and manifest["counts"]["records"] == 2
@@ -104,7 +104,7 @@ def test_a_coco_set_is_read_too(tmp_path: Path) -> None:
 def test_every_cell_of_bccd_is_asked_for(shared: Path, tmp_path: Path) -> None:
     """364 pictures, 4,155 + 372 + 361 boxes, in grounding, counting and regions; each within half a step of its XML."""
     root = shared / "data" / "bccd_voc" / "BCCD"
-    manifest = convert(task="medground", input=root, output=tmp_path / "out.jsonl", option=["names=kept"], workers=0)
+    manifest = convert(task="medground", input=root, output=tmp_path / "out.jsonl", option=["spelling=keep"], workers=0)
     records = adapt.read_records(tmp_path / "out.jsonl")
     counts = manifest["counts"]
     assert (counts["read"], counts["converted"], counts["rejected"]) == (364, 364, 0)

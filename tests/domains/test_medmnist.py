@@ -100,13 +100,13 @@ def test_a_file_under_another_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown MedMNIST set 'mine'.*--option set=NAME"):
         convert(task="medmnist", input=path, output=tmp_path / "o.jsonl")
     convert(task="medmnist", input=path, output=tmp_path / "o.jsonl", option=["set=breastmnist"])
-    convert(task="medmnist", input=path, output=tmp_path / "o.jsonl", option=["classes=healthy; ill, or both"])
+    convert(task="medmnist", input=path, output=tmp_path / "o.jsonl", option=["class_names=healthy; ill, or both"])
     assert adapt.read_records(tmp_path / "o.jsonl")[1].answer == "ill, or both"
     write_set(tmp_path / "octmnist.npz", classes=2)
     with pytest.raises(UsageError, match="several sets"):
         convert(task="medmnist", input=tmp_path, output=tmp_path / "o.jsonl")
     with pytest.raises(UsageError, match="two or more different names"):
-        convert(task="medmnist", input=path, output=tmp_path / "o.jsonl", option=["classes=a"])
+        convert(task="medmnist", input=path, output=tmp_path / "o.jsonl", option=["class_names=a"])
 
 
 @pytest.mark.parametrize(

@@ -83,10 +83,10 @@ def test_six_cameras_are_asked_about_at_once(tmp_path: Path) -> None:
 
 
 def test_each_picture_can_be_asked_on_its_own(tmp_path: Path) -> None:
-    """views=each grounds each camera's picture in its own thousandths; pictures without objects are counted as ignored."""
+    """cameras=each grounds each camera's picture in its own thousandths; pictures without objects are counted as ignored."""
     write_set(tmp_path)
     manifest = convert(
-        task="nuscenes", input=tmp_path, output=tmp_path / "out.jsonl", option={"views": "each", "kinds": "ground,there"}
+        task="nuscenes", input=tmp_path, output=tmp_path / "out.jsonl", option={"cameras": "each", "kinds": "ground,there"}
     )
     records = adapt.read_records(tmp_path / "out.jsonl")
     assert [record.images for record in records] == [
@@ -94,8 +94,8 @@ def test_each_picture_can_be_asked_on_its_own(tmp_path: Path) -> None:
     ]
     assert records[0].answer == "<ref>car</ref><box>[[100, 100, 300, 300], [500, 500, 1000, 1000]]</box>"
     assert manifest["counts"]["read"] == 3 and sum(manifest["counts"]["ignored"].values()) == 3
-    with pytest.raises(UsageError, match="with views=each"):
-        convert(task="nuscenes", input=tmp_path, output=tmp_path / "o.jsonl", option={"views": "each", "kinds": "where"})
+    with pytest.raises(UsageError, match="with cameras=each"):
+        convert(task="nuscenes", input=tmp_path, output=tmp_path / "o.jsonl", option={"cameras": "each", "kinds": "where"})
 
 
 def test_splits_are_in_the_files_names(tmp_path: Path) -> None:

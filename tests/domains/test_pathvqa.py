@@ -46,7 +46,7 @@ def test_the_form_with_answers(tmp_path: Path, protocol: int) -> None:
     write_pickle(root / "qas" / "val" / "val_qa.pkl", [qa("val_0001", "how many cells?", 3)], protocol)
     write_pickle(root / "qas" / "test" / "test_qa.pkl", [qa("test_0001.jpg", "does it bleed?", "no")], protocol)
     manifest = convert(task="pathvqa", input=tmp_path, output=tmp_path / "o.jsonl")
-    assert manifest["counts"]["splits"] == {"train": 2, "val": 1, "test": 1} and manifest["facts"] == {"form": "qa"}
+    assert manifest["counts"]["splits"] == {"train": 2, "val": 1, "test": 1} and manifest["facts"] == {"file": "qa"}
     records = adapt.read_records(tmp_path / "o.jsonl")
     assert [(record.meta["answer_type"], record.meta["question_type"]) for record in records] == [
         ("open", "where"), ("closed", "yes/no"), ("open", "how"), ("closed", "yes/no")
@@ -76,7 +76,7 @@ def test_the_form_with_labels(tmp_path: Path) -> None:
     manifest = convert(task="pathvqa", input=root, output=tmp_path / "o.jsonl", max_bad=5)
     records = adapt.read_records(tmp_path / "o.jsonl")
     assert [(record.answer, record.meta["answer_type"]) for record in records] == [("a vessel", "open"), ("yes", "closed")]
-    assert manifest["counts"]["rejected"] == 5 and manifest["facts"] == {"form": "vqa"}
+    assert manifest["counts"]["rejected"] == 5 and manifest["facts"] == {"file": "vqa"}
     rejected = [json.loads(line) for line in (tmp_path / "o.rejected.jsonl").read_text().splitlines()]
     assert rejected[0]["where"] == "test_vqa.pkl#2" and "the form qa may have the answer" in rejected[0]["reason"]
 
@@ -87,11 +87,11 @@ def test_the_form_can_be_chosen(tmp_path: Path) -> None:
     write_pickle(root / "qas" / "test_vqa.pkl", [vqa("test_0001", "what is it?", {"b": 1})])
     write_pickle(root / "qas" / "test" / "test_qa.pkl", [qa("test_0001", "what is it?", "a")])
     for form, answer in (("auto", "a"), ("qa", "a"), ("vqa", "b")):
-        convert(task="pathvqa", input=root, output=tmp_path / "o.jsonl", option=[f"form={form}"])
+        convert(task="pathvqa", input=root, output=tmp_path / "o.jsonl", option=[f"file={form}"])
         assert adapt.read_records(tmp_path / "o.jsonl")[0].answer == answer
     (root / "qas" / "test_vqa.pkl").unlink()
-    with pytest.raises(UsageError, match="form=vqa"):
-        convert(task="pathvqa", input=root, output=tmp_path / "o.jsonl", option=["form=vqa"])
+    with pytest.raises(UsageError, match="file=vqa"):
+        convert(task="pathvqa", input=root, output=tmp_path / "o.jsonl", option=["file=vqa"])
     with pytest.raises(UsageError, match="holds no folder qas"):
         convert(task="pathvqa", input=root / "images", output=tmp_path / "o.jsonl")
 

@@ -58,7 +58,7 @@ def test_the_class_tables_are_complete() -> None:
 
 def test_each_class_has_its_exact_share(shared: Path, tmp_path: Path) -> None:
     """EuroSAT's 300 pictures a class give 240 + 60, or whatever percent is asked, in every class; no picture twice."""
-    for option, expected in (((), (240, 0, 60)), (("split=70/10/20",), (210, 30, 60))):
+    for option, expected in (((), (240, 0, 60)), (("split_percent=70/10/20",), (210, 30, 60))):
         convert(task="rsclassify", input=shared / "data" / "eurosat_rgb", output=tmp_path / "out.jsonl", option=option)
         counts = collections.Counter((record.answer, record.split) for record in adapt.read_records(tmp_path / "out.jsonl"))
         for name in {name for name, _ in counts}:
