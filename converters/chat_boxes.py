@@ -80,7 +80,7 @@ def stated_scale(options: Mapping[str, str]) -> Scale | None:
     chosen, padded = options["box_scale"], options["padded"] == "yes"
     if padded and chosen not in (AUTO, UNIT):
         raise UsageError(
-            f"option padded=yes does nothing with box_scale={chosen}; it is for boxes of 0-1: box_scale=unit or auto"
+            f"option padded=yes has no effect with box_scale={chosen}; it is for boxes of 0-1: box_scale=unit or auto"
         )
     if chosen == AUTO:
         return None

@@ -19,7 +19,7 @@ from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters.formats import imagefolder, table
 from converters.objects import called
-from converters.options import read_listed
+from converters.options import read_listed, refuse_idle
 
 NAMES_PREFIX = "Classify the image within one of the given classes: "
 NAMES_SUFFIX = "Answer with one word or short phrase."
@@ -63,6 +63,12 @@ OPTIONS = (
     Option("suffix", "text after the candidates instead of the published one"),
 )
 SEVERAL_OPTIONS = (Option("none", f"where several classes may apply: the answer where none does (default: {NONE})"),)
+COLUMNS = (
+    Option("image", "table: the column of the picture", "image"),
+    Option("label", "table: the column of the class, or of all classes that apply", "label"),
+    Option("id", "table: the column of the id (default: counted)"),
+    Option("split", "table: the column of the split", "split"),
+)
 
 
 def readable(name: str, spelled: Mapping[str, str] | None = None) -> str:
@@ -180,6 +186,7 @@ def read(source: Source) -> Reading:
 
 
 def _read_folder(source: Source) -> Reading:
+    refuse_idle(source.options, COLUMNS, "a folder of classes")
     if given := [name for name in ("separator", "none") if name in source.options]:
         raise UsageError(f"{given[0]}: a folder gives each picture one class; where several may apply, use a table")
     root = source.images or source.input
@@ -282,10 +289,7 @@ TASK = Task(
         *OPTIONS,
         *SEVERAL_OPTIONS,
         Option("separator", "table: what parts several classes in a cell, such as ';' (lists need none)"),
-        Option("image", "table: the column of the picture", "image"),
-        Option("label", "table: the column of the class, or of all classes that apply", "label"),
-        Option("id", "table: the column of the id (default: counted)"),
-        Option("split", "table: the column of the split", "split"),
+        *COLUMNS,
         *pixels.OPTIONS,
     ),
     example="adapt convert --task classify --input photos --output photos.jsonl --option style=letters",

@@ -23,7 +23,7 @@ from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters import prompts
 from converters.formats import annotations
 from converters.objects import ObjectsSample, PictureObject, called, clipped, plain
-from converters.options import read_listed, whole_number
+from converters.options import read_listed, refuse_idle, whole_number
 
 # fmt: off
 PROMPTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -68,10 +68,8 @@ class Asking:
     max_objects: int | None = None
 
 
-OPTIONS = (
-    Option("classes", "ask for these classes only: a comma list, or a file with one a line (default: all of the set)"),
-    prompts.LANGUAGE,
-)
+CLASSES = Option("classes", "ask for these classes only: a comma list, or a file with one a line (default: all of the set)")
+OPTIONS = (CLASSES, prompts.LANGUAGE)
 REFER = Option(
     "refer",
     "ask for an object by its own caption where it has one, or by the name of its class",
@@ -97,6 +95,7 @@ def read_asking(
     known = sorted(set(classes))
     chosen = _chosen_classes(options.get("classes"), known)
     names = called(chosen, spelled)
+    _refuse_idle(options, kinds)
     if "prompt" in options and len(kinds) > 1:
         raise UsageError(
             f"prompt replaces one kind of question, and {', '.join(kinds)} are asked; add --option kinds={kinds[0]}"
@@ -112,6 +111,13 @@ def read_asking(
         absent=whole_number(options, "absent", 0) or 0,
         max_objects=whole_number(options, "max_objects", 1),
     )
+
+
+def _refuse_idle(options: Mapping[str, str], kinds: Sequence[str]) -> None:
+    """Raise UsageError for an option of kinds of questions that are not asked."""
+    uses = ((ABSENT_OPTION, ("ground", "count")), (MAX_OBJECTS, ("ground", "detect")), (REFER, ("ground",)))
+    idle = [option for option, users in uses if not set(users) & set(kinds)] + ([] if kinds else [prompts.prompt_option()])
+    refuse_idle(options, idle, f"kinds={options.get('kinds', ', '.join(kinds))}")
 
 
 def read_kinds(options: Mapping[str, str], known: Sequence[str]) -> tuple[str, ...]:

@@ -103,12 +103,10 @@ class MultiviewSample:
         return tuple(path for _, path in self.views)
 
 
-RIG_OPTIONS = (
-    Option(
-        "view_names", "draw each view's name on it, or not (a drawn name hides what lies beneath)", "drawn", ("drawn", "none")
-    ),
-    Option("cell", "the width and height that each view is resized to", CELL),
+VIEW_NAMES = Option(
+    "view_names", "draw each view's name on it, or not (a drawn name hides what lies beneath)", "drawn", ("drawn", "none")
 )
+CELL_OPTION = Option("cell", "the width and height that each view is resized to", CELL)
 PROMPT_OPTION = Option(
     "prompt",
     "what stands in front of the picture, {count} and {views} filled in; nothing where it is empty; several with "
@@ -278,7 +276,8 @@ TASK = Task(
     convert=convert,
     options=(
         Option("grid", "the views' names: rows from the top, parted by '/', names by ','", CAMERAS_GRID),
-        *RIG_OPTIONS,
+        VIEW_NAMES,
+        CELL_OPTION,
         PROMPT_OPTION,
         Option("views", "the column of the views", "views"),
         Option("question", "the column of the question", "question"),

@@ -1,9 +1,10 @@
-"""Values of options that several tasks take: a list or the file that holds it, and a whole number."""
+"""Values of options that several tasks take: a list or the file that holds it, a whole number; and options to no effect."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from adapt import safe
+from adapt.domain import Option
 from adapt.errors import DataError, UsageError
 
 
@@ -23,6 +24,14 @@ def read_listed(option: str, given: str, separator: str) -> tuple[str, ...]:
     except (DataError, UnicodeDecodeError) as error:
         raise UsageError(f"{option} file '{given}' cannot be read: {error}") from error
     return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def refuse_idle(options: Mapping[str, str], idle: Iterable[Option], beside: str) -> None:
+    """Raise UsageError where an option that does nothing ``beside`` another setting is given another value than its default."""
+    for option in idle:
+        value = options.get(option.name, option.default)
+        if value != option.default:
+            raise UsageError(f"option {option.name}={str(value)[:40]} has no effect with {beside}; leave one of the two out")
 
 
 def whole_number(options: Mapping[str, str], name: str, least: int, most: int | None = None) -> int | None:

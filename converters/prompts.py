@@ -10,7 +10,9 @@ from converters.options import read_listed
 
 SEPARATOR = "|"
 LANGUAGES = ("en", "zh")
-LANGUAGE = Option("language", "the language of the questions, and of answers in words: English or Chinese", "en", LANGUAGES)
+LANGUAGE = Option(
+    "language", "the language of the task's own questions, and of answers in words: English or Chinese", "en", LANGUAGES
+)
 
 
 def prompt_option(needs: str | None = None) -> Option:

@@ -26,7 +26,7 @@ from converters import marks, prompts
 from converters.formats import annotations
 from converters.masks import object_mask
 from converters.objects import Objects, ObjectsSample, PictureObject, called, clipped, plain
-from converters.options import whole_number
+from converters.options import refuse_idle, whole_number
 
 NAME, CAPTION, QUESTION = "name", "caption", "question"
 COORDINATES, DRAWN = "coordinates", "drawn"
@@ -125,6 +125,7 @@ def read_asking(source: Source, found: Objects, *, task: str, spelled: Callable[
     options = source.options
     names = called(found.classes, spelled)
     form, language = options["form"], options["language"]
+    _refuse_idle(options)
     kinds = (NAME, CAPTION, QUESTION) if options["ask"] == "auto" else (options["ask"],)
     asked = {kind: prompts.read_prompts(options, PROMPTS[form, kind], None) for kind in kinds}
     for prompt in asked[kinds[0]] if "prompt" in options else ():
@@ -132,6 +133,19 @@ def read_asking(source: Source, found: Objects, *, task: str, spelled: Callable[
     mark = _read_mark(options) if form == DRAWN else None
     is_tagged = form == COORDINATES and options["answer_form"] == "tagged"
     return Asking(task, found.root, names, options["ask"], language, is_tagged, asked, mark)
+
+
+def _refuse_idle(options: Mapping[str, str]) -> None:
+    """Raise UsageError for an option of the other form, of another mark, or of a question that is not asked."""
+    known = {option.name: option for option in FORM_OPTIONS}
+    form, mark = options["form"], options.get("mark", known["mark"].default)
+    if form == COORDINATES:
+        refuse_idle(options, [known[name] for name in ("mark", "colour", "width", "opacity", "quality")], f"form={form}")
+        if options["ask"] in (CAPTION, QUESTION):
+            refuse_idle(options, [known["answer_form"]], f"ask={options['ask']}")
+    else:
+        refuse_idle(options, [known["answer_form"]], f"form={form}")
+        refuse_idle(options, [known["width" if mark == "mask" else "opacity"]], f"mark={mark}")
 
 
 def _check_prompt(prompt: str, form: str) -> None:

@@ -50,7 +50,7 @@ def read_objects(source: Source) -> Objects:
     for option, formats in TAKEN_BY.items():
         if name not in formats and source.options.get(option, defaults[option]) != defaults[option]:
             raise UsageError(
-                f"option {option}={source.options[option]} does nothing with format={name}; it is for {', '.join(formats)}"
+                f"option {option}={source.options[option]} has no effect with format={name}; it is for {', '.join(formats)}"
             )
     found = READERS[name](source)
     return dataclasses.replace(found, samples=told_apart(found.samples))

@@ -22,6 +22,7 @@ from adapt.errors import DataError, UsageError
 from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+SPLIT_COLUMN = "split"  # taken where it is there; one of another name must be
 COLUMN_OPTIONS = ("question", "answer", "label", "id")
 HUB_PREFIX = "hf:"
 _PART = re.compile(r"(?P<split>[a-z]+)-\d{5}-of-(?P<count>\d{5})(-[0-9a-f]+)?")  # as `datasets` writes Parquet
@@ -62,7 +63,9 @@ def read_tables(source: Source, *, picture_column: str) -> Tables:
     first = {split: list(itertools.islice(rows, 1)) for split, rows in parts.items()}
     known = next((values for places in first.values() for _, values in places if isinstance(values, Mapping)), None)
     if known is not None:
-        for column in [picture_column, *(source.options[key] for key in COLUMN_OPTIONS if key in source.options)]:
+        given = [source.options[key] for key in COLUMN_OPTIONS if key in source.options]
+        given += [] if source.options.get("split", SPLIT_COLUMN) == SPLIT_COLUMN else [source.options["split"]]
+        for column in [picture_column, *given]:
             if column not in known:
                 raise _no_column(source.input, column, [str(key) for key in known])
     joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
@@ -103,7 +106,7 @@ def holds_picture_bytes(cell: Any) -> bool:
 def _rows(
     parts: Mapping[str | None, Iterable[Place]], source: Source, column: str, embedded: bool, name: str
 ) -> Iterator[Row | Rejected]:
-    id_column, split_column = source.options.get("id"), source.options.get("split", "split")
+    id_column, split_column = source.options.get("id"), source.options.get("split", SPLIT_COLUMN)
     number = 0
     for part_split, places in parts.items():
         for where, values in places:

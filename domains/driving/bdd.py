@@ -32,6 +32,7 @@ from converters.formats import jsonfiles
 from converters.formats.pictures import split_in, split_of_folders
 from converters.grounding import Asking
 from converters.objects import ObjectsSample, PictureObject, Point, check_object, enclosing, to_number
+from converters.options import refuse_idle
 
 # As doc/format.md of ucbdrive/bdd-data lists them; "undefined" is no answer.
 ATTRIBUTES = {
@@ -69,6 +70,8 @@ def read(source: Source) -> Reading:
     root = source.images or _picture_root(source.input)
     ignored: collections.Counter[str] = collections.Counter()
     samples = [sample for path in files for sample in _read_file(path, source, root, ignored)]
+    if not set(kinds) & set(OBJECT_KINDS):
+        refuse_idle(source.options, [grounding.CLASSES], f"kinds={source.options['kinds']}")
     classes = {each.name for sample in samples if isinstance(sample, ObjectsSample) for each in sample.objects}
     objects = tuple(kind for kind in kinds if kind in OBJECT_KINDS)
     asking = grounding.read_asking(source.options, classes, task="bdd", kinds=objects)

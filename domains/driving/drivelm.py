@@ -29,6 +29,7 @@ from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, read_records
 from converters import multiview
 from converters.formats.pictures import split_in
 from converters.multiview import MultiviewSample, Stitching
+from converters.options import refuse_idle
 from domains.driving import cameras
 from domains.driving.cameras import to_camera, to_stitched
 
@@ -55,6 +56,8 @@ BEHAVIOURS = tuple(
     for steer, speeds in [*((steer, _SPEEDS) for steer in _STEERS), ("going straight", ("not moving", *_SPEEDS))]
     for speed in speeds
 )
+QUESTIONS = Option("questions", "all of a file, or those that the challenge would ask", "all", ("all", "challenge"))
+VAL_SHARE = Option("val_share", "the share of a train file's scenes that becomes the val split", "0")
 TRAIN_FILES = ("v1_1_train_nus.json", "train_sample.json")
 _FOLDERS = (".", "data", "QA_dataset_nus", "data/QA_dataset_nus", "challenge/data")
 
@@ -73,8 +76,11 @@ def read(source: Source) -> Reading:
     document = safe.read_json(path)
     root = source.images or path.absolute().parent.parent
     reader = _File(path, root, source.options, _share(source.options["val_share"]))
+    if reader.split != "train":
+        refuse_idle(source.options, [VAL_SHARE], f"{path.name}, whose split is {reader.split}")
     samples: list[DrivingSample | Rejected | None]
     if isinstance(document, list):
+        refuse_idle(source.options, [QUESTIONS], f"{path.name}, which holds the challenge's questions alone")
         samples = [_chat_row(row, number, reader) for number, row in enumerate(document)]
     elif isinstance(document, dict):
         samples = [sample for scene in document for sample in _scene(scene, document[scene], reader)]
@@ -426,13 +432,13 @@ TASK = Task(
     read=read,
     convert=convert,
     options=(
-        multiview.RIG_OPTIONS[0],
+        multiview.VIEW_NAMES,
         dataclasses.replace(multiview.PROMPT_OPTION, default=PROMPT),
         Option("boxes", "boxes in answers that list objects, in the stitched picture's frame", "yes", ("yes", "no")),
-        Option("questions", "all of a file, or those that the challenge would ask", "all", ("all", "challenge")),
+        QUESTIONS,
         Option("choices", "ask for status and behaviour with four choices, as the challenge does", "no", ("yes", "no")),
         Option("unanswered", "reject questions without an answer, or keep them for a submission", "reject", ("reject", "keep")),
-        Option("val_share", "the share of a train file's scenes that becomes the val split", "0"),
+        VAL_SHARE,
     ),
     example="adapt convert --task drivelm --input data/v1_1_train_nus.json --output drivelm.jsonl",
 )

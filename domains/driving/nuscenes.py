@@ -27,6 +27,7 @@ from converters.formats.pictures import PictureFinder, split_in
 from converters.grounding import Asking
 from converters.multiview import MultiviewSample, Stitching
 from converters.objects import ObjectsSample, PictureObject, check_object, clipped
+from converters.options import refuse_idle
 from domains.driving import cameras
 
 QUESTIONS = {
@@ -70,10 +71,8 @@ def read(source: Source) -> Reading:
     stitched = source.options["cameras"] == "stitched"
     kinds = grounding.read_kinds(source.options, KINDS)
     objects = tuple(kind for kind in kinds if kind in OBJECT_KINDS)
-    if not stitched and not objects:
-        raise UsageError(
-            f"kinds={source.options['kinds']}: with cameras=each expected one or more of {', '.join(OBJECT_KINDS)}"
-        )
+    if not stitched:
+        _check_each(source.options, objects)
     paths = jsonfiles.files_of("coco", source)
     root = source.images or (source.input if source.input.is_dir() else source.input.parent)
     finder = PictureFinder(root, source.made)
@@ -97,6 +96,14 @@ def read(source: Source) -> Reading:
     assert source.made is not None
     samples = [sample for sample in samples if isinstance(sample, Rejected) or _has_question(sample, context, ignored)]
     return Reading(source.made, samples, context, ignored, facts | multiview.facts(rig), pictures_root=root)
+
+
+def _check_each(options: Mapping[str, str], objects: Sequence[str]) -> None:
+    """Raise UsageError for options of the stitched picture where each picture is shown on its own."""
+    refuse_idle(options, (multiview.VIEW_NAMES, multiview.PROMPT_OPTION), "cameras=each")
+    strange = [kind for kind in grounding.read_kinds(options, KINDS) if kind not in objects]
+    if not objects or (strange and options["kinds"] != DEFAULT_KINDS):
+        raise UsageError(f"kinds={options['kinds']}: with cameras=each expected one or more of {', '.join(OBJECT_KINDS)}")
 
 
 def _split_of(path: Path, input: Path) -> str | None:
@@ -301,9 +308,9 @@ TASK = Task(
     options=(
         Option("cameras", "the six cameras stitched, or each picture on its own", "stitched", ("stitched", "each")),
         Option("kinds", f"what to ask, a comma list of {', '.join(KINDS)} (with cameras=each the last three)", DEFAULT_KINDS),
-        multiview.RIG_OPTIONS[0],
+        multiview.VIEW_NAMES,
         multiview.PROMPT_OPTION,
-        *grounding.OPTIONS[:1],
+        grounding.CLASSES,
         grounding.ABSENT_OPTION,
         grounding.MAX_OBJECTS,
     ),

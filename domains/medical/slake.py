@@ -23,10 +23,12 @@ from adapt.boxes import Box
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from converters.options import refuse_idle
 from converters.vqa import SHORT_ANSWER, VqaSample, to_record
 from domains.medical import rows
 
 SPLITS = {"train": "train", "validate": "val", "test": "test"}
+SUFFIX = Option("suffix", rows.SHORT_ANSWER_HELP)
 LANGUAGES = ("en", "zh")
 SUFFIXES = {"en": SHORT_ANSWER, "zh": "请用一个词或短语回答问题。"}
 DETECT = {"en": "Detect {}", "zh": "请检测图中的{}"}
@@ -58,6 +60,8 @@ def read(source: Source) -> Reading:
     root = source.images or folder
     below = _picture_folder(root, given=source.images is not None)
     kinds = _choose("kinds", source.options["kinds"], ("vqa", "detect"))
+    if "vqa" not in kinds:
+        refuse_idle(source.options, [SUFFIX], f"kinds={source.options['kinds']}")
     languages = LANGUAGES if source.options["language"] == "all" else (source.options["language"],)
     ignored: collections.Counter[str] = collections.Counter()
     samples: list[Sample] = []
@@ -236,7 +240,7 @@ TASK = Task(
     options=(
         Option("language", "whose questions are read; the others are counted", "all", (*LANGUAGES, "all")),
         Option("kinds", "vqa: the questions, detect: the boxes of detection.json; both with a comma", "vqa"),
-        Option("suffix", rows.SHORT_ANSWER_HELP),
+        SUFFIX,
     ),
     example="adapt convert --task slake --input Slake1.0 --output slake.jsonl --max-bad 1",
 )

@@ -25,6 +25,7 @@ from adapt.records import ChatRecord
 from converters import classification
 from converters.classification import ClassSample
 from converters.formats import imagefolder
+from converters.options import refuse_idle
 
 EUROSAT = "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
 UC_MERCED = {
@@ -60,6 +61,8 @@ AID = """Airport BareLand BaseballField Beach Bridge Center Church Commercial De
     Square Stadium StorageTanks Viaduct"""
 DEFAULT_SPLIT = "80/0/20"
 SPLITS = ("train", "val", "test")
+SPLIT_PERCENT = Option("split_percent", "percent of each class for train/val/test", DEFAULT_SPLIT)
+SPLIT_SEED = Option("split_seed", "the draw of that split; --seed does not change it", "0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,7 @@ def read(source: Source) -> Reading:
     ignored["picture outside a class folder"] += len(found.pictures) - len(pictures)
     lists = source.options.get("split_lists")
     if lists is not None:
+        refuse_idle(source.options, [SPLIT_PERCENT, SPLIT_SEED], f"split_lists={lists}")
         splits, absent, rule = _read_split_lists(Path(lists), scene_set, pictures)
         ignored["not in the split lists"] += sum(path not in splits for path in pictures)
     else:
@@ -239,8 +243,8 @@ TASK = Task(
     convert=convert,
     options=(
         *classification.OPTIONS,
-        Option("split_percent", "percent of each class for train/val/test", DEFAULT_SPLIT),
-        Option("split_seed", "the draw of that split; --seed does not change it", "0"),
+        SPLIT_PERCENT,
+        SPLIT_SEED,
         Option("split_lists", "a folder with torchgeo's eurosat-, uc_merced- or resisc45-{train,val,test}.txt instead"),
         *pixels.OPTIONS,
     ),

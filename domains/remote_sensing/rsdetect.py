@@ -37,9 +37,12 @@ from converters.objects import (
     to_number,
     told_apart,
 )
+from converters.options import refuse_idle
 
 KINDS = ("ground", "detect", "count")
 SETS = ("dota", "dior", "fair1m")
+SET = Option("set", "which set it is; auto looks at the folders", "auto", ("auto", *SETS))
+ORIGIN = Option("origin", "DIOR: the number of the first pixel, 0 or 1", "0", ("0", "1"))
 HORIZONTAL = "Horizontal Bounding Boxes"
 # Words that have no mark to split at, and names that are not words.
 SPELLED = {
@@ -71,6 +74,8 @@ def read_set(source: Source) -> Objects:
     """The pictures and objects of the set that the option ``set`` names, or that the folders tell."""
     given = source.options["set"]
     name = _look(source.input) if given == "auto" else given
+    if name != "dior":
+        refuse_idle(source.options, [ORIGIN], f"set={name}")
     found = _READERS[name](source)
     samples = [
         each
@@ -194,9 +199,9 @@ TASK = Task(
     read=read,
     convert=grounding.convert,
     options=(
-        Option("set", "which set it is; auto looks at the folders", "auto", ("auto", *SETS)),
+        SET,
         Option("kinds", f"what to ask, a comma list of {', '.join(KINDS)}", "detect"),
-        Option("origin", "DIOR: the number of the first pixel, 0 or 1", "0", ("0", "1")),
+        ORIGIN,
         *grounding.OPTIONS,
         prompts.prompt_option(),
         grounding.ABSENT_OPTION,

@@ -30,9 +30,13 @@ from adapt.errors import DataError, UsageError
 from adapt.evaluate.grounding import CONVENTION, score_grounding
 from converters import grounding, prompts
 from converters.objects import ObjectsSample, PictureObject, check_object, to_number
+from converters.options import refuse_idle
 
 SPLITS = ("train", "val", "test")
 FOLDER = "DIOR_RSVG"
+CASE = Option(
+    "case", "the letters of an expression: as they are, or all small as in the reference loader", "keep", ("keep", "lower")
+)
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _REF = re.compile(r"<ref>([^<]*)</ref>")
 
@@ -50,6 +54,7 @@ def read(source: Source) -> Reading:
     """The expressions of the lists, in the order of their running number; or the rows of InternVL's test file."""
     ignored: collections.Counter[str] = collections.Counter()
     if source.input.is_file():
+        refuse_idle(source.options, [CASE], f"{source.input.name}, whose expressions stand as they are")
         root, samples = source.images or source.input.parent, list(_read_internvl(source))
     else:
         folder = next((each for each in (source.input, source.input / FOLDER) if (each / "Annotations").is_dir()), None)
@@ -205,12 +210,7 @@ TASK = Task(
     read=read,
     convert=grounding.convert,
     options=(
-        Option(
-            "case",
-            "the letters of an expression: as they are, or all small as in the reference loader",
-            "keep",
-            ("keep", "lower"),
-        ),
+        CASE,
         prompts.LANGUAGE,
         prompts.prompt_option("{name}"),
         *pixels.OPTIONS,

@@ -5,7 +5,7 @@ object is a sample. ``mark=contour`` runs around a turned box as it is, ``mark=b
 Each drawn region is a picture of the original's size: cut DOTA's into tiles first.
 """
 
-from adapt.domain import Option, Reading, Source, Task
+from adapt.domain import Reading, Source, Task
 from converters import region
 from domains.remote_sensing import rsdetect
 
@@ -24,8 +24,8 @@ TASK = Task(
     read=read,
     convert=region.convert,
     options=(
-        Option("set", "which set it is; auto looks at the folders", "auto", ("auto", *rsdetect.SETS)),
-        Option("origin", "DIOR: the number of the first pixel, 0 or 1", "0", ("0", "1")),
+        rsdetect.SET,
+        rsdetect.ORIGIN,
         *region.OPTIONS,
     ),
     example="adapt convert --task rsregion --input DIOR --output dior_regions.jsonl --option form=drawn --option mark=box",

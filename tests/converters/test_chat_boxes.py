@@ -146,7 +146,7 @@ def test_boxes_of_a_padded_square_are_moved_back(tmp_path: Path) -> None:
         "<box>[[0, 0, 1000, 1000]]</box>",
     ]
     assert "padding" in reasons(tmp_path)[0]
-    with pytest.raises(UsageError, match="padded=yes does nothing"):
+    with pytest.raises(UsageError, match="padded=yes has no effect"):
         run(tmp_path, rows, option=["padded=yes", "box_scale=percent"])
     two = [{**rows[0], "image": ["a.png", "tall.png"]}]
     two[0]["conversations"][0]["value"] = "<image><image>where?"

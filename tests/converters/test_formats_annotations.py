@@ -256,7 +256,7 @@ def test_an_option_that_a_format_does_not_take_is_refused(option: str, tmp_path:
     write("coco", tmp_path)
     name, _, value = option.partition("=")
     assert name in annotations.TAKEN_BY
-    with pytest.raises(UsageError, match=f"option {option} does nothing with format=coco; it is for "):
+    with pytest.raises(UsageError, match=f"option {option} has no effect with format=coco; it is for "):
         read(tmp_path, **{name: value})
     assert first_boxes(read(tmp_path, **read_options(annotations.OPTIONS, {}, "a test"))) == FEW_BOXES
 
