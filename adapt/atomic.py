@@ -19,11 +19,11 @@ from adapt.errors import DataError
 STAGING_PREFIX = ".tmp-"
 # A disk that is full, over its quota or limit, failing, or read-only. Every other fault is told as it is.
 _DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
-_ADVICE = "free some space or choose another place, then run it again"
+ADVICE = "free some space or choose another place, then run it again"
 
 
 @contextlib.contextmanager
-def disk_faults_told(final: Path, advice: str = _ADVICE) -> Iterator[None]:
+def disk_faults_told(final: Path, advice: str = ADVICE) -> Iterator[None]:
     """Raise DataError, naming ``final``, the fault and the free bytes, where the disk refuses what the block writes."""
     try:
         yield
@@ -147,7 +147,7 @@ def write_text(final: Path, content: str) -> None:
 
 
 @contextlib.contextmanager
-def staged_folder(final: Path, *, advice: str = _ADVICE) -> Iterator[Path]:
+def staged_folder(final: Path, *, advice: str = ADVICE) -> Iterator[Path]:
     """Fill a folder that takes the name ``final`` when the block ends, and vanishes when it raises.
 
     ``final`` must not exist, or is replaced: the old folder is moved aside first and removed last. Raises DataError, ending

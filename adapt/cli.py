@@ -126,11 +126,12 @@ def check(ctx: click.Context, files: tuple[Path, ...], as_json: bool, **given: A
     """
     from adapt import verbs
     from adapt.check.show import show_findings
+    from adapt.show import counted
 
     found = verbs.check(files, **given)
     show_findings(found, as_json=as_json)
     if found["faults"]:
-        ctx.exit(command.fail(f"{len(found['faults']):,} faults in {found['records']:,} rows", command.FAULT))
+        ctx.exit(command.fail(f"{counted(len(found['faults']), 'fault')} in {counted(found['records'], 'row')}", command.FAULT))
 
 
 @command.verb(

@@ -51,13 +51,17 @@ class Option:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a reader is asked to read. Pictures that it makes go to the folder ``made`` (see adapt/made.py)."""
+    """What a reader is asked to read. Pictures that it makes go to the folder ``made`` (see adapt/made.py).
+
+    ``counting`` says that the samples are only counted, as ``--limit`` does first: their pictures need not be made.
+    """
 
     input: Path
     images: Path | None
     options: Mapping[str, str]
     seed: int
     made: Path | None = None
+    counting: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -280,6 +280,11 @@ def manifest_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".jsonl") + ".manifest.json")
 
 
+def pictures_path(path: Path) -> Path:
+    """``train.jsonl`` -> ``train.pictures.jsonl``: path, size and sha256 of each picture, as it was when it was converted."""
+    return path.with_name(path.name.removesuffix(".jsonl") + ".pictures.jsonl")
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest beside a JSONL file, or an empty dict where there is none."""
     place = manifest_path(path)

@@ -14,6 +14,18 @@ def is_first_rank() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 fault``, ``2 faults``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """``0.05 s``, ``12 s``, ``3.4 min``, ``5.2 h``: a time in the unit that a reader would choose."""
+    if seconds < 100:
+        return "less than 0.01 s" if seconds < 0.01 else f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
 def show_json(value: Any) -> None:
     """Exactly one JSON document."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))

@@ -230,7 +230,7 @@ def _picture(name: str, where: str, way: _Way) -> str:
         raise DataError(
             f"{where}: the picture is {name[:60]!r}; nothing is fetched: download it and give its path below --images"
         )
-    if not way.copies:
+    if not way.copies or way.source.counting:
         return name
     source = way.source
     assert source.made is not None

@@ -40,7 +40,7 @@ PROMPTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "zh": ("请检测图中所有属于以下类别的物体，并给出它们的位置：{names}。",),
     },
     "count": {
-        "en": ("How many {name} are there? Answer with a number.",),
+        "en": ("How many objects of the class {name} are there? Answer with a number.",),
         "zh": ("图中有多少个{name}？请用数字回答。", "图中{name}的数量是多少？请用数字回答。"),
     },
 }

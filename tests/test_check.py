@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from adapt.errors import UsageError
+from adapt.verbs import convert
 from adapt.verbs.check import check
 
 
@@ -73,6 +74,20 @@ def test_pictures(folder: Path) -> None:
     assert found(path) == by_ends
     assert found(path, decode=True) == [*by_ends, ("6", "picture")]
     assert "1 more such row" in check(path)["faults"][0]["message"]
+
+
+def test_a_picture_that_changed_since_its_conversion_is_named(folder: Path) -> None:
+    """Another picture of the same size and name is a fault; the list of hashes tells, and without it nothing does."""
+    (folder / "t.csv").write_text("image,question,answer\na.png,what?,noise\nb.png,what?,noise\na.png,again?,noise\n")
+    convert(task="vqa", input=folder / "t.csv", output=folder / "f.jsonl")
+    assert found(folder / "f.jsonl") == []
+    (folder / "a.png").write_bytes((folder / "c.png").read_bytes())
+    assert found(folder / "f.jsonl") == found(folder / "f.jsonl", decode=True) == [("1", "changed")]
+    assert check(folder / "f.jsonl")["faults"][0]["message"] == (
+        "picture 'a.png' was changed since it was converted (and 1 more such rows)"
+    )
+    (folder / "f.pictures.jsonl").unlink()
+    assert found(folder / "f.jsonl") == []
 
 
 def test_orientation_tags_are_told(folder: Path) -> None:

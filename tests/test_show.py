@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapt.show import show_scores, show_table, show_values
+from adapt.show import counted, duration, show_scores, show_table, show_values
 
 
 def test_columns_are_aligned_and_numbers_stand_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,3 +39,18 @@ def test_only_the_first_rank_speaks(capsys: pytest.CaptureFixture[str], monkeypa
     monkeypatch.setenv("RANK", "1")
     show_table(("name",), [("a",)])
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.00001, "less than 0.01 s"), (0.047, "0.047 s"), (7.26, "7.3 s"), (42.4, "42 s"), (204, "3.4 min"), (18_720, "5.2 h"),
+     (36_000_000, "10,000.0 h")],
+)  # fmt: skip
+def test_times_are_in_the_unit_that_a_reader_would_choose(seconds: float, said: str) -> None:
+    """No exponents and no hundred thousand seconds."""
+    assert duration(seconds) == said
+
+
+def test_one_thing_is_not_several() -> None:
+    """1 fault, 2 faults, 1,000 faults."""
+    assert [counted(number, "fault") for number in (0, 1, 1000)] == ["0 faults", "1 fault", "1,000 faults"]

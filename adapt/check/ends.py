@@ -7,6 +7,7 @@ WebP and BMP by a length in front, TIFF by the places of its strips. Decoders pa
 import zlib
 from collections.abc import Callable
 
+from adapt import safe
 from adapt.check import jpeg
 from adapt.safe import PictureHeader
 
@@ -82,6 +83,14 @@ _FIND_END: dict[str, Callable[[bytes, int], int | None]] = {
     "WEBP": _webp_end,
     "BMP": _bmp_end,
 }
+
+
+def file_fault(content: bytes, where: str) -> str:
+    """What is wrong with the bytes of a picture that decodes; '' where nothing is, and of one deeper than 8 bits."""
+    if safe.is_deep(content, where):
+        return ""
+    header = safe.header_of(content, where)
+    return end_fault(header, content) or content_fault(header, content)
 
 
 def content_fault(header: PictureHeader, content: bytes) -> str:

@@ -17,6 +17,7 @@ KINDS = {
     "row": "the line is not a chat record",
     "id": "an id stands twice in one file",
     "picture": "a picture is missing, damaged or outside the root",
+    "changed": "a picture is not the one that was converted",
     "size": "the row's width and height are not the picture's",
     "box": "a box is outside the picture, turned round or without area",
     "scale": "boxes are not in 0-1000, or not all in one scale",

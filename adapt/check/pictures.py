@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from adapt import safe
+from adapt import records, safe
 from adapt.check.faults import Fault, first_of_each
 from adapt.check.rows import Row
 from adapt.errors import DataError
@@ -111,6 +111,31 @@ def _faults(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -
             if stated != picture.size:
                 message = f"picture '{name}' is {_times(picture.size)} px, the row says {_times(stated)}"
                 yield (row.root, name, stated), Fault(row.where, "size", message)
+
+
+def changed_faults(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:
+    """Pictures whose bytes are others than when their file was converted, as far as all of their bytes were read."""
+    stated: dict[Path, dict[str, str]] = {}
+
+    def found() -> Iterator[tuple[Hashable, Fault]]:
+        for row in rows:
+            path = Path(row.where.rpartition(":")[0])
+            listed = stated[path] if path in stated else stated.setdefault(path, _stated_hashes(path))
+            for name in row.record.images:
+                picture = pictures[row.root, name]
+                if picture.is_whole and listed.get(name, picture.content) != picture.content:
+                    yield (row.root, name), Fault(row.where, "changed", f"picture '{name}' was changed since it was converted")
+
+    return first_of_each(found())
+
+
+def _stated_hashes(path: Path) -> dict[str, str]:
+    """The sha256 of each picture that ``adapt convert`` wrote down beside the rows."""
+    place = records.pictures_path(path)
+    if not place.is_file():
+        return {}
+    listed = (safe.load_line(line, f"{place}:{number}") for number, line in safe.read_lines(place))
+    return {str(row.get("path")): str(row.get("sha256")) for row in listed if isinstance(row, dict)}
 
 
 def picture_notes(pictures: Mapping[tuple[Path, str], Picture]) -> list[str]:

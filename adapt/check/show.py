@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapt.check.faults import KINDS
-from adapt.show import show_json, show_lines, show_table, show_values
+from adapt.show import duration, show_json, show_lines, show_table, show_values
 
 SHOWN_FAULTS = 20
 
@@ -19,6 +19,10 @@ def show_findings(found: Mapping[str, Any], *, as_json: bool) -> None:
         name: found[name]
         for name in ("records", "pictures", "splits", "sources", "tiles", "tokens", "training", "control_tokens")
     }
+    if "hours" in (summary["training"] or {}):
+        summary["training"] = {name: value for name, value in summary["training"].items() if name != "hours"} | {
+            "time": duration(3600 * summary["training"]["hours"])
+        }
     show_values({name: value for name, value in summary.items() if value not in (None, {})}, ", ".join(found["files"]))
     show_lines(*found["notes"])
     for source, spread in found["answers"].items():

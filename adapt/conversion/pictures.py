@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt import pixels, safe
+from adapt.check.ends import file_fault
 from adapt.domain import Rejected
 from adapt.errors import DataError
 from adapt.orientation import UPRIGHT
@@ -39,6 +40,8 @@ def _decode(root: Path, name: str, settings: pixels.Settings | None, folder: Pat
             raise DataError(f"{name}: no such file under {root}")
         content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
         held = pixels.hold(content, name, settings, folder)
+        if fault := file_fault(content, name):
+            raise DataError(f"{name}: {fault}")
     except DataError as error:
         return Picture(fault=str(error))
     return Picture(held, hashlib.sha256(content).digest())

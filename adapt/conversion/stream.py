@@ -30,8 +30,17 @@ def stream(shared: Shared, samples: Iterable[Any], book: PictureBook, workers: i
     first = list(itertools.islice(rest, FEW + 1))
     everything = itertools.chain(first, rest)
     workers = 0 if len(first) <= FEW else default_workers() if workers is None else workers
+    if workers > 1:
+        _load_early(first)
     with open_pool(shared, workers) as submit:
         yield from _flow(_chunks(everything), book, submit, AHEAD * max(1, workers))
+
+
+def _load_early(samples: Iterable[Any]) -> None:
+    """Load, before there are workers, the machine code that looks through JPEGs: it takes a process a second."""
+    names = (name for sample in samples if not isinstance(sample, Rejected) for name in sample.pictures)
+    if any(name.lower().endswith((".jpg", ".jpeg")) for name in names):
+        import adapt.check.jpeg_codes  # noqa: F401
 
 
 def _chunks(samples: Iterable[Any]) -> Iterator[list[Any]]:

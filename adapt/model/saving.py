@@ -47,12 +47,14 @@ def save_model(
     provenance: Mapping[str, Any],
     layout: str = "transformers",
     facts: TrainingFacts | None = None,
+    advice: str = atomic.ADVICE,
 ) -> None:
     """Write a model folder in one of ``FORMATS``.
 
     ``dtype`` is that of the stored weights, None keeps each as it is. Without a ``tokenizer`` the folder has the model
-    alone: no processor, no chat template, no card. ``facts`` are what the card tells of a training. Raises DataError where
-    state and config do not fit each other, and for a model that the format cannot hold.
+    alone: no processor, no chat template, no card. ``facts`` are what the card tells of a training, ``advice`` what to do where
+    the disk refuses the folder. Raises DataError where state and config do not fit each other, and for a model that the format
+    cannot hold.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     compare_shapes(shapes, expected_shapes(config), str(folder))
@@ -60,7 +62,7 @@ def save_model(
     assert own_token in (None, config.image_token_id), "another tokenizer's image_token_id"
     stored = dtype or next(iter(state.values())).dtype
     names = TRANSFORMERS if layout == "transformers" else official_layout(config)
-    with atomic.staged_folder(Path(folder)) as staged:
+    with atomic.staged_folder(Path(folder), advice=advice) as staged:
         if layout == "transformers":
             transformers_config(config, stored).save_pretrained(staged)
         else:

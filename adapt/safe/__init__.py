@@ -14,10 +14,11 @@ from adapt.safe.documents import (
     read_lines,
     read_object,
     read_object_if_there,
+    read_text_lines,
     read_xml,
     read_yaml,
 )
-from adapt.safe.files import DAMAGE, MAX_PICTURE_BYTES, file_sha256, inside, read_bytes, read_ends, read_text
+from adapt.safe.files import DAMAGE, MAX_PICTURE_BYTES, file_sha256, inside, read_bytes, read_ends, read_text, utf16_marks
 from adapt.safe.pickles import load_plain_pickle, read_plain_pickle
 from adapt.safe.pictures import (
     CHOOSE_STRETCH,
@@ -55,6 +56,7 @@ __all__ = [
     "read_object",
     "read_object_if_there",
     "read_xml",
+    "read_text_lines",
     "read_yaml",
     "DAMAGE",
     "MAX_PICTURE_BYTES",
@@ -63,6 +65,7 @@ __all__ = [
     "read_bytes",
     "read_ends",
     "read_text",
+    "utf16_marks",
     "load_plain_pickle",
     "read_plain_pickle",
     "CHOOSE_STRETCH",

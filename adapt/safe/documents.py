@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, ParseError  # types only: defusedxml does the reading
 
 from adapt.errors import DataError
-from adapt.safe.files import read_bytes, read_text
+from adapt.safe.files import not_utf8, read_bytes, read_text, utf16_marks
 
 MAX_LINE_BYTES = 16 * 2**20
 MAX_XML_BYTES = 16 * 2**20
@@ -59,12 +59,12 @@ def load_json(content: bytes | str, where: str) -> Any:
     except UnicodeEncodeError as error:
         raise DataError(f"{where}: holds half of a surrogate pair, which no UTF-8 file can store") from error
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where}: not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save the file as UTF-8"
-        ) from error
+        raise not_utf8(error, where) from error
     except RecursionError as error:
         raise DataError(f"{where}: nested too deeply to be data") from error
     except json.JSONDecodeError as error:
+        if isinstance(content, bytes) and (marks := utf16_marks(content)) is not None:
+            raise DataError(f"{where}: {marks}") from error
         raise DataError(
             f"{where}: not JSON: {error.msg.removesuffix(' at')} at column {error.colno}, line {error.lineno} of the document"
         ) from error
@@ -161,6 +161,30 @@ def _doubled_key(node: Any) -> Any:
         if (found := _doubled_key(value)) is not None:
             return found
     return None
+
+
+def read_text_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 text file with their ends as they are, one at a time, without a byte order mark.
+
+    Raises DataError, with the number of the line, for what is not UTF-8 and for a line of more than 16 MiB.
+    """
+    try:
+        handle = open(path, encoding="utf-8-sig", newline="")  # noqa: SIM115 (closed below; only opening may fail here)
+        head = handle.buffer.peek(64)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    with handle:
+        if (marks := utf16_marks(head)) is not None:
+            raise DataError(f"{path}: {marks}")
+        number = 0
+        try:
+            while line := handle.readline(MAX_LINE_BYTES):
+                number += 1
+                if len(line) == MAX_LINE_BYTES:
+                    raise DataError(f"{path}:{number}: a line of more than {MAX_LINE_BYTES:,} letters is not a row")
+                yield line
+        except UnicodeDecodeError as error:  # some thousand bytes are decoded at once
+            raise DataError(f"{path}: not UTF-8, soon after line {number}; save the file as UTF-8") from error
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -3,6 +3,7 @@
 ``startswith`` lets a sibling folder through, so names are judged part by part.
 """
 
+import codecs
 import hashlib
 import os
 import struct
@@ -36,7 +37,22 @@ def read_text(path: Path, limit: int = MAX_JSON_BYTES) -> str:
     try:
         return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8") from error
+        raise not_utf8(error, str(path)) from error
+
+
+def not_utf8(error: UnicodeDecodeError, where: str) -> DataError:
+    """The error for bytes from the start of a file that are not UTF-8: names UTF-16, which Windows' tools write."""
+    if (marks := utf16_marks(error.object)) is not None:
+        return DataError(f"{where}: {marks}")
+    return DataError(f"{where}: not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); save the file as UTF-8")
+
+
+def utf16_marks(content: bytes) -> str | None:
+    """What to say of a text in UTF-16, told by its mark or by the zeros beside its letters; None for another text."""
+    head = content[:64]
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or head.count(0) > len(head) // 4:
+        return "found UTF-16, expected UTF-8; save it as UTF-8, or: iconv -f UTF-16 -t UTF-8 OLD > NEW"
+    return None
 
 
 def file_sha256(path: Path) -> str:

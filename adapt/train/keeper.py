@@ -24,6 +24,8 @@ from adapt.train.prepare import Prepared
 from adapt.train.recipe import LORA
 from adapt.train.state import Run
 
+ADVICE = "the checkpoints are whole: free some space, and go on with --resume"
+
 
 class Keeper:
     """Saves checkpoints, the best model and the last one; remembers the best loss."""
@@ -113,5 +115,5 @@ class Keeper:
         }
         save_model(
             self._folder / name, prepared.config, state, prepared.tokenizer, dtype=self._dtype, provenance=provenance,
-            facts=facts_of_run(self._folder),
+            facts=facts_of_run(self._folder), advice=ADVICE,
         )  # fmt: skip

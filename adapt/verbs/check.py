@@ -11,7 +11,7 @@ from adapt.check.costs import predict
 from adapt.check.faults import KINDS, Fault
 from adapt.check.grounding import box_faults, scale_faults
 from adapt.check.leaks import duplicate_notes, leak_faults
-from adapt.check.pictures import Picture, look, picture_faults, picture_notes
+from adapt.check.pictures import Picture, changed_faults, look, picture_faults, picture_notes
 from adapt.check.rows import Row, read_rows
 from adapt.check.text import control_tokens, tag_faults
 from adapt.errors import UsageError, no_file
@@ -97,7 +97,7 @@ def _faults(
     rows: Sequence[Row], tests: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture], *, similar: bool
 ) -> list[Fault]:
     """What is wrong with rows that could be read, by themselves and beside the ``tests``."""
-    faults = picture_faults([*rows, *tests], pictures)
+    faults = picture_faults([*rows, *tests], pictures) + changed_faults([*rows, *tests], pictures)
     faults += box_faults(rows, pictures) + scale_faults(rows) + tag_faults(rows)
     faults += answer_faults(rows) + leak_faults(rows, tests, pictures)
     if similar:

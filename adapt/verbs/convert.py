@@ -109,7 +109,7 @@ def _convert(
     )  # fmt: skip
     book, tally = PictureBook(), _Tally()
     with contextlib.ExitStack() as staged:
-        places = _pictures_path(output), output, records.manifest_path(output)
+        places = records.pictures_path(output), output, records.manifest_path(output)
         pictures, lines, about = staged.enter_context(atomic.staged_files(*places))
         rejections = staged.enter_context(Rejections(output))
         for sample, result in track(stream(shared, samples, book, workers), None, "converting"):
@@ -137,7 +137,7 @@ def _convert(
         }
         about.write((json.dumps(manifest, ensure_ascii=False, indent=1) + "\n").encode("utf-8"))
     if not book.listed:
-        _pictures_path(output).unlink()
+        records.pictures_path(output).unlink()
     _remove_made(source, _made_names(source) - tally.made)
     return manifest
 
@@ -175,7 +175,11 @@ class _Wanted:
 
 def _draw(task: Task, source: Source, reading: Reading, split: str | None, limit: int) -> set[int] | None:
     """The places, among the samples of the split, of a seeded random part; None where all are kept."""
-    again = reading.samples if isinstance(reading.samples, Sequence) else task.read(source).samples
+    again = (
+        reading.samples
+        if isinstance(reading.samples, Sequence)
+        else task.read(dataclasses.replace(source, counting=True)).samples
+    )
     wanted = _Wanted(source.input, split)
     count = sum(1 for _ in track(wanted.of(again), None, "counting"))
     wanted.check()
@@ -245,10 +249,6 @@ def _manifest(
         },
         "facts": dict(reading.facts),
     }
-
-
-def _pictures_path(output: Path) -> Path:
-    return output.with_name(output.name.removesuffix(".jsonl") + ".pictures.jsonl")
 
 
 def _which_file(path: Path) -> tuple[int, int] | None:

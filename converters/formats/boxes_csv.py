@@ -8,7 +8,6 @@ classes.csv (``name,number`` rows) beside the file. A row that names a picture a
 import collections
 import csv
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,10 +64,11 @@ def is_boxes(header: Sequence[str]) -> bool:
 
 
 def header_of(path: Path) -> list[str]:
-    """The cells of the first line."""
+    """The cells of the first line, whatever the encoding: that the file is not UTF-8 is said where its rows are read."""
     for _, line in safe.read_lines(path):
+        encoding = "utf-16" if safe.utf16_marks(line) else "utf-8-sig"
         try:
-            return [cell.strip() for cell in next(csv.reader(io.StringIO(line.decode("utf-8-sig", "replace"))), [])]
+            return [cell.strip() for cell in next(csv.reader([line.decode(encoding, "replace").rstrip("\ufffd")]), [])]
         except csv.Error:  # a cell beyond all measure
             break
     return []

@@ -5,7 +5,7 @@ import dataclasses
 import os
 from pathlib import Path, PurePosixPath
 
-from adapt.errors import DataError
+from adapt.errors import UsageError
 from adapt.safe import PICTURE_SUFFIXES
 
 SPLIT_FOLDERS = {
@@ -93,7 +93,7 @@ def find_classes(root: Path, *, made: Path | None = None) -> tuple[list[ClassPic
 
     Split folders count as such when every top folder with pictures is one (a class may be called "train"). A class is
     named by its last folder, by its whole path where two classes would share a name.
-    Raises DataError where no picture lies in a class folder.
+    Raises UsageError where no picture lies in a class folder.
     """
     found = scan(root, made=made)
     ignored = collections.Counter(found.ignored)
@@ -103,7 +103,9 @@ def find_classes(root: Path, *, made: Path | None = None) -> tuple[list[ClassPic
     has_splits = bool(inside) and all(path.parts[0].lower() in SPLIT_FOLDERS and len(path.parts) > 2 for path in inside)
     folders = [path.parts[1:-1] if has_splits else path.parts[:-1] for path in inside]
     if not folders:
-        raise DataError(f"{root}: no picture in a class folder; expected <Class>/<file> or <split>/<Class>/<file> in it")
+        raise UsageError(
+            f"input '{root}': no picture in a class folder; expected <Class>/<file> or <split>/<Class>/<file> in it"
+        )
     names = _name_classes(set(folders))
     pictures = [
         ClassPicture(path, names[folder], SPLIT_FOLDERS[path.parts[0].lower()] if has_splits else None)

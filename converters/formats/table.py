@@ -9,7 +9,6 @@ Pictures that lie inside the table go to ``FILE.images/``, named by their conten
 import csv
 import dataclasses
 import difflib
-import io
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -149,9 +148,8 @@ def _picture(cell: Any, source: Source, embedded: bool, where: str) -> str:
     content = cell if isinstance(cell, bytes) else cell.get("bytes") if isinstance(cell, dict) else None
     if content is None and not isinstance(path, str):
         raise DataError(f"{where}: the picture is {str(cell)[:40]!r}, expected a path or the bytes of a picture")
-    if not embedded and content is None:
-        assert isinstance(path, str)
-        return path
+    if source.counting or (not embedded and content is None):
+        return path if isinstance(path, str) else where
     assert source.made is not None
     if content is None:  # one root serves all rows: beside embedded pictures, those in files are copied
         assert isinstance(path, str)
@@ -240,11 +238,7 @@ class CellCountError(DataError):
 
 def read_csv(path: Path, called: str | None = None) -> Iterator[Place]:
     """Rows under the header line; ``where`` is the line on which a row starts, of the file as it is ``called``."""
-    try:
-        text = safe.read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save the table as UTF-8") from error
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    reader = csv.reader(safe.read_text_lines(path), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
     header: list[str] | None = None
     while True:
         where = f"{called or path.name}:{reader.line_num + 1}"

@@ -73,9 +73,9 @@ def read(source: Source) -> Reading:
         classification.check_several(source.options, context)
     elif "none" in source.options:
         raise UsageError(f"none: each picture of {path.name} has one class; leave the option out")
-    assert source.made is not None
     facts = {"dataset": name, "classes": dict(enumerate(classes))}
-    samples = itertools.chain.from_iterable(_read_part(part, source.made) for part in parts)
+    samples = itertools.chain.from_iterable(_read_part(part, source) for part in parts)
+    assert source.made is not None
     return Reading(source.made, samples, context, facts=facts)
 
 
@@ -142,7 +142,8 @@ def _find_parts(path: Path, name: str, classes: tuple[str, ...]) -> list[_Part]:
     return parts
 
 
-def _read_part(part: _Part, folder: Path) -> Iterator[ClassSample | LabelsSample | Rejected]:
+def _read_part(part: _Part, source: Source) -> Iterator[ClassSample | LabelsSample | Rejected]:
+    assert source.made is not None
     images = safe.array_rows(part.path, f"{part.split}_images")
     labels = safe.array_rows(part.path, f"{part.split}_labels")
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -152,7 +153,7 @@ def _read_part(part: _Part, folder: Path) -> Iterator[ClassSample | LabelsSample
         if not all(0 <= value <= most for value in values):
             yield Rejected(where, f"label {values}, expected 0 to {most}", part.split)
             continue
-        picture = made.write_picture(folder, Image.fromarray(image))
+        picture = "" if source.counting else made.write_picture(source.made, Image.fromarray(image))
         identifier = f"{part.path.stem}-{part.split}-{number}"
         if part.several:
             names = {name: name for name, value in zip(part.classes, values, strict=True) if value}

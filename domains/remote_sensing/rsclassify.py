@@ -145,8 +145,8 @@ def _find_class_folders(input: Path) -> Path:
                 f"{input}: several sets of class folders ({', '.join(map(str, found))}); point --input at one of them"
             )
         level = [child for folder in level for child in _subfolders(folder)]
-    raise DataError(
-        f"{input}: no class folders of {', '.join(each.title for each in SCENE_SETS)} at or below it; "
+    raise UsageError(
+        f"input '{input}': no class folders of {', '.join(each.title for each in SCENE_SETS)} at or below it; "
         "for classes of your own use --task classify"
     )
 

@@ -90,7 +90,7 @@ def _find_set(input: Path) -> tuple[Path, str]:
     above = [] if any(_prefixes(folder) for folder in below) else list(input.resolve().parents[:2])
     found = [(folder, prefix) for folder in below + above for prefix in _prefixes(folder)]
     if not found:
-        raise DataError(f"{input}: no LR_split_*_questions.json or USGS_split_*_questions.json at or below it")
+        raise UsageError(f"input '{input}': no LR_split_*_questions.json or USGS_split_*_questions.json at or below it")
     if len(found) > 1:
         listed = ", ".join(f"{folder}/{prefix}_split_*" for folder, prefix in found)
         raise UsageError(f"{input}: several sets ({listed}); point --input at one of them")

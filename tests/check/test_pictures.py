@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import time
 import zlib
 from collections.abc import Callable
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import adapt
 from adapt.check.jpeg import data_fault, find_end
 from adapt.check.pictures import Picture, look
 from adapt.check.rows import Row
+from adapt.errors import DataError
 from adapt.records import ChatRecord, Turn
+from adapt.verbs import convert
 
 ENCODINGS: tuple[tuple[str, str, dict[str, object]], ...] = (
     ("JPEG", "RGB", {}),
@@ -226,3 +230,33 @@ def test_places_of_pixels_that_are_no_numbers(tmp_path: Path, tag: int, kind: in
     for decode in (False, True):
         (found,) = look([row], decode=decode, workers=0).values()
         assert kind == 12 or found.fault.startswith(str(tmp_path / "a.tif"))
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_convert_rejects_what_decoding_faults(kind: str, tmp_path: Path) -> None:
+    """Of every kind of damage in every encoding it suits: the same pictures are faults of a check and rejected samples."""
+    damage, which = DAMAGE[kind]
+    rows, names = ["image,question,answer"], []
+    for number, encoding in enumerate(sorted({*which, 0, 5})):
+        content = made(number, encoding)
+        for state, bytes_ in (("whole", content), ("bad", damage(content) if encoding in which else content)):
+            names.append(f"{state}-{number}.{ENCODINGS[encoding][0].lower()}")
+            (tmp_path / names[-1]).write_bytes(bytes_)
+            rows.append(f"{names[-1]},what?,{number}")
+    (tmp_path / "rows.csv").write_text("\n".join(rows) + "\n")
+    faults = {name for name, picture in look_at(tmp_path, names, decode=True).items() if picture.fault}
+    assert faults == {name for name in names if name.startswith("bad") and sorted({*which, 0, 5})[int(name[4])] in which}
+    convert(task="vqa", input=tmp_path / "rows.csv", output=tmp_path / "out.jsonl", max_bad=len(names), workers=0)
+    kept = {name for record in adapt.read_records(tmp_path / "out.jsonl") for name in record.images}
+    assert kept == set(names) - faults
+
+
+def test_a_rejected_picture_is_rejected_for_the_reason_of_the_check(tmp_path: Path) -> None:
+    """Both say the same of one damaged file."""
+    (tmp_path / "a.png").write_bytes(wrong_checksum(made(0, 5)))
+    (tmp_path / "rows.csv").write_text("image,question,answer\na.png,what?,noise\n")
+    with pytest.raises(DataError, match="the checksum of its part 'IDAT'"):
+        convert(task="vqa", input=tmp_path / "rows.csv", output=tmp_path / "out.jsonl")
+    reason = json.loads((tmp_path / "out.rejected.jsonl").read_text())["reason"]
+    fault = look_at(tmp_path, ["a.png"], decode=True)["a.png"].fault
+    assert reason.removeprefix("picture a.png: ") == fault.removeprefix(f"{tmp_path / 'a.png'}: ")

@@ -271,3 +271,14 @@ def test_broken_files_of_several_are_rejected_by_their_paths(tmp_path: Path) -> 
     good, bad = geojson.read(Source(tmp_path, None, {}, 0)).samples
     assert isinstance(good, ObjectsSample) and (good.where, good.split) == ("train/a.geojson#a.png", "train")
     assert isinstance(bad, Rejected) and (bad.where, bad.split) == ("valid/a.geojson", "val")
+
+
+def test_boxes_in_utf_16_say_so(tmp_path: Path) -> None:
+    """A csv of boxes in UTF-16 is known by its columns, and refused with how to convert it."""
+    picture(tmp_path / "a.png")
+    text = "image_path,label,xmin,ymin,xmax,ymax\na.png,cat,1,2,30,40\n"
+    for encoding in ("utf-16", "utf-16-le"):
+        (tmp_path / "boxes.csv").write_bytes(text.encode(encoding))
+        for input in (tmp_path, tmp_path / "boxes.csv"):
+            with pytest.raises(DataError, match="found UTF-16, expected UTF-8.*iconv"):
+                boxes_csv.read(Source(input, None, {}, 0))

@@ -88,8 +88,8 @@ def test_counting_gives_a_number() -> None:
     """How many, for each class of the picture."""
     counts = [(record.question, record.answer, record.meta["label"]) for record in asked(STREET, "count")]
     assert counts == [
-        ("<image>\nHow many car are there? Answer with a number.", "3", "3"),
-        ("<image>\nHow many dog are there? Answer with a number.", "1", "1"),
+        ("<image>\nHow many objects of the class car are there? Answer with a number.", "3", "3"),
+        ("<image>\nHow many objects of the class dog are there? Answer with a number.", "1", "1"),
     ]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adapt.errors import DataError
+from adapt.errors import UsageError
 from converters.formats import imagefolder
 
 
@@ -50,5 +50,5 @@ def test_classes_of_one_name_keep_their_paths(tmp_path: Path) -> None:
 def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     """Pictures outside class folders are no classification set, and that is said."""
     touch(tmp_path, "1.png")
-    with pytest.raises(DataError, match="no picture in a class folder"):
+    with pytest.raises(UsageError, match="no picture in a class folder"):
         imagefolder.find_classes(tmp_path)

@@ -228,3 +228,23 @@ def test_splits_are_known_in_any_spelling(pictures: Path) -> None:
     assert convert(**call)["counts"]["splits"] == {"train": 1, "val": 1, "test_B": 1}
     counts = convert(**call, split="val")["counts"]
     assert (counts["read"], counts["rejected"]) == (2, 1)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["t.csv", "t.json", "t.jsonl"])
+def test_a_table_in_utf_16_says_so(pictures: Path, name: str, encoding: str) -> None:
+    """What Windows' tools write is named, with what was expected and how to convert it, and not its first odd byte."""
+    row = '{"image": "a.png", "question": "q", "answer": "a"}'
+    text = {"t.csv": "image,question,answer\na.png,q,a\n", "t.json": f"[{row}]", "t.jsonl": f"{row}\n"}[name]
+    (pictures / name).write_bytes(text.encode(encoding))
+    with pytest.raises((DataError, UsageError), match="found UTF-16, expected UTF-8.*iconv"):
+        convert(task="vqa", input=pictures / name, output=pictures / "out.jsonl")
+
+
+def test_a_csv_that_is_not_utf_8_names_the_line(pictures: Path) -> None:
+    """A byte of another encoding deep in a large file."""
+    rows = "".join(f"a.png,question {number},a\n" for number in range(5000))
+    content = ("image,question,answer\n" + rows).encode() + b"a.png,caf\xe9?,a\n"
+    (pictures / "t.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"t.csv: not UTF-8, soon after line 4\d\d\d; save the file as UTF-8"):
+        convert(task="vqa", input=pictures / "t.csv", output=pictures / "out.jsonl", workers=0)

@@ -45,8 +45,8 @@ def test_a_smear_is_asked_about_in_every_kind(tmp_path: Path) -> None:
     assert [(record.question.removeprefix("<image>\n"), record.answer) for record in first] == [
         ("Detect <ref>red blood cell</ref>", "<ref>red blood cell</ref><box>[[0, 100, 100, 300], [100, 100, 200, 300]]</box>"),
         ("Detect <ref>white blood cell</ref>", "<ref>white blood cell</ref><box>[[500, 100, 600, 300]]</box>"),
-        ("How many red blood cell are there? Answer with a number.", "2"),
-        ("How many white blood cell are there? Answer with a number.", "1"),
+        ("How many objects of the class red blood cell are there? Answer with a number.", "2"),
+        ("How many objects of the class white blood cell are there? Answer with a number.", "1"),
         ("Please detect and label all objects in the following image and mark their positions.",
          "<ref>red blood cell</ref><box>[[0, 100, 100, 300], [100, 100, 200, 300]]</box>\n"
          "<ref>white blood cell</ref><box>[[500, 100, 600, 300]]</box>"),

@@ -1,6 +1,7 @@
 """MedMNIST: the pixels and classes of its files, several findings at once, and files that are not what they should be."""
 
 import collections
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 import adapt
+from adapt.domain import Source
 from adapt.errors import DataError, UsageError
 from adapt.verbs import convert
 from domains.medical import medmnist
@@ -138,3 +140,16 @@ def test_the_3d_sets_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "organmnist3d_64.npz").rename(tmp_path / "octmnist.npz")
     with pytest.raises(DataError, match=r"not an \.npz file that can be read"):
         convert(task="medmnist", input=tmp_path, output=tmp_path / "o.jsonl")
+
+
+def test_counting_for_a_limit_makes_no_picture(tmp_path: Path) -> None:
+    """The samples that --limit counts first have the ids and splits of those that are read then, and write nothing."""
+    path = write_set(tmp_path / "breastmnist.npz", classes=2)
+    options = {"set": "auto"}
+    source = Source(path, None, options, 0, tmp_path / "made", counting=True)
+    counted = [(sample.id, sample.split) for sample in medmnist.read(source).samples]
+    assert not (tmp_path / "made").exists()
+    real = list(medmnist.read(dataclasses.replace(source, counting=False)).samples)
+    assert counted == [(sample.id, sample.split) for sample in real] and all(sample.pictures[0] for sample in real)
+    manifest = convert(task="medmnist", input=path, output=tmp_path / "o.jsonl", limit=3)
+    assert manifest["counts"]["records"] == 3 == len(list((tmp_path / "o.images").iterdir()))

@@ -88,7 +88,7 @@ def test_torchgeo_lists_decide_the_split(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_known_set_is_refused(tmp_path: Path) -> None:
     """Unknown classes, mixed sets and two sets side by side are each answered with what to do."""
     (tmp_path / "own" / "Kitchen").mkdir(parents=True)
-    with pytest.raises(DataError, match="use --task classify"):
+    with pytest.raises(UsageError, match="use --task classify"):
         convert(task="rsclassify", input=tmp_path / "own", output=tmp_path / "out.jsonl")
     build(tmp_path / "both", "eurosat"), build(tmp_path / "both", "aid")
     with pytest.raises(UsageError, match="several sets .* point --input at one"):

@@ -137,7 +137,7 @@ def test_a_broken_picture_rejects_each_of_its_questions(shared: Path, tmp_path: 
 
 def test_files_that_are_no_rsvqa_are_refused(tmp_path: Path) -> None:
     """A folder without split files, and split files of another shape, name what was expected."""
-    with pytest.raises(DataError, match="no LR_split_"):
+    with pytest.raises(UsageError, match="no LR_split_"):
         convert(task="rsvqa", input=tmp_path, output=tmp_path / "out.jsonl")
     write_set(tmp_path, [], [])
     (tmp_path / "LR_split_test_answers.json").write_text("[]")

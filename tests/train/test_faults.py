@@ -21,7 +21,7 @@ from adapt.errors import DataError
 from adapt.model.config import ModelConfig, VisionConfig, for_tokenizer
 from adapt.model.internvl import InternVL
 from adapt.model.saving import save_model
-from adapt.train import checkpoint
+from adapt.train import checkpoint, keeper
 from adapt.train.log import RunLog, read_log
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -255,6 +255,15 @@ def test_a_model_that_the_kernel_refuses(tmp_path: Path, model: tuple, size: int
     with pytest.raises(DataError, match=r"model: not written: File too large \([\d,]+ bytes are free"), file_limit(size):
         write_model(tmp_path / "model", model, 1, with_tokenizer=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_says_how_to_go_on_where_its_model_is_refused(tmp_path: Path, model: tuple) -> None:
+    """What a run writes advises --resume, as its checkpoints are whole; what export writes does not, as it has no run."""
+    config, state, tokenizer = model
+    for advice in (keeper.ADVICE, atomic.ADVICE):
+        with pytest.raises(DataError, match=f"; {advice}$"), file_limit(1000):
+            save_model(tmp_path / "best", config, state, None, dtype=None, provenance={}, advice=advice)
+    assert "--resume" in keeper.ADVICE and "--resume" not in atomic.ADVICE
 
 
 def test_a_log_that_the_disk_refuses(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_converting_into_the_input_folder_twice_is_the_same(folder: Path) -> Non
         ({"option": ["styl=names"]}, "unknown option of task 'rsclassify' 'styl': did you mean 'style'"),
         ({"option": ["style=numbers"]}, "style=numbers .* expected one of names, letters"),
         ({"option": ["style"]}, "expected name=value"),
-        ({"option": ["split=80/10/20"]}, "split=80/10/20"),
+        ({"option": ["split_percent=80/10/20"]}, "split_percent=80/10/20"),
         ({"option": ["num_candidates=1"]}, "num_candidates=1"),
         ({"option": ["split_lists=nowhere"]}, "split_lists 'nowhere'"),
     ],
