@@ -24,6 +24,7 @@ from adapt.conversion.stream import stream
 from adapt.domain import Reading, Rejected, Source, Task, find_task, parse_options, read_options
 from adapt.errors import DataError, UsageError
 from adapt.progress import say, track
+from adapt.show import counted
 
 
 def convert(
@@ -61,8 +62,6 @@ def convert(
         raise
     counts = manifest["counts"]
     say(f"{output}: {counts['records']:,} records from {counts['read']:,} samples, {counts['rejected']:,} rejected")
-    if options.get("upright", "no") == "no" and (turned := manifest["pictures"].get("with_orientation_tag")):
-        say(f"note: {turned:,} pictures carry an orientation tag; their pixels are used as stored, unturned")
     if leaked := manifest["pictures"].get("in_several_splits"):
         say(f"warning: {leaked:,} pictures are in several splits; 'adapt check' names those that train and test share")
     return manifest
@@ -114,6 +113,7 @@ def _convert(
         rejections = staged.enter_context(Rejections(output))
         for sample, result in track(stream(shared, samples, book, workers), None, "converting"):
             tally.read += 1
+            tally.has_places = tally.has_places or hasattr(sample, "upright")
             fault = result if isinstance(result, Rejected) else tally.repeated(sample, result)
             if fault is not None:
                 rejections.add(fault)
@@ -139,7 +139,22 @@ def _convert(
     if not book.listed:
         records.pictures_path(output).unlink()
     _remove_made(source, _made_names(source) - tally.made)
+    _tell_turned(source, manifest["pictures"]["with_orientation_tag"], tally.has_places)
     return manifest
+
+
+def _tell_turned(source: Source, turned: int, has_places: bool) -> None:
+    """Say what became of pictures with an orientation tag. Whether boxes were drawn on the upright ones no file says: only a
+    stated size can tell, and not where a turn by half or a mirror leaves the size as it was."""
+    how = source.options.get("upright", "no")
+    if turned and how == "no":
+        say(f"note: {turned:,} pictures carry an orientation tag; their pixels are used as stored, unturned")
+    if turned and how == "yes" and has_places:
+        say(
+            f"note: turned upright: {counted(turned, 'picture')}, and boxes with them, except where the stated size is the "
+            "upright one; boxes that a tool drew on upright pictures stay with --option upright=labelled; look at them with "
+            "'adapt gallery'"
+        )
 
 
 def _settings(source: Source, reading: Reading) -> pixels.Settings | None:
@@ -191,6 +206,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.read = self.records = 0
+        self.has_places = False  # whether samples have coordinates, which move with their pictures
         self.splits: collections.Counter[str | None] = collections.Counter()
         self.made: set[str] = set()
         self.digest = hashlib.sha256()

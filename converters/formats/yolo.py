@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
+from adapt.orientation import upright_size
 from converters.formats import imagefolder, textlabels
 from converters.formats.pictures import sample_id, split_of_folders
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, enclosing, to_number
@@ -48,7 +49,8 @@ def read(source: Source) -> Objects:
         ignored["picture outside the folder 'images'"] += len(pictures) - len(in_folder)
     found = textlabels.pair(in_folder or pictures, labels, source.input)
     name = root.resolve().name
-    samples = [_sample(each, source.input, pictures_root, names, name) for each in found]
+    is_upright = source.options.get("upright") == "labelled"
+    samples = [_sample(each, source.input, pictures_root, names, name, is_upright) for each in found]
     return Objects(name, pictures_root, samples, tuple(sorted(set(names.names.values()))), +ignored)
 
 
@@ -94,7 +96,9 @@ def _yaml_names(names: object, path: Path) -> dict[int, str]:
     return found
 
 
-def _sample(found: textlabels.Pair, folder: Path, pictures_root: Path, names: Names, name: str) -> ObjectsSample | Rejected:
+def _sample(
+    found: textlabels.Pair, folder: Path, pictures_root: Path, names: Names, name: str, is_upright: bool
+) -> ObjectsSample | Rejected:
     where = str(found.path)
     split = split_of_folders(*found.path.parts[:-1])
     try:
@@ -102,7 +106,7 @@ def _sample(found: textlabels.Pair, folder: Path, pictures_root: Path, names: Na
             raise DataError(f"{where}: no picture of this name under {pictures_root}")
         picture = str(found.picture)
         lines = safe.read_text(folder / found.labels, safe.MAX_LINE_BYTES).splitlines() if found.labels is not None else []
-        size = safe.picture_size(pictures_root / picture, f"{where}: picture {picture}") if lines else None
+        size = _size(pictures_root / picture, f"{where}: picture {picture}", is_upright) if lines else None
         rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
         objects = tuple(
             check_object(_object(words, names, size or (0, 0), f"{where}:{number}"), place, f"{where}:{number}")
@@ -111,6 +115,13 @@ def _sample(found: textlabels.Pair, folder: Path, pictures_root: Path, names: Na
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
     return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name)
+
+
+def _size(path: Path, where: str, is_upright: bool) -> tuple[int, int]:
+    """(width, height) that shares are of: of the stored picture, or of the upright one where the labels were drawn on that."""
+    content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
+    size = safe.size_of(content, where)
+    return upright_size(size, safe.orientation_of(content, where)) if is_upright else size
 
 
 def _object(words: Sequence[str], names: Names, size: tuple[int, int], what: str) -> PictureObject:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import adapt
 from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
+from adapt.verbs import convert
 from converters.formats import dota, textlabels, yolo
 from converters.objects import Objects, ObjectsSample
 
@@ -180,6 +182,18 @@ def test_pixels_are_those_of_the_stored_picture(tmp_path: Path) -> None:
     write(tmp_path / "classes.txt", "cat\ndog\n")
     (sample,) = read(tmp_path).samples
     assert isinstance(sample, ObjectsSample) and sample.objects[0].box_px == (30, 15, 50, 45)
+
+
+def test_labels_drawn_upright_are_shares_of_the_upright_picture(tmp_path: Path) -> None:
+    """upright=labelled: a stored picture of 80x60 that is shown as 60x80; by hand, centre 0.5 of 60 and of 80."""
+    exif = Image.Exif()
+    exif[safe.ORIENTATION_TAG] = 6
+    Image.new("RGB", (80, 60)).save(tmp_path / "a.jpg", exif=exif)
+    write(tmp_path / "a.txt", LINE)
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    convert(task="ground", input=tmp_path, output=tmp_path / "o.jsonl", option=["upright=labelled", "format=yolo"], workers=0)
+    (record,) = adapt.read_records(tmp_path / "o.jsonl")
+    assert record.sizes == ((60, 80),) and record.meta["boxes_px"] == [[22.5, 20, 37.5, 60]]
 
 
 def test_dota_headers_flags_and_floats(tmp_path: Path) -> None:

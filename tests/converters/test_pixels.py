@@ -240,7 +240,7 @@ def test_a_folder_of_deep_pictures_is_classified(tmp_path: Path) -> None:
         assert b"Doe" not in path.read_bytes()
 
 
-def test_pictures_with_a_tag_are_told_and_turned(tmp_path: Path) -> None:
+def test_pictures_with_a_tag_are_told_and_turned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """ground: stored pixels and boxes unless asked; upright copies with moved boxes where asked, for any number of workers."""
     values = np.zeros((30, 40, 3), np.uint8)
     exif = Image.Exif()
@@ -257,6 +257,7 @@ def test_pictures_with_a_tag_are_told_and_turned(tmp_path: Path) -> None:
     coco = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "cell"}]}
     (tmp_path / "boxes.json").write_text(json.dumps(coco))
     found = {}
+    said = {}
     for upright in ("no", "yes", "labelled"):
         output = tmp_path / f"{upright}.jsonl"
         options = [f"upright={upright}", "format=coco"]
@@ -265,7 +266,10 @@ def test_pictures_with_a_tag_are_told_and_turned(tmp_path: Path) -> None:
             (tmp_path / "boxes.json").write_text(json.dumps(coco))
         manifest = convert(task="ground", input=tmp_path / "boxes.json", images=tmp_path, output=output, option=options)
         assert manifest["pictures"]["with_orientation_tag"] == 1
+        said[upright] = capsys.readouterr().err
         found[upright] = [(record.sizes[0], record.meta["boxes_px"]) for record in adapt.read_records(output)]
+    assert "used as stored, unturned" in said["no"] and "note" not in said["labelled"]
+    assert "turned upright: 1 picture, and boxes" in said["yes"] and "upright=labelled" in said["yes"]
     plain = ((40, 30), [[4, 3, 12, 9]])
     assert found["no"] == [plain, plain]
     # A quarter to the right: (x, y) goes to (30 - y, x).
