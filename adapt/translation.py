@@ -9,6 +9,7 @@ they were not compared with the paper's.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Sequence
 
@@ -68,9 +69,9 @@ class Split:
     tail: str
 
 
-def split(text: str) -> Split:
-    """What of a text is sent, and what stays."""
-    pieces = _pieces(text)
+def split(text: str, kept: tuple[str, ...] = ()) -> Split:
+    """What of a text is sent, and what stays; ``kept`` are names that stay wherever they stand as words of their own."""
+    pieces = _pieces(text, _protecting(kept))
     first, last = 0, len(pieces)
     while first < last and _stays(pieces[first]):
         first += 1
@@ -90,9 +91,20 @@ def split(text: str) -> Split:
     return Split(head, tuple(inner), tail)
 
 
-def _pieces(text: str) -> list[Piece]:
+@functools.lru_cache(maxsize=8)  # the rows of a set offer the same names
+def _protecting(kept: tuple[str, ...]) -> re.Pattern[str]:
+    """What is protected, with those names among it; a longer one goes before one that it begins with."""
+    if not kept:
+        return _PROTECTED
+    names = "|".join(re.escape(name) for name in sorted(kept, key=len, reverse=True))
+    return re.compile(
+        "|".join([rf"<ref>(?:{names})</ref>(?:\s*<box>[^<]*</box>)?", _REF, *_FIXED, rf"(?<!\w)(?:{names})(?!\w)"])
+    )
+
+
+def _pieces(text: str, protected: re.Pattern[str]) -> list[Piece]:
     pieces, end = [], 0
-    for found in _PROTECTED.finditer(text):
+    for found in protected.finditer(text):
         if found.start() > end:
             pieces.append(Piece(text[end : found.start()], True))
         name = found["name"] if found["name"] and _WORDS.search(found["name"]) else None

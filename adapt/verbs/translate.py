@@ -8,12 +8,14 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import adapt
 from adapt import atomic, records, safe, translation
+from adapt.conversion.ids import SeenIds
 from adapt.endpoint import MAX_CONCURRENCY, Endpoint, ask_all
 from adapt.errors import DataError, UsageError, no_file, unknown
 from adapt.journal import Journal, open_journal
@@ -23,6 +25,7 @@ from adapt.records import ChatRecord, Turn
 DEFAULT_WORKERS = 8
 TRIES = 3  # of one row, where the answer lost a mark or a text
 SHOWN_REASONS = 3
+_LETTERS = re.compile(r"\(?[A-Z]\)?\.?(?:, [A-Z])*")
 _AGAIN = "That answer cannot be used: {fault}. Answer again, with every ⟦T1⟧ line and every mark exactly once."
 
 
@@ -95,14 +98,18 @@ def _check_call(source: Path, target: Path, to: str, workers: int, max_bad: int)
 
 def _check_input(source: Path) -> int:
     """The number of rows; the first bad one raises DataError, before a question is paid for."""
-    ids: dict[str, str] = {}
+    ids, total, closed = SeenIds(), 0, 0
     for where, record in records.iterate_records(source):
         if record.id in ids:
-            raise DataError(f"{where}: the id '{record.id}' was seen before, at {ids[record.id]}; ids must be unique in a file")
-        ids[record.id] = where
-    if not ids:
+            raise DataError(f"{where}: the id '{record.id}' was seen before; ids must be unique in a file")
+        ids.add(record.id)
+        total += 1
+        closed += _offered(record) is not None
+    if not total:
         raise DataError(f"{source}: holds no row")
-    return len(ids)
+    if closed:
+        say(f"note: {closed:,} of {total:,} rows say which answers there are (meta.candidates): these and their answers stay")
+    return total
 
 
 def _run(source: Path, total: int, work: _Work, progress: _Progress, workers: int) -> dict[int, str]:
@@ -130,7 +137,13 @@ def _rows_left(source: Path, progress: _Progress) -> Iterator[tuple[int, ChatRec
 
 def _translate_record(work: _Work, record: ChatRecord) -> dict[str, Any]:
     """The translated row. Raises DataError where no answer can be used."""
-    splits = [translation.split(turn.value) for turn in record.turns]
+    names = _offered(record)
+    splits = [
+        translation.Split(turn.value, (), "")
+        if names is not None and turn.role == "gpt"
+        else translation.split(turn.value, names or ())
+        for turn in record.turns
+    ]
     texts = [turn.value for turn in record.turns]
     if message := translation.to_message(splits):
         texts = _ask(work, message, splits)
@@ -139,6 +152,19 @@ def _translate_record(work: _Work, record: ChatRecord) -> dict[str, Any]:
     row = records.record_to_row(dataclasses.replace(record, id=f"{record.id}-{work.language}", turns=turns, meta=meta))
     records.parse_record(row, "the translation")
     return row
+
+
+def _offered(record: ChatRecord) -> tuple[str, ...] | None:
+    """The candidates that stay as they are in a row's questions, as its answers do: scorers compare them with ``meta``.
+
+    None where any answer may be given; no name where the answer is the letter of one.
+    """
+    candidates = record.meta.get("candidates")
+    if not isinstance(candidates, list) or not candidates:
+        return None
+    if _LETTERS.fullmatch(record.answer):
+        return ()
+    return tuple(name for name in candidates if isinstance(name, str) and name.strip())
 
 
 def _ask(work: _Work, message: str, splits: list[translation.Split]) -> list[str]:

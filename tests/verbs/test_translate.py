@@ -340,3 +340,31 @@ def test_the_verbs_need_no_posix_locks() -> None:
     script = "import sys; sys.modules['fcntl'] = None; import adapt.verbs, adapt.verbs.translate"
     environment = {**os.environ, "PYTHONPATH": str(Path(adapt.__file__).parent.parent)}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+def test_candidates_and_labels_stay_equal(data: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]) -> None:
+    """Named classes stay in question and answer, in tags too; lettered ones are translated; check finds each among them."""
+    names = ["red car", "car", "row"]
+    asked = {
+        "names": ("Where is it: red car, car, row. Where is a cart?", "red car", {"label": "red car"}),
+        "several": ("Where is it: red car, car, row.", "car, row", {"label": ["car", "row"]}),
+        "none": ("Where is it: red car, car, row.", "none of them on the left", {"label": []}),
+        "tagged": ("Where is <box>[[1, 2, 3, 4]]</box>", "<ref>red car</ref><box>[[1, 2, 3, 4]]</box>", {"label": "red car"}),
+        "letters": ("Where is it: A. red car B. car C. row", "A", {"label": "red car"}),
+    }
+    rows = [
+        ChatRecord(name, (Turn("human", f"<image>\n{question}"), Turn("gpt", answer)), ("a.png",), ((9, 8),),
+                   meta={"candidates": names, **meta})
+        for name, (question, answer, meta) in asked.items()
+    ]  # fmt: skip
+    adapt.write_records(
+        data / "in.jsonl", [*rows, ChatRecord("free", (Turn("human", "Where is row 1?"), Turn("gpt", "row 2")))]
+    )
+    run(data, serve())
+    assert "5 of 6 rows say which answers there are" in capsys.readouterr().err
+    found = {record.id.removesuffix("-zh"): record for record in adapt.read_records(data / "out" / "zh.jsonl")}
+    assert {name: found[name].answer for name in asked} == {name: answer for name, (_, answer, _) in asked.items()}
+    assert found["names"].question == "<image>\n哪里是 it: red car, car, row. 哪里是 a cart?"
+    assert found["letters"].question == "<image>\n哪里是 it: A. 红车 B. car C. 行"
+    assert (found["free"].question, found["free"].answer) == ("哪里是 行 1?", "行 2")
+    assert check(data / "out" / "zh.jsonl")["faults"] == []
