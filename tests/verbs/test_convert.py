@@ -316,6 +316,39 @@ def test_a_killed_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path)
     assert left == ["out.jsonl", "out.manifest.json", "out.pictures.jsonl"]
 
 
+@pytest.mark.slow
+def test_a_stopped_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path) -> None:
+    """Ctrl-C in a terminal (to the whole group) and SIGTERM at 20 moments: 130 and 143, one line, no file, no worker left."""
+    data, output = shared / "data" / "easy_vqa" / "data", tmp_path / "out" / "out.jsonl"
+    command = [sys.executable, "-m", "adapt", "convert", "--task", "easyvqa", "--input", str(data), "--output", str(output)]
+    command += ["--workers", "2", "--option", "upright=yes"]  # which makes pictures, too
+    began = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True)
+    took = time.monotonic() - began
+    whole = output.read_bytes()
+    stopped = 0
+    for number in range(20):
+        shutil.rmtree(output.parent)
+        sent = signal.SIGINT if number % 2 else signal.SIGTERM
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+        time.sleep(0.5 + (0.8 * took - 0.5) * number / 20)
+        if process.poll() is None:
+            os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
+        said = process.communicate()[1].replace("\r", "\n").splitlines()
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+        output.parent.mkdir(exist_ok=True)
+        if process.returncode == 128 + sent and not output.exists():
+            stopped += 1
+            assert said[-1] == ("error: interrupted" if number % 2 else "error: stopped by SIGTERM")
+            assert not any("Traceback" in line for line in said) and not list(output.parent.iterdir())
+        else:  # it was done before
+            assert output.read_bytes() == whole
+    assert stopped >= 8, "the moments must fall into the conversion"
+
+
 def test_a_fault_after_the_rows_stand_takes_no_picture_from_them(folder: Path, tmp_path: Path) -> None:
     """Where the manifest cannot take its name, the new rows are whole, and so are the pictures that they show."""
     output = tmp_path / "out.jsonl"
