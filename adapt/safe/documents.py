@@ -5,6 +5,7 @@
 
 import codecs
 import collections
+import io
 import itertools
 import json
 import math
@@ -169,11 +170,11 @@ def read_text_lines(path: Path) -> Iterator[str]:
     Raises DataError, with the number of the line, for what is not UTF-8 and for a line of more than 16 MiB.
     """
     try:
-        handle = open(path, encoding="utf-8-sig", newline="")  # noqa: SIM115 (closed below; only opening may fail here)
-        head = handle.buffer.peek(64)
+        content = open(path, "rb")  # noqa: SIM115 (closed below; only opening may fail here)
+        head = content.peek(64)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    with handle:
+    with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as handle:
         if (marks := utf16_marks(head)) is not None:
             raise DataError(f"{path}: {marks}")
         number = 0

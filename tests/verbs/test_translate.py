@@ -360,7 +360,7 @@ def test_candidates_and_labels_stay_equal(data: Path, serve: Callable[..., Serve
     adapt.write_records(
         data / "in.jsonl", [*rows, ChatRecord("free", (Turn("human", "Where is row 1?"), Turn("gpt", "row 2")))]
     )
-    run(data, serve())
+    run(data, serve(good))
     assert "5 of 6 rows say which answers there are" in capsys.readouterr().err
     found = {record.id.removesuffix("-zh"): record for record in adapt.read_records(data / "out" / "zh.jsonl")}
     assert {name: found[name].answer for name in asked} == {name: answer for name, (_, answer, _) in asked.items()}
