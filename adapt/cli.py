@@ -299,6 +299,77 @@ def score(as_json: bool, **given: Any) -> None:
 
 @command.verb(
     adapt,
+    paste={
+        "model": "runs/base",
+        "data": "{domain}.jsonl",
+        "general": "general.jsonl",
+        "benchmark": "vqa",
+        "output": "sweeps/{domain}",
+    },
+    example="adapt sweep --domain driving --model 1b-general --data driving.jsonl --general general.jsonl --benchmark vqa "
+    "--seeds 0,1,2 --output sweeps/driving",
+    short_help="short runs that recommend a general ratio, or show how much data is needed",
+)
+@click.option("--domain", metavar="NAME", help="Whose recipe to use (default: the general one).")
+@click.option(
+    "--model", required=True, metavar="MODEL", help="The warm start of every run: a folder, a hub id or a finished run."
+)
+@click.option("--data", required=True, multiple=True, type=PATH, metavar="F.jsonl...", help="Chat JSONL of the field.")
+@click.option("--general", required=True, multiple=True, type=PATH, metavar="G.jsonl...", help="General chat JSONL.")
+@click.option("--benchmark", required=True, metavar="NAME", help="What the field is measured by; 'adapt tasks' lists all.")
+@click.option("--output", required=True, type=PATH, metavar="SWEEP", help="Folder of the page, sweep.json and the runs.")
+@click.option("--ratios", metavar="R,R...", help="General samples per domain sample of each run (default: 0,0.1,0.25,0.5,1).")
+@click.option("--fractions", metavar="F,F...", help="Instead: parts of the domain data to train on, at one ratio.")
+@click.option("--general-ratio", type=float, metavar="R", help="The ratio of --fractions (default: the recipe's).")
+@click.option(
+    "--general-benchmark", default="vqa", show_default=True, metavar="NAME", help="What general ability is measured by."
+)
+@click.option("--seeds", default="0", show_default=True, metavar="N,N...", help="Seeds of each run; results are pooled.")
+@click.option(
+    "--keep",
+    type=float,
+    default=0.98,
+    show_default=True,
+    metavar="SHARE",
+    help="What must be left of the base's general score.",
+)
+@click.option(
+    "--general-floor",
+    type=float,
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Score without any ability: kept is then of the lead over it.",
+)
+@click.option(
+    "--alphas",
+    default="0.25,0.5,0.75",
+    show_default=True,
+    metavar="A,A...",
+    help="Mixes of base and tuned weights to measure too; '' for none.",
+)
+@click.option("--test", type=PATH, metavar="T.jsonl", help="The field's test questions (default: those in --data).")
+@click.option("--general-test", type=PATH, metavar="T.jsonl", help="General test questions (default: those in --general).")
+@click.option("--split", metavar="SPLIT", help="Which split of the field to measure (default: as evaluate chooses).")
+@click.option("--general-split", metavar="SPLIT", help="Which split of the general questions to measure.")
+@images_option
+@click.option("--keep-models", is_flag=True, help="Keep checkpoints, best weights and interpolated models as well.")
+@set_option
+@option_option
+@click.option("--general-option", multiple=True, metavar="KEY=VALUE...", help="Options of the general benchmark.")
+def sweep(**given: Any) -> None:
+    """Tune one model several times, a little, to see what each ratio of general data gains and keeps.
+
+    All runs see the same domain samples. Recommends the smallest ratio that keeps --keep of the base's general score with 95 %
+    confidence. The same command goes on where it was stopped.
+    """
+    from adapt import show, verbs
+
+    show.show_sweep(verbs.sweep(**given), str(given["output"] / "sweep.html"))
+
+
+@command.verb(
+    adapt,
     paste={"model": "runs/my-field", "output": "exported"},
     example="adapt export --model OpenGVLab/InternVL2-1B --format transformers --output internvl2-1b --verify",
     short_help="any model in any layout: transformers or official internvl_chat",

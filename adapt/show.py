@@ -205,3 +205,30 @@ def show_demo(summary: Mapping[str, Mapping[str, float]], page: str) -> None:
         for name, row in summary.items()
     ]
     show_table(("model", "field", "gained", "general", "forgotten"), rows, page)
+
+
+def show_sweep(summary: Mapping[str, Any], page: str) -> None:
+    """What each point of a sweep scores and keeps, and the recommendation in words."""
+    one = {"ratios": "ratio", "fractions": "fraction"}[summary["kind"]]
+    rows = [("base", *_sweep_cells(summary["base"]), "-", "-")]
+    for name, points in ((one, summary["points"]), ("alpha", summary["interpolation"]["points"])):
+        rows += [
+            (
+                f"{name} {row[name]:g}",
+                *_sweep_cells(row),
+                f"{row['kept']['value']:.3f}",
+                f"{row['kept']['at_least']:.3f}",
+            )
+            for row in points
+        ]
+    show_table(("model", "field", "95 %", "general", "95 %", "kept", "at least"), rows, page)
+    show_lines(summary["sentence"])
+
+
+def _sweep_cells(row: Mapping[str, Any]) -> list[str]:
+    sides = (row["field"], row["general"])
+    return [
+        text
+        for side in sides
+        for text in (f"{100 * side['value']:.1f} %", f"{100 * side['low']:.1f} to {100 * side['high']:.1f}")
+    ]

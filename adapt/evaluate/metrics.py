@@ -43,7 +43,7 @@ def mean_of_shares(marks: Sequence[float], kinds: Sequence[Hashable], groups: Se
     value = float(_means(sums_GC.sum(axis=0, keepdims=True), num_kinds)[0])
     if num_groups == 1:
         return Metric(value, len(marks), 0.0, 1.0)
-    means_R = _means(_resample(sums_GC, seed), num_kinds)
+    means_R = _means(resample(sums_GC, seed), num_kinds)
     low, high = np.quantile(means_R, (0.025, 0.975))
     return Metric(value, len(marks), float(min(low, value)), float(max(high, value)))
 
@@ -129,7 +129,7 @@ def _means(sums_RC: np.ndarray, num_kinds: int) -> np.ndarray:
     return shares.sum(axis=1) / (counts > 0).sum(axis=1)
 
 
-def _resample(sums_GC: np.ndarray, seed: int) -> np.ndarray:
+def resample(sums_GC: np.ndarray, seed: int) -> np.ndarray:
     """float64[R, C]: the column sums of each resample of the groups."""
     num_groups = len(sums_GC)
     at_once = max(1, _DRAWS_AT_ONCE // num_groups)

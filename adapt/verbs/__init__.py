@@ -11,6 +11,7 @@ from adapt.verbs.gallery import gallery
 from adapt.verbs.report import report
 from adapt.verbs.sample import sample
 from adapt.verbs.score import score
+from adapt.verbs.sweep import sweep
 from adapt.verbs.tasks import tasks
 from adapt.verbs.translate import translate
 
@@ -26,6 +27,7 @@ __all__ = [
     "report",
     "sample",
     "score",
+    "sweep",
     "tasks",
     "translate",
 ]

@@ -42,7 +42,7 @@ def finetune(
         raise UsageError(
             f"{folder}: holds no run to resume; start one with 'adapt finetune --model 1b --data train.jsonl --output {folder}'"
         )
-    request = _request(stored, model, data, general, general_ratio, images, domain, accept_test, set)
+    request = make_request(stored, model, data, general, general_ratio, images, domain, accept_test, set)
     _check_folder(folder, resume=resume, dry_run=dry_run)
     if resume and (folder / "model" / "config.json").is_file():
         _refuse_changes(request, stored, folder)
@@ -108,7 +108,7 @@ def _stored_config(folder: Path, config: str | Path | None, resume: bool) -> dic
     return stored
 
 
-def _request(
+def make_request(
     stored: dict[str, Any],
     model: str | Path | None,
     data: Sequence[str | Path],
@@ -119,6 +119,7 @@ def _request(
     accept_test: bool,
     settings: Sequence[str],
 ) -> "Request":
+    """What a run is asked to be: the arguments over those of the ``stored`` config.json. Raises UsageError."""
     from adapt.model.loading import find_model
     from adapt.train.prepare import Request
     from adapt.train.recipe import PRESET_RECIPES, make_recipe, parse_settings

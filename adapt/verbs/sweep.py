@@ -1,0 +1,414 @@
+"""``adapt sweep``: short runs from one warm start that differ in the general ratio, or in the amount of domain data.
+
+Every run sees the same domain samples in the same order: a step grows by the general samples that come on top, and the length
+is given in epochs of the domain data, which the mixture cannot change (adapt/data/plan.py).
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapt import atomic, progress, randomness, safe
+from adapt.domain import find_benchmark, parse_options
+from adapt.errors import DataError, Stopped, UsageError, no_file
+from adapt.evaluate.score import group_of
+from adapt.evaluate.sweep import FRACTIONS, ONE, RATIOS, SIDES, Measured, Model, Point, Side, summarise
+from adapt.records import image_root, manifest_path, read_records, relative_root, write_records
+from adapt.train.lock import locked
+from adapt.verbs.evaluate import choose_rows, evaluate
+from adapt.verbs.finetune import finetune, make_request
+
+if TYPE_CHECKING:
+    from adapt.train.prepare import Request
+
+DEFAULT_RATIOS = (0.0, 0.1, 0.25, 0.5, 1.0)
+DEFAULT_ALPHAS = (0.25, 0.5, 0.75)
+CONFIG = "sweep.config.json"
+# They change what is made of the runs or which there are, not what a run is: the same folder may be asked again.
+FREE = ("keep", "general_floor", "alphas", "values", "seeds")
+# A run of a sweep is short, and what it is measured by comes after it.
+EVERY_RUN = ("train.tensorboard=no", "train.keep=1", "train.validate_every=1000000000")
+OWN_SETTINGS = {
+    "train.seed": "--seeds",
+    "data.general_ratio": "--ratios, or beside --fractions --general-ratio",
+}
+Numbers = str | float | Iterable[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A sweep as it was asked for, every path and number read."""
+
+    output: Path
+    model: str
+    data: tuple[Path, ...]
+    general: tuple[Path, ...]
+    sides: Mapping[str, Side]
+    kind: str
+    values: tuple[float, ...]
+    seeds: tuple[int, ...]
+    general_ratio: float | None
+    keep: float
+    general_floor: float
+    alphas: tuple[float, ...]
+    domain: str | None
+    images: Path | None
+    settings: tuple[str, ...]
+    evaluation: tuple[str, ...]
+    options: Mapping[str, Mapping[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run: a ratio or a fraction, and a seed."""
+
+    setting: float
+    seed: int
+
+
+def sweep(
+    *,
+    model: str | Path,
+    data: Sequence[str | Path],
+    general: Sequence[str | Path],
+    benchmark: str,
+    output: str | Path,
+    ratios: Numbers | None = None,
+    fractions: Numbers | None = None,
+    general_ratio: float | None = None,
+    general_benchmark: str = "vqa",
+    seeds: Numbers = (0,),
+    keep: float = 0.98,
+    general_floor: float = 0.0,
+    alphas: Numbers = DEFAULT_ALPHAS,
+    domain: str | None = None,
+    test: str | Path | None = None,
+    general_test: str | Path | None = None,
+    split: str | None = None,
+    general_split: str | None = None,
+    images: str | Path | None = None,
+    keep_models: bool = False,
+    set: Sequence[str] = (),  # noqa: A002 (the command line's own word)
+    option: str | Iterable[str] | Mapping[str, str] = (),
+    general_option: str | Iterable[str] | Mapping[str, str] = (),
+) -> dict[str, Any]:
+    """Tune ``model`` once for each ratio (or fraction) and seed, measure all, and say which ratio is the smallest that will do.
+
+    Leaves ``sweep.html``, ``sweep.json`` (returned) and the runs in ``output``. Called again with the same arguments it goes
+    on where it was. ``alphas`` are weights between base and tuned (of the smallest ratio, or the largest fraction); empty for
+    none. ``keep_models`` keeps interpolated models, checkpoints and best weights too. Raises UsageError and DataError.
+    """
+    kind, values = _kind(ratios, fractions, general_ratio)
+    files, mixed = _files(data, "--data"), _files(general, "--general")
+    root = None if images is None else Path(images)
+    asked = Asked(
+        output=Path(output), model=str(model), data=files, general=mixed,
+        sides={
+            "field": _side(benchmark, "--test", test, files, split),
+            "general": _side(general_benchmark, "--general-test", general_test, mixed, general_split),
+        },
+        kind=kind, values=values, seeds=tuple(int(seed) for seed in _numbers("--seeds", seeds, whole=True)),
+        general_ratio=general_ratio, keep=_share("--keep", keep), general_floor=_share("--general-floor", general_floor),
+        alphas=_numbers("--alphas", alphas, most=1.0), domain=domain, images=root,
+        settings=tuple(each for each in set if not each.startswith("evaluate.")),
+        evaluation=tuple(each for each in set if each.startswith("evaluate.")),
+        options={"field": parse_options(option), "general": parse_options(general_option)},
+    )  # fmt: skip
+    _check_settings(asked)
+    with locked(asked.output), _resumable(asked.output):
+        _remember(asked)
+        return _carry_out(asked, keep_models)
+
+
+# ---- what was asked for ----
+
+
+def _kind(ratios: Numbers | None, fractions: Numbers | None, general_ratio: float | None) -> tuple[str, tuple[float, ...]]:
+    if ratios is not None and fractions is not None:
+        raise UsageError("--ratios and --fractions: one sweep varies one of them; leave the other out")
+    if fractions is None:
+        if general_ratio is not None:
+            raise UsageError("--general-ratio is the one ratio of --fractions; a sweep of ratios has --ratios")
+        return RATIOS, _numbers("--ratios", DEFAULT_RATIOS if ratios is None else ratios, some=True)
+    values = _numbers("--fractions", fractions, most=1.0, some=True)
+    if values[0] == 0:
+        raise UsageError("--fractions 0: no domain data is nothing to train on; expected more than 0")
+    return FRACTIONS, values
+
+
+def _numbers(
+    name: str, given: Numbers, *, most: float = float("inf"), some: bool = False, whole: bool = False
+) -> tuple[float, ...]:
+    """``"0,0.25"`` or numbers -> (0.0, 0.25), each once, the smallest first. Raises UsageError for what is no such number."""
+    texts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else list(given)
+    wanted = f"{name} {','.join(str(each) for each in texts)}: expected numbers such as {'0,1,2' if whole else '0,0.25,1'}"
+    found = []
+    for text in filter(lambda each: str(each).strip(), texts):
+        try:
+            number = float(text)
+        except ValueError as error:
+            raise UsageError(wanted) from error
+        if not 0 <= number <= most or number == float("inf") or (whole and not number.is_integer()):
+            raise UsageError(f"{wanted}, each 0 {'or more' if most == float('inf') else f'to {most:g}'}")
+        found.append(number)
+    if len(set(found)) < len(found) or (not found and (some or whole)):
+        raise UsageError(f"{wanted}, {'each once' if found else 'at least one'}")
+    return tuple(sorted(found))
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 <= value < 2:
+        raise UsageError(f"{name} {value}: expected a share of the score, such as 0.98")
+    return float(value)
+
+
+def _files(given: Sequence[str | Path], name: str) -> tuple[Path, ...]:
+    files = tuple(Path(path) for path in ([given] if isinstance(given, str | Path) else given))
+    if not files:
+        raise UsageError(f"missing {name}: a sweep needs the field's data and general data")
+    for path in files:
+        if not path.is_file():
+            raise no_file(path)
+    return files
+
+
+def _side(benchmark: str, option: str, test: str | Path | None, trained: Sequence[Path], split: str | None) -> Side:
+    """The held-out questions of one side. Raises UsageError where they would be rows that the runs train on."""
+    find_benchmark(benchmark)
+    if test is None and len(trained) > 1:
+        raise UsageError(f"several training files: name the one with the test questions by {option}")
+    (path,) = _files([trained[0] if test is None else test], option)
+    where = "--split" if option == "--test" else "--general-split"
+    parts = choose_rows(read_records(path), split, path)
+    if len(parts) > 1:
+        raise UsageError(f"{path}: test questions in {', '.join(parts)}; choose one with {where}")
+    name, records = next(iter(parts.items()))
+    own = path.resolve() in {each.resolve() for each in trained}
+    if own and not (name.startswith("test") or name == "val"):
+        raise UsageError(
+            f"{path}: no held-out rows (of split test or val), and the runs train on the others; give a file of test questions "
+            f"by {option}, or convert with splits"
+        )
+    return Side(benchmark, path, name or None, {record.id: group_of(record) for record in records})
+
+
+def _check_settings(asked: Asked) -> None:
+    given = parse_options(asked.settings)
+    for name, option in OWN_SETTINGS.items():
+        if name in given:
+            raise UsageError(f"--set {name}={given[name]}: a sweep sets it from {option}; leave it out")
+    if asked.output.exists() and not asked.output.is_dir():
+        raise UsageError(f"{asked.output}: a file; --output takes a folder")
+    if asked.output.is_dir() and any(asked.output.iterdir()) and not (asked.output / CONFIG).is_file():
+        raise UsageError(f"{asked.output}: not empty, and no sweep (it has no {CONFIG}); choose another --output")
+    if progress.is_quiet() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("a sweep runs in one process; start it without torchrun")
+
+
+@contextlib.contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """A run that is stopped says how to resume that run; here the same command goes on with all of them."""
+    try:
+        yield
+    except Stopped as stop:
+        raise Stopped(stop.number, f"start the same command again to go on with the sweep in {folder}") from stop
+
+
+def _remember(asked: Asked) -> None:
+    """Keep what was asked, or compare it with what was. Raises DataError, naming what differs in what a run is."""
+    now = _description(asked)
+    place = asked.output / CONFIG
+    if place.is_file():
+        was = safe.read_object(place)
+        different = [f"{name} was {was.get(name)}, is {now[name]}" for name in now if now[name] != was.get(name)]
+        different = [each for each in different if each.partition(" ")[0] not in FREE]
+        if different:
+            raise DataError(
+                f"{asked.output}: a sweep with other settings: {'; '.join(different)}; give those again, or another --output"
+            )
+    atomic.write_text(place, json.dumps(now, indent=1, ensure_ascii=False))
+
+
+def _description(asked: Asked) -> dict[str, Any]:
+    from adapt.model.loading import find_model
+
+    found = find_model(asked.model)
+    if found.folder is None:
+        raise UsageError(
+            f"--model {asked.model}: a preset has random weights and no ability to keep; train it on general data first, and "
+            "sweep from that run"
+        )
+    digests = {name: value for name, value in found.provenance.items() if name.endswith("sha256") or name == "commit"}
+    plain = ("kind", "values", "seeds", "general_ratio", "keep", "general_floor", "alphas", "domain", "settings", "evaluation")
+    return {
+        "model": digests,
+        "data": [f"{path.name} {safe.file_sha256(path)}" for path in asked.data],
+        "general": [f"{path.name} {safe.file_sha256(path)}" for path in asked.general],
+        "images": None if asked.images is None else str(asked.images.absolute()),
+        **{
+            f"{name}_test": {"benchmark": side.benchmark, "split": side.split, "sha256": safe.file_sha256(side.data)}
+            | dict(asked.options[name])
+            for name, side in asked.sides.items()
+        },
+        **{name: _plain(getattr(asked, name)) for name in plain},
+    }
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+# ---- the runs ----
+
+
+def _carry_out(asked: Asked, keep_models: bool) -> dict[str, Any]:
+    cells = [Cell(value, seed) for value in asked.values for seed in asked.seeds]
+    base = Model(asked.output / "base")
+    progress.say(f"[base] measuring {asked.model}")
+    _measure(asked, base, asked.model)
+    for number, cell in enumerate(cells, start=1):
+        run = _run_folder(asked, cell)
+        progress.say(f"[{number}/{len(cells)}] {ONE[asked.kind]} {cell.setting:g}, seed {cell.seed}: {run}")
+        _train(asked, cell, run)
+        _measure(asked, Model(run), run)
+        if not keep_models:  # the last weights are what was measured
+            for name in ("checkpoints", "best"):
+                shutil.rmtree(run / name, ignore_errors=True)
+    interpolated, start, skipped = _interpolate(asked, keep_models)
+    measured = Measured(
+        asked.output, asked.kind, asked.keep, asked.general_floor, asked.sides, base, _points(asked, _run_folder),
+        interpolated, start, skipped, _description(asked),
+    )  # fmt: skip
+    from adapt.evaluate.sweep_page import write_page
+
+    summary = summarise(measured)
+    atomic.write_text(asked.output / "sweep.json", json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False))
+    write_page(summary, asked.output)
+    progress.say(summary["sentence"])
+    return summary
+
+
+def _run_folder(asked: Asked, cell: Cell) -> Path:
+    return asked.output / "runs" / f"{ONE[asked.kind]}-{cell.setting:g}-seed-{cell.seed}"
+
+
+def _points(asked: Asked, folder: Callable[[Asked, Cell], Path]) -> tuple[Point, ...]:
+    return tuple(
+        Point(value, tuple(Model(folder(asked, Cell(value, seed)), seed) for seed in asked.seeds)) for value in asked.values
+    )
+
+
+def _train(asked: Asked, cell: Cell, run: Path) -> None:
+    """Start, or go on with, the run of a cell; a finished one stays as it is."""
+    if (run / "model" / "config.json").is_file():
+        progress.say(f"{run}: finished before")
+        return
+    data = asked.data if asked.kind == RATIOS else _subset(asked, cell)
+    settings, ratio = _settings(asked, cell, data)
+    finetune(
+        model=asked.model, data=data, general=asked.general, general_ratio=ratio, domain=asked.domain, images=asked.images,
+        output=run, resume=run.is_dir() and any(run.iterdir()), set=settings,
+    )  # fmt: skip
+
+
+def _settings(asked: Asked, cell: Cell, data: Sequence[Path]) -> tuple[list[str], float]:
+    """The settings of a run, and its ratio: as many domain samples as a run without general data on all data would see.
+
+    Trees keep the size that they have without general data, and the length is said in epochs: so the domain's trees and
+    their order are the same whatever the ratio.
+    """
+    plain = _request(asked, asked.data, cell.seed, 0.0)
+    train = plain.recipe.train
+    samples, whole = _domain_samples(plain)
+    epoch = whole if asked.kind == RATIOS else _domain_samples(_request(asked, data, cell.seed, 0.0))[1]
+    ratio = cell.setting if asked.kind == RATIOS else asked.general_ratio
+    if ratio is None:
+        ratio = _request(asked, data, cell.seed, None).recipe.data.general_ratio
+    return [
+        *EVERY_RUN,
+        *asked.settings,
+        f"train.seed={cell.seed}",
+        f"train.samples_per_step={round(train.samples_per_step * (1 + ratio))}",
+        f"train.max_branches={plain.recipe.max_branches}",
+        "train.max_steps=0",
+        f"train.epochs={samples / epoch!r}",
+    ], ratio
+
+
+def _request(asked: Asked, data: Sequence[Path], seed: int, ratio: float | None) -> "Request":
+    settings = [*EVERY_RUN, *asked.settings, f"train.seed={seed}"]
+    return make_request({}, asked.model, data, asked.general, ratio, asked.images, asked.domain, False, settings)
+
+
+def _domain_samples(request: "Request") -> tuple[int, float]:
+    """How many domain samples a run would see, and how many an epoch of its domain data has."""
+    from adapt.train.prepare import prepare
+
+    prepared = prepare(request)
+    return prepared.plan.samples[0], prepared.domain.epoch_samples
+
+
+def _subset(asked: Asked, cell: Cell) -> tuple[Path, ...]:
+    """The domain files with a part of their training pictures, smaller parts inside larger ones; other splits stay whole."""
+    if cell.setting == 1:
+        return asked.data
+    places = []
+    for number, path in enumerate(asked.data):
+        place = asked.output / "data" / f"fraction-{cell.setting:g}-seed-{cell.seed}" / str(number) / path.name
+        places.append(place)
+        if place.is_file():
+            continue
+        records = read_records(path)
+        groups = list(dict.fromkeys(group_of(record) for record in records if record.split in (None, "train")))
+        count = max(1, round(cell.setting * len(groups)))
+        drawn = {groups[i] for i in randomness.permutation(len(groups), cell.seed, "fraction", number)[:count].tolist()}
+        place.parent.mkdir(parents=True, exist_ok=True)
+        root = relative_root(image_root(path, asked.images), place)
+        atomic.write_text(manifest_path(place), json.dumps({"image_root": root, "part_of": str(path), "seed": cell.seed}))
+        write_records(place, [each for each in records if each.split not in (None, "train") or group_of(each) in drawn])
+    return tuple(places)
+
+
+def _measure(asked: Asked, model: Model, weights: str | Path) -> None:
+    """Both sides' scores of a model below ``model.folder``; those that are there stay."""
+    for name, side in asked.sides.items():
+        place = model.folder / "scores" / name
+        if (place / "scores.json").is_file():
+            continue
+        evaluate(
+            benchmark=side.benchmark, model=weights, data=side.data, output=place, images=asked.images, split=side.split,
+            set=asked.evaluation, option=asked.options[name],
+        )  # fmt: skip
+
+
+def _interpolate(asked: Asked, keep_models: bool) -> tuple[tuple[Point, ...], float | None, str | None]:
+    """Points between the base and the runs that forget most (the smallest ratio) or know most (the largest fraction)."""
+    if not asked.alphas:
+        return (), None, None
+    from adapt.model.interpolation import interpolate
+
+    start = asked.values[0] if asked.kind == RATIOS else asked.values[-1]
+    points = []
+    for alpha in asked.alphas:
+        models = []
+        for seed in asked.seeds:
+            run = _run_folder(asked, Cell(start, seed))
+            model = Model(asked.output / "interpolated" / f"alpha-{alpha:g}-seed-{seed}", seed)
+            models.append(model)
+            if not all((model.folder / "scores" / side / "scores.json").is_file() for side in SIDES):
+                progress.say(f"alpha {alpha:g} of the way from the base to {run.name}")
+                try:
+                    interpolate(asked.model, run, alpha, model.folder / "model")
+                except DataError as error:  # what was trained and measured is worth its page all the same
+                    progress.say(f"warning: no interpolation: {error}")
+                    return (), start, str(error)
+                _measure(asked, model, model.folder / "model")
+            if not keep_models:
+                shutil.rmtree(model.folder / "model", ignore_errors=True)
+        points.append(Point(alpha, tuple(models)))
+    return tuple(points), start, None
