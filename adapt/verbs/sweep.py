@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from adapt import atomic, progress, randomness, safe
 from adapt.domain import find_benchmark, parse_options
 from adapt.errors import DataError, Stopped, UsageError, no_file
+from adapt.evaluate.retained import retained
 from adapt.evaluate.score import group_of
-from adapt.evaluate.sweep import FRACTIONS, ONE, RATIOS, SIDES, Measured, Model, Point, Side, summarise
+from adapt.evaluate.sweep import FRACTIONS, ONE, RATIOS, SIDES, Measured, Model, Point, Side, read_marks, summarise
 from adapt.records import image_root, manifest_path, read_records, relative_root, write_records
 from adapt.train.lock import locked
 from adapt.verbs.evaluate import choose_rows, evaluate
@@ -271,6 +272,8 @@ def _carry_out(asked: Asked, keep_models: bool) -> dict[str, Any]:
     base = Model(asked.output / "base")
     progress.say(f"[base] measuring {asked.model}")
     _measure(asked, base, asked.model)
+    marks = read_marks(base, "general")  # a base that has nothing to keep is refused before hours of training
+    retained(marks, [marks], asked.sides["general"].groups, floor=asked.general_floor)
     for number, cell in enumerate(cells, start=1):
         run = _run_folder(asked, cell)
         progress.say(f"[{number}/{len(cells)}] {ONE[asked.kind]} {cell.setting:g}, seed {cell.seed}: {run}")

@@ -1,0 +1,309 @@
+"""The sweep: every run sees the same domain samples, a killed one goes on to the same result, wrong requests are refused."""
+
+import html.parser
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adapt.errors import DataError, UsageError
+from adapt.records import ChatRecord, Turn, read_records, write_records, write_rows
+from adapt.verbs import finetune, sweep
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}
+SETTINGS = (
+    "train.samples_per_step=8", "train.max_branches=2", "train.max_steps=3", "train.save_every=1", "data.workers=0",
+    "train.learning_rate=1e-4",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Indices go to the tests' own folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADAPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def write_data(folder: Path, name: str, pictures: int, first_seed: int) -> Path:
+    """``folder/name.jsonl``: coloured squares, two questions each, every fourth picture for testing."""
+    records = []
+    (folder / name).mkdir(parents=True)
+    for number in range(pictures):
+        random = np.random.default_rng(first_seed + number)
+        colour = sorted(COLOURS)[int(random.integers(4))]
+        canvas = random.integers(0, 60, (32, 32, 3), dtype=np.uint8)
+        canvas[8:24, 8:24] = COLOURS[colour]
+        Image.fromarray(canvas).save(folder / name / f"{number}.png")
+        split = "test" if number % 4 == 3 else "train"
+        for place, (question, answer) in enumerate([(f"Colour of the {name}?", colour), (f"Is it a {name}?", "yes")]):
+            turns = (Turn("human", f"<image>\n{question}"), Turn("gpt", answer))
+            picture = f"{name}/{number}.png"
+            records.append(ChatRecord(f"{name}-{number}-{place}", turns, (picture,), ((32, 32),), meta={"split": split}))
+    write_records(folder / f"{name}.jsonl", records)
+    return folder / f"{name}.jsonl"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("data")
+    return {name: write_data(folder, name, 24, seed) for name, seed in (("field", 0), ("common", 1000))}
+
+
+@pytest.fixture(scope="module")
+def base(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A nano model that answers every second general question."""
+    run = tmp_path_factory.mktemp("base") / "run"
+    settings = ("train.max_steps=25", "train.samples_per_step=12", "train.max_branches=2", "data.workers=0", "data.max_tiles=1")
+    finetune(model="nano", data=[data["common"]], general=[data["field"]], general_ratio=0, output=run, set=settings)
+    return run
+
+
+def arguments(base: Path, data: dict[str, Path], output: Path) -> dict[str, Any]:
+    return {
+        "model": base, "data": [data["field"]], "general": [data["common"]], "benchmark": "vqa", "output": output,
+        "ratios": "0,0.5", "seeds": "0,1", "alphas": "0.5", "set": SETTINGS,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(base: Path, data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep that nobody killed."""
+    folder = tmp_path_factory.mktemp("whole") / "sweep"
+    returned = sweep(**arguments(base, data, folder))
+    assert returned == json.loads((folder / "sweep.json").read_text())
+    return folder
+
+
+@pytest.mark.slow
+def test_every_run_sees_the_same_domain_samples(whole: Path) -> None:
+    """By plan.json: equal domain samples at every ratio of a seed, general samples in their ratio, as many steps."""
+    for seed in (0, 1):
+        plans = [
+            json.loads((whole / "runs" / f"ratio-{ratio}-seed-{seed}" / "plan.json").read_text()) for ratio in ("0", "0.5")
+        ]
+        assert [plan["samples"]["domain"] for plan in plans] == [24, 24]
+        assert [plan["samples"]["general"] for plan in plans] == [0, 12]
+        assert [plan["steps"] for plan in plans] == [3, 3]
+
+
+@pytest.mark.slow
+def test_a_sweep_leaves_what_it_promises(whole: Path) -> None:
+    """sweep.json has a point for each ratio and alpha, pooled over the seeds; models that nobody needs are gone."""
+    summary = json.loads((whole / "sweep.json").read_text())
+    assert [row["ratio"] for row in summary["points"]] == [0, 0.5]
+    assert [row["alpha"] for row in summary["interpolation"]["points"]] == [0.5]
+    for row in (summary["base"], *summary["points"], *summary["interpolation"]["points"]):
+        for side in ("field", "general"):
+            assert row[side]["low"] <= row[side]["value"] <= row[side]["high"] and row[side]["count"] == 12
+    for row in summary["points"]:
+        for side in ("field", "general"):
+            folders = [whole / model["folder"] / "scores" / side for model in row["models"]]
+            values = [json.loads((folder / "scores.json").read_text())["metrics"]["exact"]["value"] for folder in folders]
+            assert row[side]["value"] == pytest.approx(sum(values) / 2)
+    assert not list(whole.glob("interpolated/*/model")) and not list(whole.glob("runs/*/checkpoints"))
+    assert all((whole / model["folder"] / "model" / "config.json").is_file() for model in summary["points"][0]["models"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "killed_at", ["runs/ratio-0-seed-1/checkpoints/step-000002", "runs/ratio-0.5-seed-0/scores/field/scores.json"]
+)
+def test_a_killed_sweep_goes_on_to_the_same_result(
+    base: Path, data: dict[str, Path], whole: Path, tmp_path: Path, killed_at: str
+) -> None:
+    """SIGKILL inside a run, or between two measurements; the same command again leaves the same sweep.json, to the byte."""
+    folder = tmp_path / "sweep"
+    given = arguments(base, data, folder)
+    words = [sys.executable, "-m", "adapt", "sweep", "--set", *given.pop("set")]
+    for name, value in given.items():
+        words += [f"--{name}", *(str(each) for each in (value if isinstance(value, list) else [value]))]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    end = time.monotonic() + 300
+    while not (folder / killed_at).exists():
+        assert time.monotonic() < end and process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "sweep.json").exists()
+    sweep(**arguments(base, data, folder))
+    assert (folder / "sweep.json").read_bytes() == (whole / "sweep.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_finished_sweep_is_asked_again_at_once(base: Path, data: dict[str, Path], whole: Path, tmp_path: Path) -> None:
+    """Another --keep trains nothing again; another recipe is refused with what differs, and leaves all as it was."""
+    folder = tmp_path / "sweep"
+    shutil.copytree(whole, folder)
+    weights = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/model/model.safetensors")}
+    assert sweep(**arguments(base, data, folder) | {"keep": 0.01})["recommendation"]["setting"] == 0
+    before = (folder / "sweep.config.json").read_bytes()
+    with pytest.raises(DataError, match="settings was .*learning_rate=1e-4.*learning_rate=2e-4"):
+        sweep(**arguments(base, data, folder) | {"set": (*SETTINGS[:-1], "train.learning_rate=2e-4")})
+    assert (folder / "sweep.config.json").read_bytes() == before
+    assert weights == {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/model/model.safetensors")}
+
+
+@pytest.mark.slow
+def test_fractions_are_nested_parts_of_the_pictures(base: Path, data: dict[str, Path], tmp_path: Path) -> None:
+    """A smaller part lies inside a larger one, whole pictures, the test rows whole; as many domain samples are seen of each."""
+    given = arguments(base, data, tmp_path / "sweep") | {
+        "fractions": "0.25,0.5,1",
+        "general_ratio": 0.5,
+        "seeds": 3,
+        "alphas": "",
+    }
+    del given["ratios"]
+    summary = sweep(**given)
+    parts = [
+        {record.id for record in read_records(tmp_path / "sweep" / "data" / f"fraction-{part}-seed-3" / "0" / "field.jsonl")}
+        for part in ("0.25", "0.5")
+    ]
+    every = read_records(data["field"])
+    test = {record.id for record in every if record.split == "test"}
+    assert test < parts[0] < parts[1] < {record.id for record in every}
+    assert [len(part - test) for part in parts] == [8, 18]  # of 18 training pictures 4 (4.5 to even) and 9, two questions each
+    assert [row["samples"] for row in summary["points"]] == [[{"domain": 24, "general": 12}]] * 3
+    assert summary["recommendation"]["of"].startswith("field score")
+
+
+class Page(html.parser.HTMLParser):
+    """Tags and text of a page, as the standard library reads it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def write_measured(folder: Path, right: dict[str, dict[str, int]]) -> None:
+    """What evaluate leaves, by hand: of 200 questions of each side, each its own picture, the first ``right`` are answered."""
+    for side, count in right.items():
+        place = folder / "scores" / side
+        metric = {"value": count / 200, "count": 200, "low": count / 200 - 0.05, "high": count / 200 + 0.05}
+        place.mkdir(parents=True)
+        document = {"headline": "exact", "metrics": {"exact": metric}, "convention": "by hand", "floor": {"exact": 0.1}}
+        (place / "scores.json").write_text(json.dumps(document))
+        write_rows(place / "marks.jsonl", ({"id": f"{side}-{i}", "mark": float(i < count)} for i in range(200)))
+    (folder / "plan.json").write_text(json.dumps({"samples": {"domain": 400, "general": 100}, "steps": 10}))
+    write_rows(folder / "log.jsonl", [{"step": step, "loss": 1.0, "seconds": 6.0} for step in range(1, 11)])
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Any:
+    """A measured sweep of three ratios, one seed, one alpha, with marks written by hand."""
+    from adapt.evaluate.sweep import Measured, Model, Point, Side
+
+    scores = {"base": (0, 160), "r0": (150, 60), "r0.25": (152, 159), "r1": (149, 160), "a0.5": (90, 140)}
+    for name, (field, general) in scores.items():
+        write_measured(tmp_path / name, {"field": field, "general": general})
+    sides = {
+        side: Side("vqa", Path(f"{side}.jsonl"), "test", {f"{side}-{i}": i for i in range(200)})
+        for side in ("field", "general")
+    }
+    points = tuple(Point(ratio, (Model(tmp_path / f"r{ratio:g}", 0),)) for ratio in (0.0, 0.25, 1.0))
+    between = (Point(0.5, (Model(tmp_path / "a0.5", 0),)),)
+    return Measured(tmp_path, "ratios", 0.98, 0.0, sides, Model(tmp_path / "base"), points, between, 0.0, None, {})
+
+
+def test_the_summary_and_its_recommendation_from_marks_by_hand(by_hand: Any) -> None:
+    """0.25 keeps 159 of 160 questions, which is surely 0.98; 0 keeps 60. Values and counts are those of the marks."""
+    from adapt.evaluate.sweep import summarise
+
+    summary = summarise(by_hand)
+    assert [row["kept"]["value"] for row in summary["points"]] == [pytest.approx(each / 160) for each in (60, 159, 160)]
+    assert [row["field"]["value"] for row in summary["points"]] == [0.75, 0.76, 0.745]
+    assert summary["recommendation"]["setting"] == 0.25 and summary["recommendation"]["reached"]
+    assert summary["points"][2]["kept"]["at_least"] == 1.0
+    assert summary["sentence"].startswith("Ratio 0.25 is the smallest")
+
+
+def test_the_summary_says_where_nothing_is_enough(by_hand: Any) -> None:
+    """No ratio keeps 1.1 of the base: none is recommended, and the best is named."""
+    import dataclasses
+
+    from adapt.evaluate.sweep import summarise
+
+    summary = summarise(dataclasses.replace(by_hand, keep=1.1))
+    assert summary["recommendation"]["setting"] is None and not summary["recommendation"]["reached"]
+    assert summary["recommendation"]["best"] == 1.0
+    assert summary["sentence"].startswith("No ratio tried keeps 1.1")
+
+
+def test_the_page_has_every_point_and_fetches_nothing(by_hand: Any, tmp_path: Path) -> None:
+    """A dot and a row for the base, each ratio and each alpha, inside the drawing, in their order; no address and no script."""
+    from adapt.evaluate.sweep import summarise
+    from adapt.evaluate.sweep_page import write_page
+
+    page = Page(write_page(summarise(by_hand), tmp_path))
+    dots = [tag for name, tag in page.tags if name == "circle"]
+    assert len(dots) == 5
+    assert all(0 < float(dot["cx"] or 0) < 720 and 0 < float(dot["cy"] or 0) < 440 for dot in dots)
+    alpha, zero, quarter, one, base = ((float(dot["cx"] or 0), float(dot["cy"] or 0)) for dot in dots)
+    assert zero[0] < alpha[0] < quarter[0] < one[0] == base[0]  # by general score
+    assert quarter[1] < zero[1] < one[1] < alpha[1] < base[1]  # by field score, which grows upward
+    assert not {name for name, _ in page.tags} & {"script", "link", "img", "iframe"}
+    assert not [value for _, tag in page.tags for value in tag.values() if value and "//" in value]
+    assert all(text in page.text for text in ("Ratio 0.25 is the smallest", "α 0.5", "80.0 %", "400 + 100"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"fractions": "0.5,1"}, "--ratios and --fractions"),
+        ({"ratios": "0,zero"}, "--ratios 0,zero: expected numbers"),
+        ({"ratios": "0,0"}, "each once"),
+        ({"ratios": ""}, "at least one"),
+        ({"ratios": "0,-1"}, "each 0 or more"),
+        ({"ratios": None, "fractions": "0,1"}, "no domain data"),
+        ({"ratios": None, "fractions": "0.5,2"}, "each 0 to 1"),
+        ({"seeds": "0.5"}, "--seeds 0.5"),
+        ({"alphas": "2"}, "--alphas 2"),
+        ({"general_ratio": 0.5}, "--general-ratio"),
+        ({"keep": -1}, "--keep"),
+        ({"general": []}, "missing --general"),
+        ({"benchmark": "vqaa"}, "unknown benchmark"),
+        ({"set": ("train.seed=3",)}, "--seeds"),
+        ({"set": ("data.general_ratio=1",)}, "--ratios"),
+        ({"model": "nano"}, "random weights"),
+        ({"general_split": "train"}, "held-out"),
+    ],
+)
+def test_wrong_requests_are_refused_before_anything_is_trained(
+    data: dict[str, Path], tmp_path: Path, changed: dict[str, Any], said: str
+) -> None:
+    """Each is a UsageError that names the option, and no run is begun."""
+    with pytest.raises(UsageError, match=said):
+        sweep(**arguments(Path("runs/base"), data, tmp_path / "sweep") | changed)
+    assert not (tmp_path / "sweep" / "runs").exists()
+
+
+def test_general_data_without_held_out_rows_is_refused(data: dict[str, Path], tmp_path: Path) -> None:
+    """Ability is never measured on rows that the runs train on: a file of test questions is asked for."""
+    rows = [record for record in read_records(data["common"]) if record.split == "train"]
+    write_records(tmp_path / "train.jsonl", rows)
+    with pytest.raises(UsageError, match="--general-test"):
+        sweep(**arguments(Path("runs/base"), data, tmp_path / "sweep") | {"general": [tmp_path / "train.jsonl"]})
+
+
+def test_a_folder_of_something_else_is_left_alone(data: dict[str, Path], tmp_path: Path) -> None:
+    """An output that is not empty and no sweep is refused."""
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(UsageError, match="no sweep"):
+        sweep(**arguments(Path("runs/base"), data, tmp_path))
