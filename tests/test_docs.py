@@ -7,6 +7,7 @@ Each document's ```bash and ```python blocks run in order in one empty folder; `
 import dataclasses
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,23 @@ def test_every_verb_is_in_the_readme() -> None:
 
     text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `adapt (\w+)` \|", text, re.MULTILINE) == list(adapt.commands)
+
+
+def test_every_sweep_that_is_printed_is_one_the_command_takes() -> None:
+    """``adapt sweep`` lines, whose training is too long for a test, name options that exist and all that are needed."""
+    from adapt.cli import adapt
+
+    lines = [
+        line.strip()
+        for path in DOCUMENTS
+        for match in _FENCE.finditer(path.read_text(encoding="utf-8"))
+        for line in match[2].replace("\\\n", " ").splitlines()
+        if line.strip().startswith("adapt sweep ")
+    ]
+    assert lines
+    for line in lines:
+        given = adapt.commands["sweep"].make_context("adapt sweep", shlex.split(line)[2:]).params
+        assert given["benchmark"] and given["data"] and given["general"], line
 
 
 def test_cutting_changes_training_only() -> None:

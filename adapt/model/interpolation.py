@@ -86,7 +86,7 @@ def _names(path: Path) -> list[str]:
 
 
 def _shapes(folder: Path) -> dict[str, list[int]]:
-    found = {}
+    found: dict[str, list[int]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             found |= {stored_name(name): file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 (no dict)

@@ -146,10 +146,11 @@ def _numbers(
     name: str, given: Numbers, *, most: float = float("inf"), some: bool = False, whole: bool = False
 ) -> tuple[float, ...]:
     """``"0,0.25"`` or numbers -> (0.0, 0.25), each once, the smallest first. Raises UsageError for what is no such number."""
-    texts = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else list(given)
-    wanted = f"{name} {','.join(str(each) for each in texts)}: expected numbers such as {'0,1,2' if whole else '0,0.25,1'}"
+    each_given = given.split(",") if isinstance(given, str) else [given] if isinstance(given, int | float) else given
+    texts = [str(each).strip() for each in each_given]
+    wanted = f"{name} {','.join(texts)}: expected numbers such as {'0,1,2' if whole else '0,0.25,1'}"
     found = []
-    for text in filter(lambda each: str(each).strip(), texts):
+    for text in filter(None, texts):
         try:
             number = float(text)
         except ValueError as error:
