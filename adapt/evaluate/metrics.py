@@ -66,7 +66,7 @@ def ratios(
     if len(sums_GC) == 1:
         spread = np.stack([np.zeros_like(values), np.maximum(values, 1.0)])
     else:
-        spread = np.quantile(_quotients(_resample(sums_GC, seed)), (0.025, 0.975), axis=0)
+        spread = np.quantile(_quotients(resample(sums_GC, seed)), (0.025, 0.975), axis=0)
     return {
         name: Metric(float(value), len(groups), float(min(low, value)), float(max(high, value)))
         for name, value, low, high in zip(columns, values, *spread, strict=True)
