@@ -104,7 +104,7 @@ def of_sums(
     group_of = _numbered(groups)
     sums_GC = np.zeros((int(group_of.max()) + 1, columns_NC.shape[1]))
     np.add.at(sums_GC, group_of, columns_NC)
-    sums_RC = _resample(sums_GC, seed) if len(sums_GC) > 1 else None
+    sums_RC = resample(sums_GC, seed) if len(sums_GC) > 1 else None
     found = {}
     for name, measure in measures.items():
         value = float(measure.value(sums_GC.sum(axis=0, keepdims=True))[0])
