@@ -402,7 +402,8 @@ def _interpolate(asked: Asked, keep_models: bool) -> tuple[tuple[Point, ...], fl
         models = []
         for seed in asked.seeds:
             run = _run_folder(asked, Cell(start, seed))
-            model = Model(asked.output / "interpolated" / f"alpha-{alpha:g}-seed-{seed}", seed)
+            # Below the run's own name: asked again with a smaller ratio, a sweep starts from another run.
+            model = Model(asked.output / "interpolated" / run.name / f"alpha-{alpha:g}", seed)
             models.append(model)
             if not all((model.folder / "scores" / side / "scores.json").is_file() for side in SIDES):
                 progress.say(f"alpha {alpha:g} of the way from the base to {run.name}")

@@ -1,5 +1,6 @@
 """The sweep: every run sees the same domain samples, a killed one goes on to the same result, wrong requests are refused."""
 
+import hashlib
 import html.parser
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 from adapt.errors import DataError, UsageError
+from adapt.model.interpolation import interpolate
 from adapt.records import ChatRecord, Turn, read_records, write_records, write_rows
 from adapt.verbs import finetune, sweep
 
@@ -110,7 +112,7 @@ def test_a_sweep_leaves_what_it_promises(whole: Path) -> None:
             folders = [whole / model["folder"] / "scores" / side for model in row["models"]]
             values = [json.loads((folder / "scores.json").read_text())["metrics"]["exact"]["value"] for folder in folders]
             assert row[side]["value"] == pytest.approx(sum(values) / 2)
-    assert not list(whole.glob("interpolated/*/model")) and not list(whole.glob("runs/*/checkpoints"))
+    assert not list(whole.glob("interpolated/*/*/model")) and not list(whole.glob("runs/*/checkpoints"))
     assert all((whole / model["folder"] / "model" / "config.json").is_file() for model in summary["points"][0]["models"])
 
 
@@ -151,6 +153,21 @@ def test_a_finished_sweep_is_asked_again_at_once(base: Path, data: dict[str, Pat
         sweep(**arguments(base, data, folder) | {"set": (*SETTINGS[:-1], "train.learning_rate=2e-4")})
     assert (folder / "sweep.config.json").read_bytes() == before
     assert weights == {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/model/model.safetensors")}
+
+
+@pytest.mark.slow
+def test_weights_between_are_those_of_the_ratios_asked_for(
+    base: Path, data: dict[str, Path], whole: Path, tmp_path: Path
+) -> None:
+    """Asked again without the smallest ratio, the sweep interpolates from the smallest that is left, and measures that anew."""
+    folder = tmp_path / "sweep"
+    shutil.copytree(whole, folder)
+    again = sweep(**arguments(base, data, folder) | {"ratios": "0.5", "seeds": "0"})["interpolation"]
+    assert again["from"] == 0.5
+    (point,) = again["points"]
+    score = json.loads((folder / point["models"][0]["folder"] / "scores" / "field" / "scores.json").read_text())
+    expected = interpolate(base, folder / "runs" / "ratio-0.5-seed-0", 0.5, tmp_path / "between")
+    assert score["model"]["weights_sha256"] == hashlib.sha256((expected / "model.safetensors").read_bytes()).hexdigest()
 
 
 @pytest.mark.slow
