@@ -11,8 +11,8 @@ from typing import Any
 
 from adapt import safe
 from adapt.evaluate import metrics
+from adapt.evaluate.marks import read_marks
 from adapt.evaluate.retained import Advice, Candidate, Marks, Retained, advise, retained
-from adapt.records import read_rows
 
 SIDES = ("field", "general")
 RATIOS, FRACTIONS = "ratios", "fractions"
@@ -64,7 +64,7 @@ class Measured:
 
 def summarise(measured: Measured) -> dict[str, Any]:
     """The content of sweep.json; docs/choosing_the_ratio.md says what each name means."""
-    base = {side: read_marks(measured.base, side) for side in SIDES}
+    base = {side: marks_of(measured.base, side) for side in SIDES}
     points = [_row(measured, point, base) | _plans(measured, point) for point in measured.points]
     advice, kept = _advice(measured, base, points)
     scores = {side: _document(measured.base, side) for side in SIDES}
@@ -111,9 +111,9 @@ def sentence(kind: str, keep: float, advice: Advice) -> str:
     )
 
 
-def read_marks(model: Model, side: str) -> Marks:
-    """The mark of each question, 0..1, by its id."""
-    return {str(row["id"]): float(row["mark"]) for _, row in read_rows(model.folder / "scores" / side / "marks.jsonl")}
+def marks_of(model: Model, side: str) -> Marks:
+    """The mark of each question, 0..1, by its id. Raises DataError for a row that is none."""
+    return read_marks(model.folder / "scores" / side / "marks.jsonl")
 
 
 def _document(model: Model, side: str) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _row(measured: Measured, point: Point, base: Mapping[str, Marks]) -> dict[st
 
 
 def _kept(measured: Measured, models: Sequence[Model], side: str, base: Marks, floor: float) -> Retained:
-    return retained(base, [read_marks(model, side) for model in models], measured.sides[side].groups, floor=floor)
+    return retained(base, [marks_of(model, side) for model in models], measured.sides[side].groups, floor=floor)
 
 
 def _headline(document: Mapping[str, Any]) -> float:
@@ -152,7 +152,7 @@ def _score(measured: Measured, models: Sequence[Model], side: str) -> dict[str, 
     documents = [_document(model, side) for model in models]
     headlines = [each["metrics"][each["headline"]] for each in documents]
     value = sum(each["value"] for each in headlines) / len(headlines)
-    marks = [read_marks(model, side) for model in models]
+    marks = [marks_of(model, side) for model in models]
     pooled = metrics.share(
         [mark for each in marks for mark in each.values()],
         [measured.sides[side].groups[name] for each in marks for name in each],
@@ -179,9 +179,13 @@ def _advice(measured: Measured, base: Mapping[str, Marks], points: Sequence[Mapp
         found = [Retained(**row["kept"]) for row in points]
         kept = "general score, against the base"
     else:
-        most = [read_marks(model, "field") for model in max(measured.points, key=lambda point: point.setting).models]
+        most = [marks_of(model, "field") for model in max(measured.points, key=lambda point: point.setting).models]
         whole = {name: sum(marks[name] for marks in most) / len(most) for name in most[0]}
-        found = [_kept(measured, point.models, "field", whole, 0.0) for point in measured.points]
+        # Where the largest fraction gets nothing right there is nothing to keep of it; what was measured is worth its page.
+        found = [
+            _kept(measured, point.models, "field", whole, 0.0) if any(whole.values()) else Retained(0.0, 0.0, 0.0, 0.0)
+            for point in measured.points
+        ]
         kept = "field score, against the largest fraction"
     candidates = [Candidate(point.setting, each) for point, each in zip(measured.points, found, strict=True)]
     return advise(candidates, measured.keep), kept

@@ -140,7 +140,8 @@ def choose_rows(records: Sequence[ChatRecord], split: str | None, path: Path) ->
     return {"val": by_split["val"]} if "val" in by_split else {"": list(records)}
 
 
-def _settings(items: Sequence[str]) -> EvaluateSettings:
+def read_settings(items: Sequence[str]) -> EvaluateSettings:
+    """The settings of ``--set evaluate.NAME=VALUE``. Raises UsageError for an unknown name and for what is no value of it."""
     known = {f"evaluate.{field.name}": field for field in dataclasses.fields(EvaluateSettings)}
     values: dict[str, Any] = {}
     for item in items:
@@ -173,7 +174,7 @@ def _check_call(
     """All that can be said before a model is loaded. Raises UsageError and DataError."""
     chosen, options = find_benchmark(benchmark), parse_options(option)
     read_options(chosen.options, options, f"benchmark {chosen.name}")
-    settings, path = _settings(items), Path(data)
+    settings, path = read_settings(items), Path(data)
     if not path.is_file():
         raise no_file(path)
     if images is not None and not Path(images).is_dir():

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapt import atomic, progress, randomness, safe
-from adapt.domain import find_benchmark, parse_options
+from adapt.domain import find_benchmark, find_domain, parse_options, read_options
 from adapt.errors import DataError, Stopped, UsageError, no_file
 from adapt.evaluate.retained import retained
 from adapt.evaluate.score import group_of
-from adapt.evaluate.sweep import FRACTIONS, ONE, RATIOS, SIDES, Measured, Model, Point, Side, read_marks, summarise
+from adapt.evaluate.sweep import FRACTIONS, ONE, RATIOS, SIDES, Measured, Model, Point, Side, marks_of, summarise
 from adapt.records import image_root, manifest_path, read_records, relative_root, write_records
 from adapt.train.lock import locked
-from adapt.verbs.evaluate import choose_rows, evaluate
+from adapt.train.recipe import make_recipe, parse_settings
+from adapt.verbs.evaluate import choose_rows, evaluate, read_settings
 from adapt.verbs.finetune import finetune, make_request
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def sweep(
     asked = Asked(
         output=Path(output), model=str(model), data=files, general=mixed,
         sides={
-            "field": _side(benchmark, "--test", test, files, split),
-            "general": _side(general_benchmark, "--general-test", general_test, mixed, general_split),
+            "field": _side(benchmark, "--test", test, files, mixed, split),
+            "general": _side(general_benchmark, "--general-test", general_test, mixed, files, general_split),
         },
         kind=kind, values=values, seeds=tuple(int(seed) for seed in _numbers("--seeds", seeds, whole=True)),
         general_ratio=general_ratio, keep=_share("--keep", keep), general_floor=_share("--general-floor", general_floor),
@@ -179,8 +180,13 @@ def _files(given: Sequence[str | Path], name: str) -> tuple[Path, ...]:
     return files
 
 
-def _side(benchmark: str, option: str, test: str | Path | None, trained: Sequence[Path], split: str | None) -> Side:
-    """The held-out questions of one side. Raises UsageError where they would be rows that the runs train on."""
+def _side(
+    benchmark: str, option: str, test: str | Path | None, trained: Sequence[Path], others: Sequence[Path], split: str | None
+) -> Side:
+    """The held-out questions of one side, ``others`` the training files of the other one.
+
+    Raises UsageError where they would be rows that the runs train on.
+    """
     find_benchmark(benchmark)
     if test is None and len(trained) > 1:
         raise UsageError(f"several training files: name the one with the test questions by {option}")
@@ -190,7 +196,7 @@ def _side(benchmark: str, option: str, test: str | Path | None, trained: Sequenc
     if len(parts) > 1:
         raise UsageError(f"{path}: test questions in {', '.join(parts)}; choose one with {where}")
     name, records = next(iter(parts.items()))
-    own = path.resolve() in {each.resolve() for each in trained}
+    own = path.resolve() in {each.resolve() for each in (*trained, *others)}
     if own and not (name.startswith("test") or name == "val"):
         raise UsageError(
             f"{path}: no held-out rows (of split test or val), and the runs train on the others; give a file of test questions "
@@ -200,10 +206,15 @@ def _side(benchmark: str, option: str, test: str | Path | None, trained: Sequenc
 
 
 def _check_settings(asked: Asked) -> None:
+    """Raise UsageError for a setting, an option or a folder that no sweep could have: nothing is remembered of such a call."""
     given = parse_options(asked.settings)
     for name, option in OWN_SETTINGS.items():
         if name in given:
             raise UsageError(f"--set {name}={given[name]}: a sweep sets it from {option}; leave it out")
+    make_recipe(find_domain(asked.domain).recipe if asked.domain else {}, parse_settings(asked.settings))
+    read_settings(asked.evaluation)
+    for name, side in asked.sides.items():
+        read_options(find_benchmark(side.benchmark).options, asked.options[name], f"benchmark {side.benchmark}")
     if asked.output.exists() and not asked.output.is_dir():
         raise UsageError(f"{asked.output}: a file; --output takes a folder")
     if asked.output.is_dir() and any(asked.output.iterdir()) and not (asked.output / CONFIG).is_file():
@@ -273,7 +284,7 @@ def _carry_out(asked: Asked, keep_models: bool) -> dict[str, Any]:
     base = Model(asked.output / "base")
     progress.say(f"[base] measuring {asked.model}")
     _measure(asked, base, asked.model)
-    marks = read_marks(base, "general")  # a base that has nothing to keep is refused before hours of training
+    marks = marks_of(base, "general")  # a base that has nothing to keep is refused before hours of training
     retained(marks, [marks], asked.sides["general"].groups, floor=asked.general_floor)
     for number, cell in enumerate(cells, start=1):
         run = _run_folder(asked, cell)

@@ -263,6 +263,19 @@ def test_the_summary_says_where_nothing_is_enough(by_hand: Any) -> None:
     assert summary["sentence"].startswith("No ratio tried keeps 1.1")
 
 
+def test_fractions_of_which_the_largest_gets_nothing_right_have_a_page(by_hand: Any, tmp_path: Path) -> None:
+    """There is nothing to keep of such a field score: no fraction is recommended, and what was measured is not lost."""
+    import dataclasses
+
+    from adapt.evaluate.sweep import Model, Point, summarise
+
+    write_measured(tmp_path / "f1", {"field": 0, "general": 150})
+    points = (Point(0.5, (Model(tmp_path / "r0", 0),)), Point(1.0, (Model(tmp_path / "f1", 0),)))
+    summary = summarise(dataclasses.replace(by_hand, kind="fractions", points=points))
+    assert summary["recommendation"]["setting"] is None
+    assert [row["field"]["value"] for row in summary["points"]] == [0.75, 0.0]
+
+
 def test_the_page_has_every_point_and_fetches_nothing(by_hand: Any, tmp_path: Path) -> None:
     """A dot and a row for the base, each ratio and each alpha, inside the drawing, in their order; no address and no script."""
     from adapt.evaluate.sweep import summarise
@@ -301,6 +314,10 @@ def test_the_page_has_every_point_and_fetches_nothing(by_hand: Any, tmp_path: Pa
         ({"set": ("data.general_ratio=1",)}, "--ratios"),
         ({"model": "nano"}, "random weights"),
         ({"general_split": "train"}, "held-out"),
+        ({"set": ("train.max_step=3",)}, "train.max_steps"),
+        ({"set": ("evaluate.max_new_token=3",)}, "evaluate.max_new_tokens"),
+        ({"domain": "remote_sensin"}, "remote_sensing"),
+        ({"option": "convention=none"}, "benchmark vqa"),
     ],
 )
 def test_wrong_requests_are_refused_before_anything_is_trained(
@@ -309,7 +326,14 @@ def test_wrong_requests_are_refused_before_anything_is_trained(
     """Each is a UsageError that names the option, and no run is begun."""
     with pytest.raises(UsageError, match=said):
         sweep(**arguments(Path("runs/base"), data, tmp_path / "sweep") | changed)
-    assert not (tmp_path / "sweep" / "runs").exists()
+    assert not (tmp_path / "sweep" / "sweep.config.json").exists()
+
+
+def test_the_other_sides_training_rows_are_no_test(data: dict[str, Path], tmp_path: Path) -> None:
+    """General ability is not measured on the field's training rows either, though they are of another file."""
+    changed = {"general_test": data["field"], "general_split": "train"}
+    with pytest.raises(UsageError, match="held-out.*--general-test"):
+        sweep(**arguments(Path("runs/base"), data, tmp_path / "sweep") | changed)
 
 
 def test_general_data_without_held_out_rows_is_refused(data: dict[str, Path], tmp_path: Path) -> None:
