@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
+from adapt import safe
 from adapt.domain import Metric
 from adapt.evaluate.marks import read_marks
 from adapt.evaluate.metrics import share
@@ -64,6 +65,8 @@ def read_asked(measurement: Measurement, contenders: Sequence[Contender]) -> Ask
     if data is None or not data.is_file():
         fault = "the scores do not say where their questions came from" if data is None else f"{data} is not there any more"
         return Asked(measurement, sheets, fault=fault)
+    if measurement.digest and safe.file_sha256(data) != measurement.digest:
+        return Asked(measurement, sheets, fault=f"{data} has changed since its questions were answered")
     known = {name for sheet in sheets for name in (*sheet.answers, *sheet.marks)}
     records = tuple((where, record) for where, record in iterate_records(data) if record.id in known)
     root = image_root(data, None if document.get("images") is None else Path(document["images"]))

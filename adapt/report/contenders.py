@@ -1,6 +1,7 @@
 """Who is compared on a page: each run as it ended, what it was tuned from where that was measured, and other models' scores."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,13 +51,23 @@ def find_contenders(runs: Sequence[RunFacts]) -> list[Contender]:
         for base in behind
     ]
     for run in runs:
-        found += _of_run(run, [*runs, *behind]) if run.config else [_of_scores(run)]
+        found += _of_run(run, [*runs, *behind]) if run.config else _of_scores(run)
     return found
 
 
-def _of_scores(folder: RunFacts) -> Contender:
-    models = dict.fromkeys(model_name(score.model) for score in folder.scores if score.model)
-    return Contender(folder.name, ", ".join(models) or "not said", tuple(folder.scores))
+def _of_scores(folder: RunFacts) -> list[Contender]:
+    return [
+        Contender(name, model_name(scores[0].model) if scores[0].model else "not said", tuple(scores))
+        for name, scores in _by_model(folder).items()
+    ]
+
+
+def _by_model(folder: RunFacts) -> dict[str, list[ScoreSet]]:
+    """The scores in a folder that no run wrote, by a name for each model: where there are several, its first place in it."""
+    found: dict[str, list[ScoreSet]] = {}
+    for score in folder.scores:
+        found.setdefault(json.dumps(score.model, sort_keys=True), []).append(score)
+    return {folder.name if len(found) == 1 else f"{folder.name}: {scores[0].place}": scores for scores in found.values()}
 
 
 def _of_run(run: RunFacts, runs: Sequence[RunFacts]) -> list[Contender]:
@@ -64,7 +75,8 @@ def _of_run(run: RunFacts, runs: Sequence[RunFacts]) -> list[Contender]:
     before = [(f"{run.name}: before", score) for score in owned[BASE]]
     for other in runs:
         if other is not run:
-            before += [(other.name, score) for score in other.scores if _is_base(run, other, score)]
+            named = {other.name: other.scores} if other.config else _by_model(other)
+            before += [(name, score) for name, scores in named.items() for score in scores if _is_base(run, other, score)]
     origin = model_name(run.base)
     found = [Contender(run.name, f"from {before[0][0] if before else origin}", owned[TUNED], tuple(before))]
     if owned[BASE]:

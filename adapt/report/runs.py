@@ -15,12 +15,16 @@ TUNED, BEST, BASE, OTHER = "tuned", "best", "base", "other"
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What was asked and by which rule: benchmark, name of the questions' file, split, convention. Equal ones compare."""
+    """What was asked and by which rule: benchmark, name of the questions' file, split, convention. Equal ones compare.
+
+    ``digest`` is the file's, since files of other questions may have its name; '' where the scores do not say.
+    """
 
     benchmark: str
     data: str
     split: str
     convention: str
+    digest: str = ""
 
     @property
     def title(self) -> str:
@@ -42,8 +46,8 @@ class ScoreSet:
         """What was measured."""
         document = self.document
         data = Path(str(document.get("data") or self.place)).name
-        split, convention = (str(document.get(name) or "") for name in ("split", "convention"))
-        return Measurement(str(document["benchmark"]), data, split, convention)
+        split, convention, digest = (str(document.get(name) or "") for name in ("split", "convention", "data_sha256"))
+        return Measurement(str(document["benchmark"]), data, split, convention, digest)
 
     @property
     def headline(self) -> Mapping[str, float]:
@@ -224,4 +228,6 @@ def model_name(model: Mapping[str, Any]) -> str:
     """A model in words, as ``finetune`` and ``evaluate`` record it."""
     if "preset" in model:
         return f"preset {model['preset']}, random weights"
-    return f"{model['hub']} at {str(model.get('commit', '?'))[:12]}" if "hub" in model else str(model.get("folder", "?"))
+    if "hub" in model:
+        return f"{model['hub']} at {str(model.get('commit', '?'))[:12]}"
+    return f"{model['name']}, at a server" if "name" in model else str(model.get("folder", "?"))

@@ -72,6 +72,7 @@ class _Call:
     options: Mapping[str, str]
     settings: EvaluateSettings
     data: Path
+    data_sha256: str
     images: str | None
     root: Path
     parts: Mapping[str, Sequence[ChatRecord]]
@@ -181,11 +182,12 @@ def _check_call(
         raise UsageError(f"images '{images}': no such folder")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: a file; --output takes a folder")
+    digest = safe.file_sha256(path)
     parts = choose_rows(read_records(path), split, path)
     root = image_root(path, None if images is None else Path(images))
     if not root.is_dir():
         raise DataError(f"{path}: its picture root {root} is not a folder; give it with --images")
-    return _Call(chosen, options, settings, path, None if images is None else str(images), root, parts)
+    return _Call(chosen, options, settings, path, digest, None if images is None else str(images), root, parts)
 
 
 @contextlib.contextmanager
@@ -219,7 +221,7 @@ def _header(call: _Call, engine: Engine) -> dict[str, Any]:
     """What the answers depend on: with anything else they are not gone on with."""
     return {
         **{f"model.{key}": value for key, value in engine.model.items()},
-        "data_sha256": safe.file_sha256(call.data),
+        "data_sha256": call.data_sha256,
         "images": call.images,
         "benchmark": call.benchmark.name,
         "split": list(call.parts),
@@ -307,6 +309,7 @@ def _score(call: _Call, engine: Engine, records: Sequence[ChatRecord], answered:
         "questions_per_second": answered.questions_per_second,
         "resumed": answered.resumed,
         "data": str(call.data),
+        "data_sha256": call.data_sha256,
         "images": call.images,
     }
 

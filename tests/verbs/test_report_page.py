@@ -1,5 +1,6 @@
 """The report as a browser sees it: curves, boxes in two colours, a phone, paper; and who is compared with whom in it."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +198,31 @@ def test_scores_by_other_rules_are_not_compared(tmp_path: Path) -> None:
     write_set(run / "scores", data, ["x"] * 2, [1.0, 1.0], convention="plus-one-pixel IoU")
     table = Page(report([base, run], output=tmp_path / "r.html")).words.partition("Points are against")[0]
     assert table.count("not measured") == 2 and " points" not in table
+
+
+def test_files_of_one_name_are_not_compared(tmp_path: Path) -> None:
+    """Other questions in a file of the same name, told by its digest: two columns and no change."""
+    data = write_questions(tmp_path, 2)
+    base, run = write_run(tmp_path / "a", {"preset": "nano"}), write_run(tmp_path / "b", {"folder": str(tmp_path / "a")})
+    write_set(base / "scores", data, ["x"] * 2, [0.0, 0.0], data_sha256="0" * 64)
+    write_set(run / "scores", data, ["x"] * 2, [1.0, 1.0], data_sha256=hashlib.sha256(data.read_bytes()).hexdigest())
+    text = Page(report([base, run], output=tmp_path / "r.html")).words
+    table = text.partition("Points are against")[0]
+    assert table.count("not measured") == 2 and " points" not in table
+    assert f"No pictures: {data} has changed since" in text and text.count("How many?") == 2
+
+
+def test_a_folder_of_several_models_shows_them_all(tmp_path: Path) -> None:
+    """The parent of two evaluations, a server's model and one here: a row each, and a test between them."""
+    data = write_questions(tmp_path, 4)
+    write_set(tmp_path / "scores" / "one", data, ["x"] * 4, [0.0, 1.0, 0.0, 0.0], {"name": "llava"})
+    write_set(tmp_path / "scores" / "two", data, ["x"] * 4, [1.0, 1.0, 1.0, 0.0], {"folder": "m", "weights_sha256": "b" * 64})
+    run = write_run(tmp_path / "run", {"folder": "m", "weights_sha256": "b" * 64})
+    write_set(run / "scores", data, ["x"] * 4, [1.0, 1.0, 1.0, 1.0])
+    text = Page(report([tmp_path / "scores", run], output=tmp_path / "r.html")).words
+    assert "scores: one llava, at a server" in text and "scores: two m" in text
+    assert "run from scores: two" in text and "100.0 % +25.0 points" in text and "per question +25.0" in text
+    assert "scores: two scores: one +50.0" in text
 
 
 def test_published_rows_stand_beside_the_runs_own(tmp_path: Path) -> None:
