@@ -60,7 +60,8 @@ def open_journal(path: Path, header: Mapping[str, Any], *, busy: str, advice: st
     header: what differs is named, and ``advice`` says what to do.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "r+b" if path.exists() else "w+b") as handle:
+    # Made without a look whether it is there: another process may make it, and write, between the two.
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b") as handle:
         _lock(handle, f"{path}: another process {busy}")
         journal = Journal(path, handle)
         handle.truncate(_whole_bytes(handle))

@@ -77,6 +77,17 @@ def test_a_damaged_line_is_named(path: Path) -> None:
         lines(path)
 
 
+def test_a_journal_made_meanwhile_is_not_emptied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds no file, and opens one that another process has filled by then, takes nothing away from it."""
+    with open_journal(path, HEADER, busy="", advice=""):
+        before = path.read_bytes()
+        monkeypatch.setattr(Path, "exists", lambda self: False)
+        # Locks of one process do not exclude each other: what is seen is the opening alone.
+        with open_journal(path, HEADER, busy="", advice="") as journal:
+            assert len(list(journal.entries())) == 3
+    assert path.read_bytes() == before
+
+
 def test_two_processes_do_not_write_one_journal(path: Path) -> None:
     """The second is told what the first does."""
     script = (
