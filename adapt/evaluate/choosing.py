@@ -11,9 +11,19 @@ import torch
 from torch import Tensor
 
 from adapt import randomness
+from adapt.errors import DataError
 from adapt.evaluate.sampling import Sampling
 
 _DRAWN_TOGETHER = 32  # answers whose shares of the whole vocabulary are held at once
+
+
+def check_finite(numbers: Tensor, dtype: torch.dtype) -> None:
+    """Raise DataError for NaN or infinity: the likeliest of such logits would be scored as an answer like any other."""
+    if not numbers.isfinite().all():
+        raise DataError(
+            f"the model gives NaN or infinity instead of logits: its weights are damaged, or too large for "
+            f"{str(dtype).removeprefix('torch.')}; take another checkpoint"
+        )
 
 
 class Chooser:
@@ -37,9 +47,11 @@ class Chooser:
         return randomness.uniforms(self._longest, self._seed, "answer", key) if self._warpers else None
 
     def __call__(self, logits_AV: Tensor, drawn: Sequence[float | None]) -> Tensor:
-        """int64[A]; ``drawn`` is the draw of each answer's next token."""
+        """int64[A]; ``drawn`` is the draw of each answer's next token. Raises DataError where logits are no numbers."""
+        likeliest_A = logits_AV.argmax(-1)  # of a row with NaN its place
+        check_finite(logits_AV.gather(-1, likeliest_A[:, None]), logits_AV.dtype)
         if not self._warpers:
-            return logits_AV.argmax(-1)
+            return likeliest_A
         drawn_A = torch.tensor(drawn, dtype=torch.float64, device=logits_AV.device)
         chunks = zip(logits_AV.split(_DRAWN_TOGETHER), drawn_A.split(_DRAWN_TOGETHER), strict=True)
         return torch.cat([self._draw(*chunk) for chunk in chunks])

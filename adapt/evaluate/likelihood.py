@@ -20,6 +20,7 @@ import torch
 from adapt.data.packing import collate
 from adapt.data.template import encode_prompt, encode_turns, get_template
 from adapt.errors import DataError
+from adapt.evaluate.choosing import check_finite
 from adapt.evaluate.prompts import Prompts, encode_tree, group
 from adapt.evaluate.question import Question
 from adapt.model.language import rope_threshold
@@ -75,7 +76,8 @@ def choose_options(
 ) -> Iterator[tuple[str, str, tuple[float, ...]]]:
     """Yield (key, chosen option, log-probabilities of its options in order), picture by picture.
 
-    The log-probabilities are the sums, whatever ``normalise`` chooses by; the first of equals is chosen.
+    The log-probabilities are the sums, whatever ``normalise`` chooses by; the first of equals is chosen. Raises DataError
+    where the model gives no numbers.
     """
     by_key = {choice.question.key: choice for choice in choices}
     endings = {key: _endings(answerer, choice) for key, choice in by_key.items()}
@@ -184,10 +186,12 @@ def _score(answerer: "Answerer", pack: Sequence[_Part]) -> list[tuple[tuple[str,
     model = answerer.model
     trees = [encode_tree(part.prompts, model.config, part.branches, part.scored) for part in pack]
     batch = collate(trees, model.config.image_token_id).to(next(model.parameters()).device)
-    losses_P = model(batch).double()
+    losses_P = model(batch)
+    check_finite(losses_P, losses_P.dtype)
     before = np.cumsum([0, *(len(part.branches) for part in pack)])
     tree_P = batch.tree_RL.flatten()[batch.target_positions_P]
     branch_P = batch.branch_RL.flatten()[batch.target_positions_P]
     option_P = torch.from_numpy(before).to(tree_P.device)[tree_P.long()] + branch_P
-    sums = torch.zeros(int(before[-1]), dtype=torch.float64, device=losses_P.device).index_add_(0, option_P, -losses_P)
+    sums = torch.zeros(int(before[-1]), dtype=torch.float64, device=losses_P.device)
+    sums.index_add_(0, option_P, -losses_P.double())
     return list(zip([option for part in pack for option in part.options], sums.tolist(), strict=True))

@@ -182,6 +182,18 @@ def test_a_drawn_answer_depends_on_its_question_and_seed_alone(folder: Path) -> 
     assert greedy == answers(asked, temperature=1.0, top_k=1) == answers(asked, temperature=1e-38) != drawn
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_are_a_fault(temperature: float, value: float) -> None:
+    """A damaged model is named: its likeliest token would be scored like an answer, and nothing can be drawn."""
+    choose = Chooser(adapt.Sampling(temperature), 1)
+    logits = torch.zeros(2, 5)
+    assert len(choose(logits, [0.5, 0.5])) == 2
+    logits[1, 3] = value
+    with pytest.raises(DataError, match="NaN or infinity .* float32"):
+        choose(logits, [0.5, 0.5])
+
+
 def test_draws_follow_the_shares_of_transformers() -> None:
     """4,000 draws at temperature, top_k and top_p fall as transformers' own warpers share them out, within 4 deviations."""
     logits = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -3.0])

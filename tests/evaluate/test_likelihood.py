@@ -89,6 +89,15 @@ def one_by_one(theirs: Any, answerer: Answerer, choice: Choice) -> list[tuple[fl
     return found
 
 
+def test_a_model_of_no_numbers_chooses_nothing(folder: Path) -> None:
+    """Of options that all weigh NaN the first would be the answer."""
+    answerer = adapt.load(folder / "plain")
+    with torch.no_grad():
+        next(answerer.model.language.parameters()).fill_(float("nan"))
+    with pytest.raises(DataError, match="NaN or infinity"):
+        list(choose_options(answerer, choices_of(folder)))
+
+
 @pytest.mark.parametrize("model", ["plain", "longrope"])
 @pytest.mark.parametrize("most", [1024, 40])
 def test_scores_equal_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch, model: str, most: int) -> None:
