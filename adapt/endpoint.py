@@ -62,13 +62,14 @@ class Endpoint:
 
     def __init__(self, url: str, model: str, *, first_wait_s: float = FIRST_WAIT_S, timeout_s: float = TIMEOUT_S) -> None:
         """Raises UsageError for what is no http or https address."""
-        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise UsageError(f"endpoint '{url}': expected an address such as http://127.0.0.1:8000/v1")
         try:
-            self._host, self._port = parts.hostname, parts.port
+            parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+            host, self._port = parts.hostname, parts.port
         except ValueError as error:
             raise UsageError(f"endpoint '{url}': {error}") from error
+        if parts.scheme not in ("http", "https") or not host or parts.username:
+            raise UsageError(f"endpoint '{url}': expected an address such as http://127.0.0.1:8000/v1")
+        self._host = host
         path = parts.path.rstrip("/")
         path = path if path.endswith("/chat/completions") else f"{path}/chat/completions"
         self._path = f"{path}?{parts.query}" if parts.query else path
@@ -123,7 +124,7 @@ class Endpoint:
                 continue
             if reply.status == 200:
                 return reply.body
-            last = f"answers {reply.status}: {_fault(reply.body)}"
+            last = f"answers {reply.status}: {_fault(self._without_key(reply.body))}"
             if reply.status in _REFUSED:
                 raise EndpointError(f"{self._place()} {last}{self._advice(reply.status)}")
             if reply.status not in _PASSING:
@@ -148,6 +149,10 @@ class Endpoint:
             return f"; set {KEY_VARIABLE} to its key"
         is_bare = status in (404, 405) and self._path.startswith("/chat/completions")
         return "; most servers listen below /v1: add it to the address" if is_bare else ""
+
+    def _without_key(self, body: bytes) -> bytes:
+        """A refusal as it may be shown and written down: some servers repeat the key that they refuse."""
+        return body.replace(self._key.encode(), b"***") if self._key else body
 
     def _place(self) -> str:
         return f"{'https' if self._kind is http.client.HTTPSConnection else 'http'}://{self._host}" + (

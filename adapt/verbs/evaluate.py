@@ -55,6 +55,10 @@ class EvaluateSettings:
             raise UsageError(f"evaluate.max_bad={self.max_bad}: expected 0 or more questions without an answer")
         if self.scoring not in (GENERATE, LIKELIHOOD):
             raise unknown("evaluate.scoring", self.scoring, (GENERATE, LIKELIHOOD))
+        if self.scoring == LIKELIHOOD and self.max_new_tokens:
+            raise UsageError(
+                "evaluate.max_new_tokens is of written answers; evaluate.scoring=likelihood writes none; leave one out"
+            )
         if self.scoring == LIKELIHOOD and self.temperature:
             raise UsageError("evaluate.temperature is of drawn answers; evaluate.scoring=likelihood draws none; leave one out")
         self.sampling()
@@ -302,7 +306,7 @@ def _score(call: _Call, engine: Engine, records: Sequence[ChatRecord], answered:
     return to_document(call.benchmark, scores, pairing) | {
         "model": dict(engine.model),
         "adapt_version": __version__,
-        "max_new_tokens": call.asked.max_new_tokens,
+        "max_new_tokens": None if call.asked.scoring == LIKELIHOOD else call.asked.max_new_tokens,
         "scoring": call.asked.scoring,
         "sampling": dataclasses.asdict(call.asked.sampling) if call.settings.temperature else None,
         "engine": _engine_row(call, engine, answered),

@@ -255,6 +255,10 @@ def test_what_is_wrong_is_said_before_a_question_is_paid_for(
         run(data, server, set=["evaluate.scoring=likelihood"])
     with pytest.raises(UsageError, match="unknown evaluate.scoring 'likelyhood': did you mean 'likelihood'"):
         run(data, server, set=["evaluate.scoring=likelyhood"])
+    with pytest.raises(UsageError, match="likelihood writes none"):
+        run(data, server, set=["evaluate.scoring=likelihood", "evaluate.max_new_tokens=5"])
+    with pytest.raises(UsageError, match=r"endpoint 'http://\[::1': "):
+        run(data, server, engine="http://[::1")
     with pytest.raises(UsageError, match="likelihood draws none"):
         run(data, server, set=["evaluate.scoring=likelihood", "evaluate.temperature=1"])
     turns = (Turn("human", "<image>"), Turn("gpt", "yes"))
@@ -265,6 +269,22 @@ def test_what_is_wrong_is_said_before_a_question_is_paid_for(
     assert server.requests == []
     run(write(pictures, plain(1)), server, model=str(pictures))
     assert server.requests[0]["model"] == str(pictures) and "its files are not read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_key_that_a_server_repeats_is_written_nowhere(
+    tmp_path: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """As some hosts do: neither an error nor the reasons in scores.json have the key."""
+    monkeypatch.setenv("ADAPT_API_KEY", "sk-secret-123")
+    server = serve(lambda request: (status, {"error": {"message": "no such model for sk-secret-123"}}))
+    data = write(tmp_path, plain(1))
+    with pytest.raises(DataError, match=rf"answers {status}: no such model for \*\*\*") as told:
+        run(data, server)
+    assert "secret" not in str(told.value)
+    if status == 400:
+        assert "for ***" in str(run(data, server, set=["evaluate.max_bad=1"])["engine"]["failed"])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
 
 
 def test_an_address_without_v1_is_told_so(tmp_path: Path, serve: Callable[..., Server]) -> None:
