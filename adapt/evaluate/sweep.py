@@ -64,9 +64,11 @@ class Measured:
 
 def summarise(measured: Measured) -> dict[str, Any]:
     """The content of sweep.json; docs/choosing_the_ratio.md says what each name means."""
-    base = {side: marks_of(measured.base, side) for side in SIDES}
+    compared = {side: _marked_by_all(measured, side) for side in SIDES}
+    marks = marks_of(measured.base, "general")
+    base = {name: marks[name] for name in compared["general"]}
     points = [_row(measured, point, base) | _plans(measured, point) for point in measured.points]
-    advice, kept = _advice(measured, base, points)
+    advice, kept = _advice(measured, points, compared["field"])
     scores = {side: _document(measured.base, side) for side in SIDES}
     return {
         "kind": measured.kind,
@@ -80,6 +82,7 @@ def summarise(measured: Measured) -> dict[str, Any]:
                 "data": of.data.name,
                 "split": of.split,
                 "floor": scores[side].get("floor", {}).get(scores[side]["headline"]),
+                "compared": len(compared[side]),
             }
             for side, of in measured.sides.items()
         },
@@ -116,14 +119,22 @@ def marks_of(model: Model, side: str) -> Marks:
     return read_marks(model.folder / "scores" / side / "marks.jsonl")
 
 
+def _marked_by_all(measured: Measured, side: str) -> list[str]:
+    """The questions that every model has a mark for: some rules score a question only where another one was answered right."""
+    points = (*measured.points, *measured.interpolated)
+    models = [measured.base, *(model for point in points for model in point.models)]
+    first, *others = (marks_of(model, side) for model in models)
+    return [name for name in first if all(name in marks for marks in others)]
+
+
 def _document(model: Model, side: str) -> dict[str, Any]:
     return safe.read_object(model.folder / "scores" / side / "scores.json")
 
 
-def _row(measured: Measured, point: Point, base: Mapping[str, Marks]) -> dict[str, Any]:
-    """One point of a curve. ``kept`` is of the general questions."""
+def _row(measured: Measured, point: Point, base: Marks) -> dict[str, Any]:
+    """One point of a curve. ``kept`` is of the general questions, which ``base`` are the base's marks of."""
     name = "alpha" if point in measured.interpolated else ONE[measured.kind]
-    kept = _kept(measured, point.models, "general", base["general"], measured.floor)
+    kept = _kept(measured, point.models, "general", base, measured.floor)
     models = [
         {"seed": model.seed, "folder": model.folder.relative_to(measured.output).as_posix()}
         | {side: _headline(_document(model, side)) for side in SIDES}
@@ -137,7 +148,8 @@ def _row(measured: Measured, point: Point, base: Mapping[str, Marks]) -> dict[st
 
 
 def _kept(measured: Measured, models: Sequence[Model], side: str, base: Marks, floor: float) -> Retained:
-    return retained(base, [marks_of(model, side) for model in models], measured.sides[side].groups, floor=floor)
+    marks = [marks_of(model, side) for model in models]
+    return retained(base, [{name: each[name] for name in base} for each in marks], measured.sides[side].groups, floor=floor)
 
 
 def _headline(document: Mapping[str, Any]) -> float:
@@ -173,14 +185,17 @@ def _plans(measured: Measured, point: Point) -> dict[str, Any]:
     }
 
 
-def _advice(measured: Measured, base: Mapping[str, Marks], points: Sequence[Mapping[str, Any]]) -> tuple[Advice, str]:
-    """Of ratios: what each keeps of the base on general questions; of fractions: of the largest one on the field's."""
+def _advice(measured: Measured, points: Sequence[Mapping[str, Any]], compared: Sequence[str]) -> tuple[Advice, str]:
+    """Of ratios: what each keeps of the base on general questions; of fractions: of the largest one on the field's.
+
+    ``compared`` are the field's questions that all have marks for.
+    """
     if measured.kind == RATIOS:
         found = [Retained(**row["kept"]) for row in points]
         kept = "general score, against the base"
     else:
         most = [marks_of(model, "field") for model in max(measured.points, key=lambda point: point.setting).models]
-        whole = {name: sum(marks[name] for marks in most) / len(most) for name in most[0]}
+        whole = {name: sum(marks[name] for marks in most) / len(most) for name in compared}
         # Where the largest fraction gets nothing right there is nothing to keep of it; what was measured is worth its page.
         found = [
             _kept(measured, point.models, "field", whole, 0.0) if any(whole.values()) else Retained(0.0, 0.0, 0.0, 0.0)

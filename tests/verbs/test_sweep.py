@@ -276,6 +276,23 @@ def test_fractions_of_which_the_largest_gets_nothing_right_have_a_page(by_hand: 
     assert [row["field"]["value"] for row in summary["points"]] == [0.75, 0.0]
 
 
+def test_questions_that_a_rule_scores_for_some_models_only_are_left_out(by_hand: Any, tmp_path: Path) -> None:
+    """As DriveLM's gate does: 0.25 has no marks for 10 questions. All are compared on the other 190, and the page says so."""
+    import dataclasses
+
+    from adapt.evaluate.sweep import summarise
+
+    place = tmp_path / "r0.25" / "scores" / "field" / "marks.jsonl"
+    place.write_text("".join(place.read_text().splitlines(keepends=True)[10:]))
+    fractions = dataclasses.replace(by_hand, kind="fractions", interpolated=())
+    summary = summarise(fractions)
+    assert summary["benchmarks"]["field"]["compared"] == 190 and summary["benchmarks"]["general"]["compared"] == 200
+    # The largest has 139 of them right, 0.25 these and 3 more, 0 these and 1 more: the smallest keeps all for sure.
+    assert summary["recommendation"] == {
+        "of": "field score, against the largest fraction", "reached": True, "setting": 0.0, "best": 0.0, "at_least": 1.0,
+    }  # fmt: skip
+
+
 def test_the_page_has_every_point_and_fetches_nothing(by_hand: Any, tmp_path: Path) -> None:
     """A dot and a row for the base, each ratio and each alpha, inside the drawing, in their order; no address and no script."""
     from adapt.evaluate.sweep import summarise
