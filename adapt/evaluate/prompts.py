@@ -1,5 +1,6 @@
 """Questions as trees: what they share, encoded once, and what each has of its own."""
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from adapt import safe
 from adapt.data.packing import EncodedTree
 from adapt.data.template import encode_prompt, get_template
 from adapt.data.tiling import count_tiles, tile, tile_budget
+from adapt.errors import DataError
 from adapt.evaluate.question import Question
 from adapt.model.config import ModelConfig
 from adapt.model.language import rope_threshold
@@ -43,8 +45,14 @@ class Prompts:
 def group(answerer: "Answerer", questions: Sequence[Question], max_new_tokens: int) -> list[Prompts]:
     """The trees of the questions, those of one side and of like prefix next to each other; long prompts last in a tree.
 
-    The pictures' headers are read here. Raises DataError for one that cannot be.
+    The pictures' headers are read here. Raises DataError for one that cannot be, and for two questions of one key: answers
+    are told apart by it.
     """
+    counts = collections.Counter(question.key for question in questions)
+    if len(counts) < len(questions):
+        raise DataError(
+            f"two questions have the id '{counts.most_common(1)[0][0]}', which tells their answers apart; rename one"
+        )
     config = answerer.model.config
     template, threshold = get_template(config.template), rope_threshold(config.language)
     cuts = dict.fromkeys((each.pictures, each.max_tiles) for each in questions)

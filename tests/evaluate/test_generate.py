@@ -405,6 +405,14 @@ def test_records_with_another_number_of_pictures_are_named(folder: Path) -> None
         adapt.load(folder / "m").answer_records([ChatRecord("r7", turns, ("0.png",))], images=folder)
 
 
+def test_two_records_of_one_id_are_named(folder: Path) -> None:
+    """Answers come by id: records of two files that share one would share an answer, too."""
+    answerer = adapt.load(folder / "m")
+    records = [ChatRecord("a", (Turn("human", text), Turn("gpt", "x"))) for text in ("What?", "Who?")]
+    with pytest.raises(DataError, match="two questions have the id 'a'"):
+        answerer.answer_records(records)
+
+
 @pytest.mark.parametrize("longest", [0, -1])
 def test_an_answer_has_at_least_one_token(folder: Path, longest: int) -> None:
     """No room for an answer is wrong usage."""
