@@ -6,6 +6,7 @@ from typing import Any
 
 from adapt.report.curves import draw_losses
 from adapt.report.runs import RunFacts, model_name
+from adapt.show import duration
 
 
 def describe_training(run: RunFacts) -> dict[str, Any]:
@@ -79,13 +80,6 @@ def _time(run: RunFacts) -> str:
     samples = sum(row.get("samples", 0) for row in rows)
     speed = f", {samples / seconds:,.1f} samples a second" if seconds > 0 and samples else ""
     return f"{duration(seconds)} on {run.config.get('device', '?')}{speed}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words, in the unit that fits."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _memory(run: RunFacts) -> str:

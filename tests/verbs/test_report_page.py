@@ -225,6 +225,19 @@ def test_a_folder_of_several_models_shows_them_all(tmp_path: Path) -> None:
     assert "scores: two scores: one +50.0" in text
 
 
+def test_what_nobody_can_judge_is_not_called_wrong(tmp_path: Path) -> None:
+    """Without marks boxes are compared, but not hundreds with hundreds: a question mark, and neither tick nor cross."""
+    data, run = write_questions(tmp_path, 1), write_run(tmp_path / "run", {"preset": "nano"})
+    boxes = f"<ref>car</ref><box>[{', '.join(f'[{x}, 0, {x + 9}, 9]' for x in range(310))}]</box>"
+    write_records(
+        data, [ChatRecord("q0", (Turn("human", "<image>\nWhere?"), Turn("gpt", boxes)), ("road.png",), ((640, 480),))]
+    )
+    write_set(run / "scores", data, [boxes], [1.0])
+    (run / "scores" / "marks.jsonl").unlink()
+    text = Page(report(run, output=tmp_path / "r.html")).text
+    assert "? <ref>" in text and "✗" not in text and "✓" not in text
+
+
 def test_published_rows_stand_beside_the_runs_own(tmp_path: Path) -> None:
     """RSVQA's published micro average of GeoChat, 0.9074 over its 7,057 questions, beside this run's, and whose rule it is."""
     run, data = write_run(tmp_path / "run", {"preset": "nano"}), write_questions(tmp_path, 2)
