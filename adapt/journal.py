@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from adapt import safe
+from adapt import atomic, safe
 from adapt.errors import UsageError
 
 _BLOCK_BYTES = 2**16
@@ -57,11 +57,12 @@ def open_journal(path: Path, header: Mapping[str, Any], *, busy: str, advice: st
     """The journal, new or gone on with.
 
     Raises UsageError where another process writes it (``busy`` says what that one does), and where it was begun with another
-    header: what differs is named, and ``advice`` says what to do.
+    header: what differs is named, and ``advice`` says what to do. Raises DataError where the disk refuses what is written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Made without a look whether it is there: another process may make it, and write, between the two.
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b") as handle:
+    # Without a look whether it is there: another process may make it, and write, between the two.
+    new = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    with atomic.disk_faults_told(path), os.fdopen(new, "r+b") as handle:
         _lock(handle, f"{path}: another process {busy}")
         journal = Journal(path, handle)
         handle.truncate(_whole_bytes(handle))

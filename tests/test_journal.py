@@ -88,6 +88,26 @@ def test_a_journal_made_meanwhile_is_not_emptied(path: Path, monkeypatch: pytest
     assert path.read_bytes() == before
 
 
+def test_a_full_disk_is_one_line_with_the_path(path: Path) -> None:
+    """Where a line does not fit any more the file and the free bytes are named; what fitted is gone on with."""
+    resource = pytest.importorskip("resource")
+    script = (
+        "import resource, signal, sys; from pathlib import Path; from adapt.journal import open_journal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "with open_journal(Path(sys.argv[1]), {}, busy='', advice='') as journal:\n"
+        "    for number in range(100): journal.add({'id': number})"
+    )
+    assert resource
+    place = path.with_name("full.jsonl")
+    environment = {**os.environ, "PYTHONPATH": str(Path(adapt.__file__).parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(place)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stderr.splitlines()[-1].startswith(f"adapt.errors.DataError: {place}: not written: File too large (")
+    assert lines(place, {}) == [{"id": number} for number in range(len(lines(place, {})))] and len(lines(place, {})) > 50
+
+
 def test_two_processes_do_not_write_one_journal(path: Path) -> None:
     """The second is told what the first does."""
     script = (

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from adapt.domain import Benchmark, find_benchmark, parse_options
-from adapt.errors import UsageError, no_file
+from adapt.errors import DataError, UsageError, no_file
 from adapt.evaluate.paired import compare_headlines
-from adapt.evaluate.score import Predictions, pair, read_predictions, score_answers, to_document
+from adapt.evaluate.score import Pairing, Predictions, pair, read_predictions, score_answers, to_document
 from adapt.progress import say
 from adapt.records import ChatRecord, read_records
 from adapt.verbs.evaluate import choose_rows
@@ -43,11 +43,11 @@ def score(
     if found is None:
         parts = choose_rows(read_records(references), split, Path(references))
         found = _answered_split(parts, given.answers, Path(references))
-    pairing = pair(found, given.answers)
+    pairing = _pair(found, given, Path(predictions))
     scores = score_answers(chosen, pairing.answered, options, Path(predictions).parent)
     document = to_document(chosen, scores, pairing, given.malformed)
     if against is not None:
-        theirs = pair(found, _read(chosen, Path(against), Path(references))[0].answers)
+        theirs = _pair(found, _read(chosen, Path(against), Path(references))[0], Path(against))
         other = score_answers(chosen, theirs.answered, options, Path(against).parent)
         paired = compare_headlines(document["headline"], scores, other, theirs.answered)
         document["paired"] = {"against": str(against)} | paired
@@ -57,6 +57,14 @@ def score(
         if document[kind]:
             say(f"{len(document[kind]):,} {why}; first: {document[kind][0]}")
     return document
+
+
+def _pair(records: Sequence[ChatRecord], given: Predictions, path: Path) -> Pairing:
+    """Each reference with its answer. Raises DataError, naming the file, where the two do not belong together."""
+    try:
+        return pair(records, given.answers)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _read(benchmark: Benchmark, predictions: Path, references: Path) -> tuple[Predictions, Sequence[ChatRecord] | None]:

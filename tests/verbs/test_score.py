@@ -186,6 +186,9 @@ def test_against_another_run(tmp_path, capsys):
     assert "paired" not in score(benchmark="vqa", predictions=ours, references=references)
     with pytest.raises(UsageError, match="no such file"):
         score(benchmark="vqa", predictions=ours, references=references, against=tmp_path / "none.jsonl")
+    (tmp_path / "other.jsonl").write_text('{"id": "x", "answer": "a"}\n')
+    with pytest.raises(DataError, match=r"other\.jsonl: none of the 1 predicted ids is in the references"):
+        score(benchmark="vqa", predictions=ours, references=references, against=tmp_path / "other.jsonl")
 
 
 def test_against_on_the_command_line(tmp_path, capsys):
