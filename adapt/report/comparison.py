@@ -56,7 +56,7 @@ def _column(measurement: Measurement, contenders: Sequence[Contender], runs: Seq
     return {
         "role": ROLES[role_of(measurement, runs)],
         "what": f"{measurement.benchmark} {score.document['headline']}",
-        "where": " ".join(part for part in (measurement.data, measurement.split) if part),
+        "where": " ".join(part for part in (measurement.data, measurement.split, measurement.way) if part),
         "count": score.headline["count"],
         "floor": score.floor,
         "convention": measurement.convention,

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapt import progress, safe
 from adapt.errors import DataError, UsageError
+from adapt.evaluate.engine import LIKELIHOOD
 from adapt.records import read_rows
 
 TUNED, BEST, BASE, OTHER = "tuned", "best", "base", "other"
@@ -17,7 +18,8 @@ TUNED, BEST, BASE, OTHER = "tuned", "best", "base", "other"
 class Measurement:
     """What was asked and by which rule: benchmark, name of the questions' file, split, convention. Equal ones compare.
 
-    ``digest`` is the file's, since files of other questions may have its name; '' where the scores do not say.
+    ``digest`` is the file's, since files of other questions may have its name; '' where the scores do not say. ``way`` is how
+    answers came about where they were not written: choosing among candidates is another task.
     """
 
     benchmark: str
@@ -25,11 +27,12 @@ class Measurement:
     split: str
     convention: str
     digest: str = ""
+    way: str = ""
 
     @property
     def title(self) -> str:
         """Words for a heading."""
-        return " · ".join(part for part in (self.benchmark, self.data, self.split) if part)
+        return " · ".join(part for part in (self.benchmark, self.data, self.split, self.way) if part)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,8 @@ class ScoreSet:
         document = self.document
         data = Path(str(document.get("data") or self.place)).name
         split, convention, digest = (str(document.get(name) or "") for name in ("split", "convention", "data_sha256"))
-        return Measurement(str(document["benchmark"]), data, split, convention, digest)
+        way = "by likelihood" if document.get("scoring") == LIKELIHOOD else ""
+        return Measurement(str(document["benchmark"]), data, split, convention, digest, way)
 
     @property
     def headline(self) -> Mapping[str, float]:

@@ -22,8 +22,9 @@ def describe_scores(score: ScoreSet) -> dict[str, Any]:
     return {
         "title": document["benchmark"],
         "whose": _whose(score),
-        "where": " ".join(part for part in (str(document.get("data") or ""), document.get("split") or "") if part)
-        or score.place,
+        "where": " ".join(
+            part for part in (str(document.get("data") or score.place), document.get("split"), score.measurement.way) if part
+        ),
         "place": score.place,
         "convention": document.get("convention"),
         "rows": [

@@ -225,6 +225,15 @@ def test_a_folder_of_several_models_shows_them_all(tmp_path: Path) -> None:
     assert "scores: two scores: one +50.0" in text
 
 
+def test_choosing_is_not_compared_with_writing(tmp_path: Path) -> None:
+    """The same questions answered by likelihood and in words: two columns, named, and no change."""
+    data, run = write_questions(tmp_path, 2), write_run(tmp_path / "run", {"folder": "/gone", "weights_sha256": "b" * 64})
+    write_set(run / "scores" / "before", data, ["x"] * 2, [0.0, 0.0], {"folder": "/x", "weights_sha256": "b" * 64})
+    write_set(run / "scores" / "after", data, ["x"] * 2, [1.0, 1.0], scoring="likelihood")
+    table = Page(report(run, output=tmp_path / "r.html")).words.partition("Points are against")[0]
+    assert table.count("not measured") == 2 and "field.jsonl by likelihood" in table and " points" not in table
+
+
 def test_what_nobody_can_judge_is_not_called_wrong(tmp_path: Path) -> None:
     """Without marks boxes are compared, but not hundreds with hundreds: a question mark, and neither tick nor cross."""
     data, run = write_questions(tmp_path, 1), write_run(tmp_path / "run", {"preset": "nano"})
