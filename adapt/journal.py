@@ -64,6 +64,9 @@ def open_journal(path: Path, header: Mapping[str, Any], *, busy: str, advice: st
     new = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
     with atomic.disk_faults_told(path), os.fdopen(new, "r+b") as handle:
         _lock(handle, f"{path}: another process {busy}")
+        if not path.is_file() or not os.path.samestat(path.stat(), os.fstat(handle.fileno())):
+            # It was taken away before the lock was ours: what would be written now nobody would find.
+            raise UsageError(f"{path}: another process {busy}, and has just finished; start again")
         journal = Journal(path, handle)
         handle.truncate(_whole_bytes(handle))
         handle.seek(0)

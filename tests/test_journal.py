@@ -1,10 +1,12 @@
 """The journal that killed commands go on from."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -86,6 +88,20 @@ def test_a_journal_made_meanwhile_is_not_emptied(path: Path, monkeypatch: pytest
         with open_journal(path, HEADER, busy="", advice="") as journal:
             assert len(list(journal.entries())) == 3
     assert path.read_bytes() == before
+
+
+def test_a_journal_that_is_gone_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening and locking the other process ended and took its file away: that is told, and no work is begun."""
+    lock = fcntl.lockf
+
+    def late(handle: IO[bytes], how: int) -> None:
+        path.unlink()
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "lockf", late)
+    told = "another process is at work, and has just finished; start again"
+    with pytest.raises(UsageError, match=told), open_journal(path, HEADER, busy="is at work", advice=""):
+        raise AssertionError("nobody would find what is written here")
 
 
 def test_a_full_disk_is_one_line_with_the_path(path: Path) -> None:
