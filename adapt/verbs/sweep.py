@@ -20,7 +20,6 @@ from adapt.evaluate.retained import retained
 from adapt.evaluate.score import group_of
 from adapt.evaluate.sweep import FRACTIONS, ONE, RATIOS, SIDES, Measured, Model, Point, Side, marks_of, summarise
 from adapt.records import image_root, manifest_path, read_records, relative_root, write_records
-from adapt.train.lock import locked
 from adapt.train.recipe import make_recipe, parse_settings
 from adapt.verbs.evaluate import choose_rows, evaluate, read_settings
 from adapt.verbs.finetune import finetune, make_request
@@ -122,6 +121,8 @@ def sweep(
         options={"field": parse_options(option), "general": parse_options(general_option)},
     )  # fmt: skip
     _check_settings(asked)
+    from adapt.train.lock import locked  # it needs POSIX, the verbs do not
+
     with locked(asked.output), _resumable(asked.output):
         _remember(asked)
         return _carry_out(asked, keep_models)
@@ -217,10 +218,17 @@ def _check_settings(asked: Asked) -> None:
         read_options(find_benchmark(side.benchmark).options, asked.options[name], f"benchmark {side.benchmark}")
     if asked.output.exists() and not asked.output.is_dir():
         raise UsageError(f"{asked.output}: a file; --output takes a folder")
-    if asked.output.is_dir() and any(asked.output.iterdir()) and not (asked.output / CONFIG).is_file():
+    if asked.output.is_dir() and _holds_work(asked.output) and not (asked.output / CONFIG).is_file():
         raise UsageError(f"{asked.output}: not empty, and no sweep (it has no {CONFIG}); choose another --output")
     if progress.is_quiet() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a sweep runs in one process; start it without torchrun")
+
+
+def _holds_work(folder: Path) -> bool:
+    """Whether there is more than a kill leaves while the model and the data are read for the first time."""
+    from adapt.train.lock import LOCK
+
+    return any(path.name != LOCK and not path.name.startswith(atomic.STAGING_PREFIX) for path in folder.iterdir())
 
 
 @contextlib.contextmanager

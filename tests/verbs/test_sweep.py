@@ -361,6 +361,15 @@ def test_general_data_without_held_out_rows_is_refused(data: dict[str, Path], tm
         sweep(**arguments(Path("runs/base"), data, tmp_path / "sweep") | {"general": [tmp_path / "train.jsonl"]})
 
 
+def test_a_kill_before_anything_was_noted_is_no_obstacle(data: dict[str, Path], tmp_path: Path) -> None:
+    """While the model is read a sweep has but its lock and a file half written: the same command comes past them."""
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / ".lock").write_text("4194300")
+    (tmp_path / "sweep" / ".tmp-sweep.config.json.4194300").write_text("{")
+    with pytest.raises(UsageError, match="random weights"):
+        sweep(**arguments(Path("nano"), data, tmp_path / "sweep"))
+
+
 def test_a_folder_of_something_else_is_left_alone(data: dict[str, Path], tmp_path: Path) -> None:
     """An output that is not empty and no sweep is refused."""
     (tmp_path / "note.txt").write_text("mine")
