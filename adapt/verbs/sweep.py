@@ -121,9 +121,7 @@ def sweep(
         options={"field": parse_options(option), "general": parse_options(general_option)},
     )  # fmt: skip
     _check_settings(asked)
-    from adapt.train.lock import locked  # it needs POSIX, the verbs do not
-
-    with locked(asked.output), _resumable(asked.output):
+    with _alone(asked.output):
         _remember(asked)
         return _carry_out(asked, keep_models)
 
@@ -232,10 +230,13 @@ def _holds_work(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    """A run that is stopped says how to resume that run; here the same command goes on with all of them."""
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder. A run that is stopped says how to resume that run; here the same command goes on with all of them."""
+    from adapt.train.lock import locked  # it needs POSIX, the verbs do not
+
     try:
-        yield
+        with locked(folder):
+            yield
     except Stopped as stop:
         raise Stopped(stop.number, f"start the same command again to go on with the sweep in {folder}") from stop
 
