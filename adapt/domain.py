@@ -88,7 +88,8 @@ class Task:
 
     ``read(source) -> Reading`` yields samples and ``Rejected`` in the dataset's order; ``convert(sample, context, source)
     -> list[ChatRecord]`` is pure and runs in worker processes; a sample with a field ``sizes`` gets the decoded pictures'
-    (width, height) there first. A DataError from ``convert`` rejects the sample. ``unit`` is what one sample is.
+    (width, height) there first. A DataError from ``convert`` rejects the sample. ``unit`` is what one sample is; ``licence``
+    the data's licence as its publishers state it, '' for data of anyone's making.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Task:
     convert: Callable[[Any, Any, Source], list[ChatRecord]]
     options: tuple[Option, ...] = ()
     example: str = ""
+    licence: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

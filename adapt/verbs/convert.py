@@ -264,7 +264,7 @@ def _manifest(
             "reasons": rejections.reasons(),
         },
         "facts": dict(reading.facts),
-    }
+    } | ({"licence": task.licence} if task.licence else {})
 
 
 def _which_file(path: Path) -> tuple[int, int] | None:

@@ -31,6 +31,7 @@ def _rows() -> list[dict[str, Any]]:
                     "summary": task.summary,
                     "layout": task.layout,
                     "unit": task.unit,
+                    "licence": task.licence,
                     "options": _option_rows(task.options),
                     "example": task.example,
                 }

@@ -243,6 +243,7 @@ def _finish(
             digest.update(content)
             handle.write(content)
     counts = {"read": total, "converted": len(progress.places), "rejected": len(failed), "records": len(progress.places)}
+    origin = records.read_manifest(source)
     manifest = {
         "version": adapt.__version__,
         "task": "translate",
@@ -250,8 +251,8 @@ def _finish(
         "options": dict(header),
         "sha256": digest.hexdigest(),
         "counts": counts,
-        "facts": records.read_manifest(source).get("facts", {}),
-    }
+        "facts": origin.get("facts", {}),
+    } | ({"licence": origin["licence"]} if origin.get("licence") else {})
     atomic.write_text(records.manifest_path(target), json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
     return manifest
 

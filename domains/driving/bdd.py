@@ -286,6 +286,7 @@ TASK = Task(
     summary="BDD100K: where things are in street scenes; weather, place and time of day",
     layout="Scalabel label files (labels/det_20/det_{train,val}.json, or one of them) with images/100k/{train,val,test}/*.jpg",
     unit="frame",
+    licence="labels BSD-3, pictures may not be passed on",
     read=read,
     convert=convert,
     options=(

@@ -172,6 +172,7 @@ TASK = Task(
     layout="a .json list of chats with 'video' and <video> (or a folder of them named by split); a video is a file, a "
     "folder of frames or a list of frames",
     unit="clip",
+    licence="videos may not be passed on",
     read=read,
     convert=convert,
     options=(

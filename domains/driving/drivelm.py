@@ -429,6 +429,7 @@ TASK = Task(
     layout="v1_1_train_nus.json (or a folder with it), v1_1_val_nus_q_only.json, or the challenge's test.json, test_eval.json, "
     "test_llama.json; pictures nuscenes/samples/CAM_*/*.jpg",
     unit="question",
+    licence="questions CC BY-NC-SA 4.0, pictures by nuScenes' terms: non-commercial",
     read=read,
     convert=convert,
     options=(

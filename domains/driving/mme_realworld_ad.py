@@ -305,6 +305,7 @@ TASK = Task(
     summary="MME-RealWorld's questions on driving, with lettered choices; for testing",
     layout="MME_RealWorld.json (all subtasks in one list) beside data/AutonomousDriving/...",
     unit="question",
+    licence="research; the pictures by their sources' terms (unverified)",
     read=read,
     convert=convert,
     options=(

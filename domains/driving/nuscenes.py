@@ -303,6 +303,7 @@ TASK = Task(
     summary="nuScenes objects in six cameras: whether, how many, in which camera and where",
     layout="nuscenes_infos_{train,val}_mono3d.coco.json (a folder with them, or one) with samples/CAM_*/*.jpg",
     unit="key frame (with cameras=each: picture)",
+    licence="nuScenes' terms: non-commercial",
     read=read,
     convert=convert,
     options=(

@@ -99,6 +99,7 @@ TASK = Task(
     summary="COCO-QA: what, how many, which colour and where, in one word, about COCO pictures",
     layout="cocoqa-2015-05-17/{train,test}/{questions,answers,img_ids,types}.txt beside images/{train2014,val2014}/",
     unit="question",
+    licence="pictures under Flickr's terms; of the questions none was found",
     read=read,
     convert=convert,
     options=(Option("suffix", "a line after each question (empty: none)", SHORT_ANSWER), *pixels.OPTIONS),

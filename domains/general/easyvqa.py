@@ -60,6 +60,7 @@ TASK = Task(
     summary="easy-VQA: questions about drawn shapes, a small stand-in for general data",
     layout="{train,test}/questions.json beside {train,test}/images/<n>.png",
     unit="question",
+    licence="MIT",
     read=read,
     convert=convert,
     options=pixels.OPTIONS,

@@ -102,6 +102,7 @@ TASK = Task(
     summary="medical pictures with boxes: where things are, how many there are, what is at a place",
     layout="Pascal VOC (BCCD/ with Annotations/*.xml, JPEGImages/, ImageSets/Main/) or a COCO file and its pictures",
     unit="picture",
+    licence="BCCD MIT",
     read=read,
     convert=convert,
     options=(

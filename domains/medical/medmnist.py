@@ -168,6 +168,7 @@ TASK = Task(
     summary="MedMNIST's pictures: one class each, or of chestmnist all findings that apply",
     layout="<set>[_64|_128|_224].npz with {train,val,test}_{images,labels}",
     unit="picture",
+    licence="CC BY 4.0; dermamnist CC BY-NC 4.0",
     read=read,
     convert=convert,
     options=(

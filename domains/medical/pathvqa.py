@@ -107,6 +107,7 @@ TASK = Task(
     summary="PathVQA: questions about pathology pictures, from its pickled files",
     layout="pvqa/qas/{train,val,test}_vqa.pkl or pvqa/qas/{split}/{split}_qa.pkl beside pvqa/images/{split}/<id>.jpg",
     unit="question",
+    licence="MIT (unverified)",
     read=read,
     convert=convert,
     options=(

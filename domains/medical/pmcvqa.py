@@ -152,6 +152,7 @@ TASK = Task(
     summary="PMC-VQA: four-choice questions about figures of medical papers, versions 1 and 2",
     layout="train.csv, test.csv, test_clean.csv or train_2.csv, test_2.csv beside images/ or figures/",
     unit="question",
+    licence="that of each paper (unverified)",
     read=read,
     convert=convert,
     options=(

@@ -235,6 +235,7 @@ TASK = Task(
     summary="SLAKE: questions about radiology pictures in English and Chinese, and the organs marked in them",
     layout="Slake1.0/{train,validate,test}.json beside imgs/xmlab<n>/{source.jpg,mask.png,detection.json}",
     unit="question (kinds=detect: a name marked in a picture)",
+    licence="CC BY 4.0 (unverified)",
     read=read,
     convert=convert,
     options=(

@@ -113,6 +113,7 @@ TASK = Task(
     summary="VQA-RAD: clinicians' questions about radiology pictures, public form or MEVF's re-split",
     layout=f"'{PUBLIC}' beside 'VQA_RAD Image Folder/', or trainset.json and testset.json beside images/",
     unit="question",
+    licence="CC0 (unverified)",
     read=read,
     convert=convert,
     options=(

@@ -268,6 +268,7 @@ TASK = Task(
     summary="GeoChat's conversations about aerial pictures; its turned boxes become ours",
     layout=f"{INSTRUCT}, or a .jsonl file of GeoChat-Bench; pictures below --images",
     unit="conversation",
+    licence="Apache-2.0; the pictures have licences of their own",
     read=read,
     convert=convert,
     options=(Option("tags", "turn [refer], [grounding] and [identify] into words, or keep them", "words", ("words", "keep")),),

@@ -239,6 +239,7 @@ TASK = Task(
     summary="scene classification: EuroSAT, UC Merced, NWPU-RESISC45, AID",
     layout="the unpacked set: 2750/<Class>/, UCMerced_LandUse/Images/<class>/, NWPU-RESISC45/<class>/ or AID/<Class>/",
     unit="picture",
+    licence="EuroSAT MIT; UC Merced, NWPU-RESISC45 and AID for research",
     read=read,
     convert=convert,
     options=(

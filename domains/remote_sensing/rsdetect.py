@@ -196,6 +196,7 @@ TASK = Task(
     layout="DOTA {train,val}/{images,labelTxt}, DIOR with Annotations/, JPEGImages*/, ImageSets/Main/, or FAIR1M with images/ "
     "and labelXml/",
     unit="picture",
+    licence="DOTA and DIOR for research; FAIR1M CC BY-NC-SA 4.0",
     read=read,
     convert=grounding.convert,
     options=(

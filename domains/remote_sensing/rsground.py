@@ -207,6 +207,7 @@ TASK = Task(
     summary="DIOR-RSVG: the object that an expression means, in an aerial picture",
     layout=f"{FOLDER}/ with Annotations/*.xml, JPEGImages/*.jpg, train.txt, val.txt, test.txt; or dior_rsvg_test.json",
     unit="expression",
+    licence="none stated; DIOR's pictures are for research",
     read=read,
     convert=grounding.convert,
     options=(

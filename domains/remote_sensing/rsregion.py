@@ -21,6 +21,7 @@ TASK = Task(
     summary="DOTA, DIOR and FAIR1M: what lies in one region of an aerial picture",
     layout=rsdetect.TASK.layout,
     unit="object",
+    licence=rsdetect.TASK.licence,
     read=read,
     convert=region.convert,
     options=(

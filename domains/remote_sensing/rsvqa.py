@@ -190,6 +190,7 @@ TASK = Task(
     layout="LR_split_{train,val,test}_{questions,answers,images}.json beside Images_LR/, "
     "or USGS_split_* beside Data/ or Images/Data/; or {train,val,test}_qa.json",
     unit="question",
+    licence="CC BY 4.0",
     read=read,
     convert=convert,
     options=pixels.OPTIONS,

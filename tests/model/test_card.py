@@ -145,6 +145,14 @@ def test_scores_come_into_the_card(run: Path) -> None:
     assert (run / "model" / "README.md").read_bytes() == before
 
 
+@pytest.mark.parametrize(("facts", "shown"), [({}, "EuroSAT MIT"), ({"licence": "CC0"}, "CC0")])
+def test_the_licence_that_convert_writes_is_shown(run: Path, tmp_path: Path, facts: dict[str, str], shown: str) -> None:
+    """The manifest's licence stands in the card's table; one that a person wrote among the facts goes first."""
+    manifest = {"task": "rsclassify", "counts": {"records": 31}, "licence": "EuroSAT MIT", "facts": facts}
+    (tmp_path / "aid.manifest.json").write_text(json.dumps(manifest))
+    assert f"| rsclassify | 31 | {shown} |" in model_card("internvl2_5", 12, PROVENANCE, facts_of_run(run))
+
+
 def test_a_card_of_a_person_is_left_alone(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Scores do not overwrite what somebody wrote into the card; one line says so."""
     write_scores(run / "scores", hashlib.sha256(b"weights").hexdigest(), 0.75)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -284,6 +285,26 @@ def test_tasks_lists_what_each_reads() -> None:
     assert len(names) == len(set(names))
     assert {"rsclassify", "rsvqa", "easyvqa", "classify", "vqa", "chat"} <= set(names)
     assert all(row["layout"] and row["unit"] and row["summary"] for row in rows)
+
+
+@pytest.mark.parametrize("field", ["driving", "general", "medical", "remote_sensing"])
+def test_each_dataset_says_its_licence(field: str) -> None:
+    """A field's tasks have the licence that the table of its page has, and none is without one."""
+    page = Path(__file__).parent.parent.parent / "domains" / field / "README.md"
+    cells = [re.split(r"(?<!\\) \| ", line) for line in page.read_text().splitlines() if line.startswith("| `")]
+    table = {row[0].strip("| `"): row[2] for row in cells if len(row) == 4 and "adapt convert" in row[3]}
+    said = {row["name"]: row["licence"] for row in tasks() if row["kind"] == "task" and row["domain"] == field}
+    generic = {"classify", "ground", "detect", "count", "region", "multiview", "video", "vqa", "chat"}
+    assert {name: said[name] for name in said if name not in generic} == table
+    assert all(table.values()) and not any(said[name] for name in said if name in generic)
+
+
+def test_the_manifest_names_the_licence(folder: Path, tmp_path: Path) -> None:
+    """What is known of a dataset's licence goes where a model's card reads it; pictures of one's own have no such entry."""
+    output = tmp_path / "out.jsonl"
+    manifest = convert(task="rsclassify", input=folder / "2750", output=output)
+    assert manifest["licence"].startswith("EuroSAT MIT")
+    assert "licence" not in convert(task="classify", input=folder / "2750", output=tmp_path / "own.jsonl")
 
 
 def test_convert_does_not_import_torch() -> None:

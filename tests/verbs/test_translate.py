@@ -65,9 +65,10 @@ def run(data: Path, server: Server, **settings: Any) -> dict[str, Any]:
 def test_rows_are_translated_and_what_is_protected_stays(data: Path, serve: Callable[..., Server]) -> None:
     """Words change; pictures, boxes, tags and order do not; the rows pass `adapt check` from another folder."""
     server = serve(good)
-    (data / "in.manifest.json").write_text('{"facts": {"grid": [["FRONT", "BACK"]]}}')
+    (data / "in.manifest.json").write_text('{"licence": "CC0", "facts": {"grid": [["FRONT", "BACK"]]}}')
     manifest = run(data, server, workers=5)
     assert manifest["facts"] == {"grid": [["FRONT", "BACK"]]}  # the gallery and the way back need them
+    assert manifest["licence"] == "CC0"  # a translation is under the licence of what was translated
     records = adapt.read_records(data / "out" / "zh.jsonl")
     assert [record.id for record in records] == [f"r{number}-zh" for number in range(12)]
     assert records[3].question == "<image>\n哪里是 <ref>红车</ref><box>[[1, 2, 3, 8]]</box>? <c1,CAM_BACK,9.0,8.5>"
