@@ -20,6 +20,12 @@ RESAMPLES = 1000
 _DRAWS_AT_ONCE = 4_000_000
 ANLS_THRESHOLD = 0.5
 EMPTY = Metric(0.0, 0, 0.0, 0.0)
+NO_SHARES = ("cider", "rmse", "mae")  # the last words of metrics with a scale of their own
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share 0..1, by its name: all are but CIDEr (0..10) and errors in the unit of what was asked."""
+    return name.rpartition("_")[2] not in NO_SHARES
 
 
 def share(marks: Sequence[float], groups: Sequence[Hashable], seed: int = 0) -> Metric:

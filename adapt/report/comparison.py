@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapt.evaluate.metrics import is_share
 from adapt.report.answers import Asked, Pair, compare_sheets
 from adapt.report.contenders import Contender, role_of
 from adapt.report.runs import Measurement, RunFacts
@@ -59,6 +60,7 @@ def _column(measurement: Measurement, contenders: Sequence[Contender], runs: Seq
         "where": " ".join(part for part in (measurement.data, measurement.split, measurement.way) if part),
         "count": score.headline["count"],
         "floor": score.floor,
+        "is_share": is_share(score.document["headline"]),
         "convention": measurement.convention,
     }
 

@@ -10,7 +10,7 @@ from adapt.report.runs import BASE, BEST, OTHER, ScoreSet, model_name
 MOST_ROWS, MOST_COLUMNS = 40, 8
 MOST_MIXED_UP = 10
 CONFUSION = "confusion"
-# Keys of a published row that are words; all others are metrics, shares 0..1.
+# Keys of a published row that are words; all others are metrics.
 WORDS = ("name", "set", "source", "convention")
 
 

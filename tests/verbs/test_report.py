@@ -65,6 +65,23 @@ def test_runs_are_compared_with_the_run_they_came_from(tmp_path: Path) -> None:
     assert len(page.pictures()) == 4
 
 
+def test_what_is_no_share_is_no_percentage(tmp_path: Path) -> None:
+    """A CIDEr of 2 that was 0.5 stands as 2 with +1.5 beside it and no bar; nowhere as 200 %, nor as points."""
+    data = write_questions(tmp_path)
+    runs = [
+        write_run(tmp_path / "base", {"preset": "nano"}),
+        write_run(tmp_path / "tuned", {"folder": str(tmp_path / "base")}),
+    ]
+    for run, value in zip(runs, (0.5, 2.0), strict=True):
+        write_scores(run, data, ["three", "no", "no", "no"], value)
+        place = run / "scores" / "field" / "scores.json"
+        place.write_text(place.read_text().replace('"exact"', '"both_cider"'))
+    page = Page(report(runs, output=tmp_path / "report.html"))
+    assert "2 +1.5 1.9 to 2.1 · floor 0.4" in page.words
+    assert "200.0 %" not in page.words and "150.0" not in page.words
+    assert not [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("class") == "bar"]
+
+
 def test_text_from_outside_stays_text(tmp_path: Path) -> None:
     """Markup in answers, questions, names and notes shows as it is written and makes no tag."""
     run = write_run(tmp_path / "run", {"folder": ATTACK}, data=ATTACK)
