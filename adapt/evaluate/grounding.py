@@ -170,7 +170,8 @@ def _joined(parts: Sequence[Scores], details: Mapping[str, Any]) -> Scores:
         floor |= part.details["floor"]
         joined |= part.details
     sentence = "; ".join(part.convention for part in parts)
-    return Scores(metrics, sentence, per_row, joined | {"floor": floor}, headline=parts[0].headline if parts else None)
+    headline, rows = (parts[0].headline, frozenset(parts[0].per_row)) if parts else (None, None)
+    return Scores(metrics, sentence, per_row, joined | {"floor": floor}, headline, rows)
 
 
 def _score_boxes(answered: Sequence[Answered], kinds: Sequence[str], convention: str) -> Scores | None:
@@ -201,7 +202,8 @@ def _score_boxes(answered: Sequence[Answered], kinds: Sequence[str], convention:
         "by_kind": _by_kind(kinds, results, rule, groups),
         "by_size": _by_size(results, rule),
     }
-    headline = f"acc@{HIT}" if GROUND in kinds else f"f1@{HIT}"
+    # Single boxes without names, as other tools' detection may have them, have no F1.
+    headline = f"acc@{HIT}" if GROUND in kinds or f"f1@{HIT}" not in metrics else f"f1@{HIT}"
     return Scores(metrics, _sentence(convention, truths, records), marks, details, headline)
 
 

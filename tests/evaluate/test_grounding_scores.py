@@ -13,6 +13,7 @@ from adapt.evaluate.box_answers import MOST_BOXES, read_any, read_internvl
 from adapt.evaluate.counting import read_count
 from adapt.evaluate.metrics import ratios, share
 from adapt.evaluate.overlap import PLAIN, PLUS_ONE, overlaps, pair_boxes
+from adapt.evaluate.paired import compare_headlines
 from adapt.evaluate.score import score_answers
 from adapt.records import ChatRecord, Turn
 
@@ -384,6 +385,24 @@ def test_only_two_conventions() -> None:
         score([(expression(0, TRUTH), "x")], convention="refcoco")
     assert ">=" in score([(expression(0, TRUTH), "x")]).convention
     assert "one pixel more" in score([(expression(0, TRUTH), "x")], convention="internvl").convention
+
+
+def test_the_headline_of_several_kinds_is_compared_on_its_rows() -> None:
+    """Expressions beside counts: two runs are compared on the expressions alone, whose share the headline is."""
+    counts = [record(f"c{n}", "3", kind="count") for n in range(3)]
+    rows = [expression("a", TRUTH), expression("b", TRUTH), *counts]
+    hit = "[[100, 100, 200, 200]]"
+    first, second = (score(list(zip(rows, said, strict=True))) for said in ([hit, hit, "3", "3", "1"], [hit, "", "1", "1", "1"]))
+    found = compare_headlines("acc@0.5", first, second, [Answered(row, None) for row in rows])
+    assert (found["difference"], found["count"]) == (0.5, 2)
+
+
+def test_detection_without_names_has_a_headline() -> None:
+    """Rows of another tool with one box each and no names: the headline is a metric that there is."""
+    turns = (Turn("human", "<image>\nDetect all"), Turn("gpt", "[[100, 100, 200, 200]]"))
+    row = ChatRecord("d", turns, ("d.png",), (SIZE,), task="detect", meta={"boxes_px": [list(TRUTH)]})
+    scores = score([(row, row.answer)])
+    assert scores.headline is not None and scores.metrics[scores.headline].value == 1.0
 
 
 def test_ratios_are_shares_where_every_row_counts_one() -> None:
