@@ -4,8 +4,9 @@ Source: arXiv 2410.16261, 4.2.2 and tables 6 and 7, after DriveGPT4 (arXiv 2310.
 no script was published. Sentences are scored on the descriptions, on the justifications, and on both together: a clip's
 description and justification as one text. Published CIDEr is 100 times the value here, whose most is 10.
 
-Defined here: an answer without exactly the numbers that were asked for (or with one of a million or more) is within no
-tolerance, and its error is the largest that any value of the references would make, which no answer in their range exceeds.
+Defined here: an answer without exactly the numbers that were asked for (or with one of a million or more, or of more than 2,000
+characters) is within no tolerance, and its error is the largest that any value of the references would make, which no answer in
+their range exceeds; at least 5, since it is within none. Rows of one kind alone have that kind's first metric as the headline.
 """
 
 import collections
@@ -30,7 +31,8 @@ TOLERANCES = (0.1, 0.5, 1, 5)
 TOO_LARGE = 1e6
 MOST_CHARACTERS = 2000
 _METRICS = ("cider", "bleu_4", "rouge_l")
-_NUMBER = re.compile(r"[-+]?\d++(?:\.\d++)?")
+_HEADLINES = ("both_cider", "description_cider", "justification_cider", "speed_a_1", "angle_a_1")
+_NUMBER = re.compile(r"[-+]?(?:\d++(?:\.\d++)?|(?<!\d)\.\d++)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,8 @@ def score_bddx(answered: Sequence[Answered], options: Mapping[str, str]) -> Scor
         "speed in m/s, angle in degrees, a_T: |error| <= T"
     )
     per_row = {name: sum(each) / len(each) for name, each in marks.items()}
-    return Scores(metrics, convention, per_row, _details(answered, texts, signals))
+    headline = next((name for name in _HEADLINES if metrics[name].count), None)
+    return Scores(metrics, convention, per_row, _details(answered, texts, signals), headline)
 
 
 def _named(name: str, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
@@ -131,8 +134,8 @@ def read_signal(each: Answered, name: str) -> float | None:
 
     The numbers may stand in a sentence; None where there are more or fewer of them than were asked for.
     """
-    answer, meta = (each.answer or "")[:MOST_CHARACTERS], each.record.meta
-    numbers = [float(found) for found in _NUMBER.findall(answer)]
+    answer, meta = each.answer or "", each.record.meta
+    numbers = [float(found) for found in _NUMBER.findall(answer)] if len(answer) <= MOST_CHARACTERS else []
     if len(numbers) != sum(asked in meta for asked in NAMES):
         return None
     value = read_signals(numbers, answer, last_sentence(each.record.question)).get(name) if len(numbers) == 2 else numbers[0]
@@ -153,7 +156,7 @@ def _signal_metrics(name: str, signals: Sequence[_Signal]) -> dict[str, Metric]:
     truths = [signal.truth for signal in signals]
     low, high = min(truths, default=0.0), max(truths, default=0.0)
     errors = [
-        max(signal.truth - low, high - signal.truth) if signal.found is None else signal.found - signal.truth
+        max(signal.truth - low, high - signal.truth, TOLERANCES[-1]) if signal.found is None else signal.found - signal.truth
         for signal in signals
     ]
     columns_NC = np.array([(error**2, 1.0) for error in errors]).reshape(-1, 2)

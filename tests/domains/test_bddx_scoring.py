@@ -36,6 +36,7 @@ def signal(answer: str | None, name: str = "speed", question: str = "?", **truth
     [
         ("2.09", 2.09), ("-0.5", -0.5), (" 3 ", 3), ("3.", 3), ("The speed is 4.5 m/s.", 4.5), ("+2", 2), ("1 or 2", None),
         ("fast", None), ("", None), (None, None), ("1e9", None), ("9999999", None), ("9" * 5000, None), ("2,5", None),
+        (".5", 0.5), ("-.25", -0.25), ("1.2.3", None), ("2.0" + " " * 2000, None),
     ],
 )  # fmt: skip
 def test_a_number_by_hand(answer: str | None, value: float | None) -> None:
@@ -76,6 +77,24 @@ def test_an_unread_number_is_the_worst_in_range() -> None:
     scores = scored(*rows)
     assert scores.metrics["angle_rmse"].value == pytest.approx(math.sqrt((100 + 64 + 100) / 3))
     assert scores.metrics["angle_a_5"].value == 0 and scores.details["unread_numbers"] == {"speed": 0, "angle": 3}
+
+
+def test_no_answer_is_never_without_error() -> None:
+    """Where all truths are equal, silence still errs by the widest tolerance: 5, not 0, beside an exact answer's 0."""
+    rows = [row(n, "speed", "x", answer, speed=3.0) for n, answer in enumerate(("3.0", None))]
+    metrics = scored(*rows).metrics
+    assert metrics["speed_rmse"].value == pytest.approx(math.sqrt(25 / 2)) and metrics["speed_a_5"].value == 0.5
+
+
+def test_the_headline_has_rows() -> None:
+    """A file of one kind has a headline of that kind, with items behind it, and not the CIDEr of no clip."""
+    pair = SENTENCES[0]
+    described, justified = row(0, "description", pair[0], "x"), row(0, "justification", pair[1], "x")
+    speed = row(1, "speed", "x", "2", speed=2.0)
+    expected = {"both_cider": (described, justified, speed), "description_cider": (described, speed), "speed_a_1": (speed,)}
+    for name, rows in expected.items():
+        scores = scored(*rows)
+        assert scores.headline == name and scores.metrics[name].count == 1
 
 
 SENTENCES = (
