@@ -74,6 +74,15 @@ def _is_lettered(record: ChatRecord, label: str, candidates: Sequence[str]) -> b
     return len(record.answer.strip()) == 1 and 0 <= place < len(candidates) and candidates[place] == label
 
 
+def _check_offered(record: ChatRecord, label: str, is_it: Sequence[bool]) -> None:
+    """No answer could be right where the true class is none of those offered: a fault of the data, not of the model."""
+    if not any(is_it):
+        raise DataError(
+            f"row '{record.id}': the class '{label[:40]}' is none of the {len(is_it)} in meta.candidates, so no answer can be "
+            "right; where answers are letters, meta.label has to name the class"
+        )
+
+
 def score_classes(answered: Sequence[Answered], options: Mapping[str, str]) -> Scores:
     """Accuracy over rows and the mean of the classes' recalls; confusion, recalls and floors in the details.
 
@@ -87,9 +96,10 @@ def score_classes(answered: Sequence[Answered], options: Mapping[str, str]) -> S
     chances = []
     for each, label in zip(answered, labels, strict=True):
         candidates = candidates_of(each.record, all_labels)
+        same = _normal_form(candidates)
+        _check_offered(each.record, label, [same(name) == same(label) for name in candidates])
         choice = read_choice(each.answer, candidates, _is_lettered(each.record, label, candidates))
         confusion[label][OUT_OF_LIST if choice is None else choice] += 1
-        same = _normal_form(candidates)
         marks.append(float(choice is not None and same(choice) == same(label)))
         hits[label] += int(marks[-1])
         chances.append(1 / max(1, len(candidates)))

@@ -5,9 +5,9 @@ Three schools report numbers that cannot be compared:
 - Classification (MEVF, CR, BiomedCLIP): exact answer class, ``open_exact``, ``closed_exact``, both together ``overall_exact``.
 - Generative (LLaVA-Med): ``open_recall``, the truth's words found in the answer, and ``closed_contains``, whether the truth
   stands in the answer.
-- Token F1 (Med-PaLM M, Med-Gemini): ``overall_f1``, the F1 of the bags of words, over all questions.
+- Token F1 (Med-PaLM M, Med-Gemini): ``overall_f1``, the F1 of the bags of words in SQuAD's normal form, over all questions.
 
-Texts are compared in VQA's normal form (``vqa_form``), which MEVF makes its classes with (``preprocess_answer``) and LLaVA-Med
+For the first two texts are compared in VQA's normal form (``vqa_form``), which MEVF makes its classes with (``preprocess_answer``) and LLaVA-Med
 scores with (``normalize_word`` in ``llava/eval/eval_metrics/glossary.py`` of github.com/microsoft/LLaVA-Med); contractions
 written without their apostrophe are not restored. The recall is that of ``calculate_f1score`` beside it.
 
@@ -150,8 +150,8 @@ def score_answers(answered: Sequence[Answered], options: Mapping[str, str]) -> S
 
 def _convention(rule: str, language: str) -> str:
     closed = "the dataset's answer_type" if rule == "answer_type" else "an answer of yes or no"
-    schools = "exact class (classification school), recall and containment (LLaVA-Med's), token F1"
-    return f"VQA's normal form; {schools}; closed by {closed}" + ("" if language == "all" else f"; questions in {language}")
+    schools = "exact class (classification school), recall and containment (LLaVA-Med's)"
+    return f"VQA's normal form: {schools}; SQuAD's: token F1; closed by {closed}" + ("" if language == "all" else f"; questions in {language}")
 
 
 def _measure(taken: Sequence[Answered], closed: Sequence[bool], groups: Groups) -> dict[str, Metric]:

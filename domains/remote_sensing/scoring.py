@@ -99,6 +99,11 @@ def truth_class(record: ChatRecord, convention: str) -> str:
     return text.lower() if number is None else ("0", "1 to 100", "101 to 1000", "more than 1000")[_merged_bin(number)]
 
 
+SENTENCES = {
+    "original": "the original's classes (RSVQA's VocabEncoder.py): counts of LR and areas in bins up to 0, 10, 100, 1000 and "
+    "above, counts of HR exactly",
+    "internvl": "InternVL's script, its faults included: counts and areas in bins up to 0, 100, 1000 and above",
+}
 _MARKS: Mapping[str, Callable[[str | None, ChatRecord], bool]] = {"original": original_mark, "internvl": internvl_mark}
 
 
@@ -121,7 +126,10 @@ def score_rsvqa(answered: Sequence[Answered], options: Mapping[str, str]) -> Sco
     silent = sum(each.answer is None and mark == 1.0 for each, mark in zip(answered, marks, strict=True))
     details = _details([each.record for each in answered], convention) | {"right_without_an_answer": silent}
     in_headline = (each.record.id for each, kind in zip(answered, types, strict=True) if kind not in NUMERIC_TYPES)
-    return Scores(metrics, convention, per_row, details, headline_rows=frozenset(in_headline))
+    # A file of counts and areas alone has nothing in micro.
+    headline, rows = ("micro", frozenset(in_headline)) if metrics["micro"].count else ("micro_all", None)
+    sentence = f"{SENTENCES[convention]}; {details['headline']}"
+    return Scores(metrics, sentence, per_row, details, headline, rows)
 
 
 def _details(records: Sequence[ChatRecord], convention: str) -> dict[str, Any]:

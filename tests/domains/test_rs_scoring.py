@@ -240,8 +240,30 @@ def test_high_resolution_by_hand() -> None:
     assert scores.metrics["micro"].count == 4 and scores.metrics["micro_all"].count == 8
 
 
+def test_the_convention_is_a_sentence() -> None:
+    """Whoever reads the scores alone learns the bins, and which types the headline leaves out."""
+    for convention, bins in (("original", "0, 10, 100, 1000"), ("internvl", "0, 100, 1000")):
+        scores = score_answers(find_benchmark("rsvqa"), [Answered(record(0, "yes", "comp"), "yes")], {"convention": convention})
+        assert bins in scores.convention and "micro leaves count and area out" in scores.convention
+
+
+def test_numbers_alone_have_a_headline() -> None:
+    """A file of counts is read by micro_all: micro is of no row, and 0 would be taken for a score."""
+    rows = [Answered(record(n, "5", "count"), answer) for n, answer in enumerate(("5", "500"))]
+    scores = score_answers(find_benchmark("rsvqa"), rows, {})
+    assert (scores.headline, scores.metrics["micro_all"].value, scores.metrics["micro"].count) == ("micro_all", 0.5, 0)
+
+
+def test_a_class_that_is_not_offered_is_named() -> None:
+    """No answer could be right there: the row is a fault of the data, and one line says which."""
+    turns = (Turn("human", "<image>\nClassify"), Turn("gpt", "B"))
+    for meta in ({"label": "desert", "candidates": CLASSES}, {"candidates": CLASSES}):
+        with pytest.raises(DataError, match="row 'r4': the class '(desert|B)' is none of the 3 in meta.candidates"):
+            score_answers(find_benchmark("rsclassify"), [Answered(ChatRecord("r4", turns, meta=meta), "forest")], {})
+
+
 def test_conventions_differ_where_they_should():
-    """5 against 70: one bin under InternVL's rule, two under the original; the name of the rule stands in the scores."""
+    """5 against 70: one bin under InternVL's rule, two under the original; another name is refused."""
     assert score_one("count", "5", "70", convention="internvl") == 1
     assert score_one("count", "5", "70", convention="original") == 0
     with pytest.raises(UsageError, match="original, internvl"):
