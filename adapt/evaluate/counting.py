@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from adapt.errors import DataError
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
+from adapt.evaluate.floors import question_only
+from adapt.records import ChatRecord
 
 RULE = "counts: the one number of an answer, exactly; in the mean error an answer without one counts as 0"
 WORDS = (
@@ -48,12 +49,8 @@ def count_floor(records: Sequence[ChatRecord], truths: Sequence[int]) -> dict[st
     if not truths:
         return {}
     middle = statistics.median_low(truths)
-    by_question: dict[str, Counter[int]] = {}
-    for record, truth in zip(records, truths, strict=True):
-        asked = " ".join(record.question.replace(IMAGE_PLACEHOLDER, " ").lower().split())
-        by_question.setdefault(asked, Counter())[truth] += 1
     return {
         "count_accuracy": max(Counter(truths).values()) / len(truths),
-        "count_accuracy_question_only": sum(max(counts.values()) for counts in by_question.values()) / len(truths),
+        "count_accuracy_question_only": question_only(records, truths),
         "count_mae": sum(abs(truth - middle) for truth in truths) / len(truths),
     }

@@ -9,11 +9,12 @@ from adapt.domain import Answered, Benchmark, Scores
 from adapt.errors import DataError
 from adapt.evaluate import metrics
 from adapt.evaluate.classes import score_classes, squash
+from adapt.evaluate.floors import question_text
 from adapt.evaluate.grounding import CONVENTION, score_grounding
 from adapt.evaluate.score import group_of
 from adapt.evaluate.several import is_several, score_several
 from adapt.progress import say
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
+from adapt.records import ChatRecord
 
 ENOUGH_ROWS = 20  # from which on answers that occur once are no classes
 
@@ -31,11 +32,6 @@ def answer_type(record: ChatRecord) -> str:
         return given.strip().lower()
     text = metrics.normalise(record.answer)
     return "yes/no" if text in ("yes", "no") else "number" if text.isdecimal() else "other"
-
-
-def question_text(record: ChatRecord) -> str:
-    """The last question without its pictures."""
-    return " ".join(record.question.replace(IMAGE_PLACEHOLDER, " ").lower().split())
 
 
 def truths_of(record: ChatRecord) -> list[str]:

@@ -26,6 +26,7 @@ from typing import Any
 
 from adapt.domain import Answered, Benchmark, Metric, Option, Scores
 from adapt.errors import DataError
+from adapt.evaluate.floors import question_only
 from adapt.evaluate.metrics import share, token_f1
 from adapt.evaluate.score import group_of
 from adapt.records import ChatRecord
@@ -215,7 +216,8 @@ def _denominators(records: Sequence[ChatRecord]) -> dict[str, dict[str, int] | N
 
 
 def _floor(records: Sequence[ChatRecord], closed: Sequence[bool]) -> dict[str, float]:
-    """What one answer to all open and one to all closed questions reaches; and one to each type of them (``_of_types``).
+    """What one answer to all open and one to all closed questions reaches; and one to each type of them (``_of_types``), or to
+    each question text (``_question_only``).
 
     ``closed_contains_yes_and_no`` is what containment gives to the one answer "yes or no".
     """
@@ -230,6 +232,7 @@ def _floor(records: Sequence[ChatRecord], closed: Sequence[bool]) -> dict[str, f
         for record, each in zip(records, closed, strict=True):
             types.setdefault((each, *question_types(record)), []).append(record)
         floor["overall_exact"] = sum(hits.values()) / len(records)
+        floor["overall_exact_question_only"] = question_only(records, [_truth_form(record) for record in records])
         floor["overall_exact_of_types"] = sum(max(_counts(rows).values()) for rows in types.values()) / len(records)
     if sides["closed"]:
         floor["closed_contains"] = floor["closed_exact"]
@@ -239,7 +242,11 @@ def _floor(records: Sequence[ChatRecord], closed: Sequence[bool]) -> dict[str, f
 
 
 def _counts(records: Sequence[ChatRecord]) -> collections.Counter[str]:
-    return collections.Counter(vqa_form(record.answer) or record.answer for record in records)
+    return collections.Counter(map(_truth_form, records))
+
+
+def _truth_form(record: ChatRecord) -> str:
+    return vqa_form(record.answer) or record.answer
 
 
 def _recall_without_repetition(taken: Sequence[Answered], closed: Sequence[bool]) -> float | None:

@@ -15,6 +15,7 @@ from typing import Any
 from adapt.domain import Answered, Benchmark, Metric, Option, Scores
 from adapt.errors import DataError
 from adapt.evaluate.classes import score_classes
+from adapt.evaluate.floors import question_only
 from adapt.evaluate.metrics import mean_of_shares, share
 from adapt.evaluate.score import group_of
 from adapt.records import ChatRecord
@@ -142,7 +143,7 @@ def _details(records: Sequence[ChatRecord], convention: str) -> dict[str, Any]:
     counts_of_all = sum(question_type(record) == "count" for record in records)
     exact = counts_of_hr if convention == "original" else 0
     return {
-        "floor": _floor(truths, {kind: hits for kind, (_, hits) in most.items()}),
+        "floor": _floor(truths, {kind: hits for kind, (_, hits) in most.items()}) | _question_only(records, convention),
         "majority_answer": {kind: answer for kind, (answer, _) in most.items()},
         "bins": list(BINS) if convention == "original" else ["0", "1 to 100", "101 to 1000", "more than 1000"],
         "counts_compared": {"binned": counts_of_all - exact, "exact": exact},
@@ -158,6 +159,16 @@ def _floor(truths: Mapping[str, collections.Counter[str]], hits: Mapping[str, in
             floor[f"micro{end}"] = sum(hits[kind] for kind in kinds) / sum(truths[kind].total() for kind in kinds)
             floor[f"macro{end}"] = sum(hits[kind] / truths[kind].total() for kind in kinds) / len(kinds)
     return floor
+
+
+def _question_only(records: Sequence[ChatRecord], convention: str) -> dict[str, float]:
+    """The shares that giving each question text its most frequent answer reaches, without the numeric types and with them."""
+    parts = {"micro": [each for each in records if question_type(each) not in NUMERIC_TYPES], "micro_all": records}
+    return {
+        f"{name}_question_only": question_only(part, [truth_class(each, convention) for each in part])
+        for name, part in parts.items()
+        if part
+    }
 
 
 _LR_COUNTS = {"rural_urban": 100, "presence": 2955, "comp": 4002, "count": 2947}  # questions of LR's test set

@@ -127,6 +127,7 @@ def test_the_scores_of_a_small_set():
     floor = scores.details["floor"]
     assert floor["open_exact"] == 2 / 3 and floor["closed_exact"] == 1 / 3 and floor["overall_exact"] == 3 / 6
     assert floor["overall_exact_of_types"] == 5 / 6  # open: POS+ORGAN, POS, none; closed: PRES (one of yes, no), none
+    assert floor["overall_exact_question_only"] == 1  # each of the six texts is asked once
     assert scores.details["answers"] == {"references": 6, "none": 1, "empty": 0, "over_long": 0}
 
 
