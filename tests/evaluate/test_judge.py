@@ -133,6 +133,7 @@ def test_a_judged_score(serve: Callable[..., Server], shared: Path, tmp_path: Pa
         "high": pytest.approx(0.6),
     }
     assert document["metrics"]["match"]["value"] == pytest.approx(0.3)
+    assert document["headline"] == "final"  # the challenge's own number, since there is a judge
     told = document["details"]["judge"]
     assert told["model"] == "rater" and told["unread_replies"] == 1 and told["prompt"].startswith("Rate my answer based on")
     assert len(server.requests) == 9 + 4 and len((tmp_path / "judge.jsonl").read_text().splitlines()) == 13
