@@ -7,6 +7,7 @@ Axes: R resamples, G groups, C columns that are summed.
 
 import collections
 import dataclasses
+import functools
 import re
 import string
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -54,37 +55,6 @@ def mean_of_shares(marks: Sequence[float], kinds: Sequence[Hashable], groups: Se
     return Metric(value, len(marks), float(min(low, value)), float(max(high, value)))
 
 
-def ratios(
-    columns: Mapping[str, tuple[Sequence[float], Sequence[float]]], groups: Sequence[Hashable], seed: int = 0
-) -> dict[str, Metric]:
-    """For each name sum(tops) / sum(bottoms) over the rows, with its interval; ``count`` is the number of rows.
-
-    Nothing below is 0. One drawing of groups serves all names. With a single group the interval is 0 to 1, or to the value.
-    """
-    assert all(len(tops) == len(bottoms) == len(groups) for tops, bottoms in columns.values()), len(groups)
-    if not groups:
-        return dict.fromkeys(columns, EMPTY)
-    group_of = _numbered(groups)
-    sums_GC = np.zeros((int(group_of.max()) + 1, 2 * len(columns)))
-    parts = [part for tops_and_bottoms in columns.values() for part in tops_and_bottoms]
-    np.add.at(sums_GC, group_of, np.asarray(parts, dtype=np.float64).T.reshape(len(groups), -1))
-    values = _quotients(sums_GC.sum(axis=0, keepdims=True))[0]
-    if len(sums_GC) == 1:
-        spread = np.stack([np.zeros_like(values), np.maximum(values, 1.0)])
-    else:
-        spread = np.quantile(_quotients(resample(sums_GC, seed)), (0.025, 0.975), axis=0)
-    return {
-        name: Metric(float(value), len(groups), float(min(low, value)), float(max(high, value)))
-        for name, value, low, high in zip(columns, values, *spread, strict=True)
-    }
-
-
-def _quotients(sums_RC: np.ndarray) -> np.ndarray:
-    """float64[R, C / 2]: the even columns over the odd ones, 0 over nothing."""
-    tops, bottoms = sums_RC[:, ::2], sums_RC[:, 1::2]
-    return np.divide(tops, bottoms, out=np.zeros_like(tops), where=bottoms > 0)
-
-
 @dataclasses.dataclass(frozen=True)
 class Measure:
     """A metric that follows from column sums, float64[R, C] -> float64[R]: what BLEU, or a root of a mean square, needs.
@@ -120,6 +90,25 @@ def of_sums(
             low, high = (float(each) for each in np.quantile(measure.value(sums_RC), (0.025, 0.975)))
         found[name] = Metric(value, measure.count, min(low, value), max(high, value)) if measure.count else EMPTY
     return found
+
+
+def ratios(
+    columns: Mapping[str, tuple[Sequence[float], Sequence[float]]], groups: Sequence[Hashable], seed: int = 0
+) -> dict[str, Metric]:
+    """For each name sum(tops) / sum(bottoms) over the rows, with its interval; ``count`` is the number of rows.
+
+    Nothing below is 0. With a single group the interval is 0 to 1, or to the value.
+    """
+    parts = [part for tops_and_bottoms in columns.values() for part in tops_and_bottoms]
+    columns_NC = np.asarray(parts, dtype=np.float64).T.reshape(len(groups), 2 * len(columns))
+    measures = {name: Measure(functools.partial(_quotient, 2 * place), len(groups)) for place, name in enumerate(columns)}
+    return of_sums(columns_NC, groups, measures, seed)
+
+
+def _quotient(top: int, sums_RC: np.ndarray) -> np.ndarray:
+    """float64[R]: a column over the next one, 0 over nothing."""
+    tops, bottoms = sums_RC[:, top], sums_RC[:, top + 1]
+    return np.divide(tops, bottoms, out=np.zeros_like(tops), where=bottoms > 0)
 
 
 def _numbered(names: Sequence[Hashable]) -> np.ndarray:

@@ -91,7 +91,10 @@ def score_answers(
 
 
 def _count_answers(answered: Sequence[Answered]) -> dict[str, int]:
-    """How many answers there are, and how many of them cannot be right whatever the rule."""
+    """How many answers there are, how many are missing or empty, and how many are far longer than what was asked for.
+
+    What the last are worth is the benchmark's to say: LLaVA-Med's containment, for one, takes the truth wherever it stands.
+    """
     texts = [each.answer for each in answered if each.answer is not None]
     return {
         "references": len(answered),

@@ -100,8 +100,9 @@ def test_measures_by_hand(answer, truth, exact, contains, plain_recall, bleu_1):
     assert found == pytest.approx([exact, contains, plain_recall, bleu_1])
 
 
-def test_the_scores_of_a_small_set():
-    """Six questions by hand: three open, three closed, one without an answer."""
+@pytest.mark.parametrize("benchmark", ["vqarad", "slake", "pathvqa"])
+def test_the_scores_of_a_small_set(benchmark):
+    """Six questions by hand: three open, three closed, one without an answer; the three sets are scored alike."""
     rows = [
         question("left lung", "The left lung.", number=0, question_type="POS, ORGAN"),
         question("left lung", "lung", number=1, question_type="POS"),
@@ -110,7 +111,7 @@ def test_the_scores_of_a_small_set():
         question("no", "It is normal", "closed", number=4, question_type="PRES"),
         question("right", "left", "closed", number=5),
     ]
-    scores = score_answers(find_benchmark("vqarad"), rows, {})
+    scores = score_answers(find_benchmark(benchmark), rows, {})
     values = {name: (metric.value, metric.count) for name, metric in scores.metrics.items()}
     assert set(values) == NAMES
     assert values["open_exact"] == (pytest.approx(1 / 3), 3) and values["closed_exact"] == (pytest.approx(1 / 3), 3)
