@@ -341,8 +341,13 @@ DRIVELM = Benchmark(
         Option("judge_cache", "what the judge replied: a file, else beside the predictions", "judge.jsonl", is_beside=True),
     ),
     published=(
-        {"name": "PRCV 2024's winner", "set": "DriveLM of PRCV 2024", "source": "arXiv 2411.02999", "final": 0.6064,
-         "convention": "the challenge's server, judged by gpt-3.5-turbo (unverified)"},
+        {
+            "name": "PRCV 2024's winner",
+            "set": "DriveLM of PRCV 2024",
+            "source": "arXiv 2411.02999",
+            "final": 0.6064,
+            "convention": "the challenge's server, judged by gpt-3.5-turbo (unverified)",
+        },
         _SERVER | {"name": "MTMM", "accuracy": 0.7473, "gpt": 0.6559, "final": 0.5974},
         _SERVER | {"name": "Team NVIDIA", "accuracy": 0.7746, "gpt": 0.5989, "final": 0.5884},
         _SERVER | {"name": "MMFM_AD", "accuracy": 0.6658, "gpt": 0.6392, "final": 0.5732},

@@ -180,6 +180,15 @@ def test_the_floor_is_a_score() -> None:
     )
 
 
+def test_published_rows() -> None:
+    """Rows of the paper's tables as shares, CIDEr a hundredth of what is printed; where no signals are printed none stand."""
+    rows = {row["name"]: row for row in find_benchmark("bddx").published}
+    assert (rows["Mini-InternVL-DA-2B"]["description_cider"], rows["DriveGPT4"]["justification_cider"]) == (2.4214, 1.0155)
+    assert (rows["Mini-InternVL-DA-2B"]["speed_rmse"], rows["Mini-InternVL-DA-1B"]["angle_rmse"]) == (1.26, 9.45)
+    assert rows["Mini-InternVL-DA-4B"]["angle_a_5"] == 0.9265
+    assert rows["ADAPT"]["both_rouge_l"] == 0.4432 and not any(name.startswith(("speed", "angle")) for name in rows["ADAPT"])
+
+
 def test_rows_without_a_kind_are_named() -> None:
     """A reference that was not converted is one line with its id and the command."""
     turns = (Turn("human", "q"), Turn("gpt", "a"))

@@ -392,7 +392,8 @@ def test_the_headline_of_several_kinds_is_compared_on_its_rows() -> None:
     counts = [record(f"c{n}", "3", kind="count") for n in range(3)]
     rows = [expression("a", TRUTH), expression("b", TRUTH), *counts]
     hit = "[[100, 100, 200, 200]]"
-    first, second = (score(list(zip(rows, said, strict=True))) for said in ([hit, hit, "3", "3", "1"], [hit, "", "1", "1", "1"]))
+    answers = [hit, hit, "3", "3", "1"], [hit, "", "1", "1", "1"]
+    first, second = (score(list(zip(rows, each, strict=True))) for each in answers)
     found = compare_headlines("acc@0.5", first, second, [Answered(row, None) for row in rows])
     assert (found["difference"], found["count"]) == (0.5, 2)
 
