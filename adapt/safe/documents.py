@@ -86,6 +86,14 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_array(path: Path, of: str) -> list[Any]:
+    """Parse the JSON list in ``path``; ``of`` says what should stand in it. Raises DataError for any other document."""
+    value = read_json(path)
+    if not isinstance(value, list):
+        raise DataError(f"{path}: expected a JSON list of {of}, found {str(value)[:40]!r}")
+    return value
+
+
 def read_object_if_there(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``, {} where there is no such file."""
     return read_object(path) if path.is_file() else {}

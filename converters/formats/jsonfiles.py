@@ -81,9 +81,17 @@ def rows_of(document: Mapping[str, Any], key: str, path: Path) -> list[Any]:
     return rows
 
 
-def stated_size(row: Mapping[str, Any], width: str = "width", height: str = "height") -> tuple[int, int] | None:
+def stated_size(row: Mapping[Any, Any], width: str | int = "width", height: str | int = "height") -> tuple[int, int] | None:
     """(width, height), where the row has both; some writers leave them out or write 0."""
     found = row.get(width), row.get(height)
     if all(isinstance(value, int) and not isinstance(value, bool) and value > 0 for value in found):
         return found[0], found[1]  # type: ignore[return-value]
     return None
+
+
+def text_of(row: Mapping[str, Any], field: str, where: str) -> str:
+    """A field's text without blanks around it; whole numbers are written out. Raises DataError for what is neither."""
+    value = row.get(field)
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+        raise DataError(f"{where}: '{field}' is {str(value)[:40]!r}, expected text")
+    return str(value).strip()

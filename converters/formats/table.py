@@ -263,10 +263,7 @@ def read_csv(path: Path, called: str | None = None) -> Iterator[Place]:
 
 
 def read_json_list(path: Path) -> Iterator[Place]:
-    rows = safe.read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a JSON list of objects")
-    for index, row in enumerate(rows):
+    for index, row in enumerate(safe.read_array(path, "objects")):
         yield _object(row, f"{path.name}#{index}")
 
 

@@ -67,9 +67,7 @@ class StreetChoice:
 def read(source: Source) -> Reading:
     """The questions of the subtask in the order of the file; the other subtasks' are counted."""
     path = _find_file(source.input)
-    rows = safe.read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a JSON list of questions, found {str(rows)[:40]!r}")
+    rows = safe.read_array(path, "questions")
     ignored: collections.Counter[str] = collections.Counter()
     samples = list(_read_rows(path, rows, ignored))
     return Reading(_picture_root(source, path, samples), samples, ignored=ignored)
@@ -209,11 +207,8 @@ def read_official(predictions: Path, references: Path) -> tuple[Sequence[ChatRec
 
 
 def _read_results(path: Path) -> dict[str, str | None]:
-    rows = safe.read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a JSON list of results, found {str(rows)[:40]!r}")
     answers: dict[str, str | None] = {}
-    for number, row in enumerate(rows):
+    for number, row in enumerate(safe.read_array(path, "results")):
         names = ("Question_id", "Output") if isinstance(row, Mapping) and "Question_id" in row else ("index", "output")
         identifier, answer = (row.get(name) for name in names) if isinstance(row, Mapping) else (None, None)
         if not isinstance(identifier, str) or not isinstance(answer, str | None):

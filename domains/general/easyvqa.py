@@ -10,7 +10,7 @@ from typing import Any
 
 from adapt import pixels, safe
 from adapt.domain import Reading, Rejected, Source, Task
-from adapt.errors import DataError, UsageError
+from adapt.errors import UsageError
 from adapt.records import ChatRecord
 from converters.vqa import VqaSample, to_record
 
@@ -37,10 +37,7 @@ def _splits(folder: Path) -> list[str]:
 
 def _read_split(folder: Path, split: str) -> Iterator[VqaSample | Rejected]:
     path = folder / split / "questions.json"
-    rows = safe.read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a list of [question, answer, picture number]")
-    for index, row in enumerate(rows):
+    for index, row in enumerate(safe.read_array(path, "[question, answer, picture number]")):
         where = f"{split}/questions.json#{index}"
         if not _is_row(row):
             yield Rejected(where, f"{str(row)[:60]}, expected [question, answer, picture number]", split)

@@ -7,9 +7,10 @@ Three schools report numbers that cannot be compared:
   stands in the answer.
 - Token F1 (Med-PaLM M, Med-Gemini): ``overall_f1``, the F1 of the bags of words in SQuAD's normal form, over all questions.
 
-For the first two texts are compared in VQA's normal form (``vqa_form``), which MEVF makes its classes with (``preprocess_answer``) and LLaVA-Med
-scores with (``normalize_word`` in ``llava/eval/eval_metrics/glossary.py`` of github.com/microsoft/LLaVA-Med); contractions
-written without their apostrophe are not restored. The recall is that of ``calculate_f1score`` beside it.
+For the first two texts are compared in VQA's normal form (``vqa_form``), which MEVF makes its classes with
+(``preprocess_answer``) and LLaVA-Med scores with (``normalize_word`` in ``llava/eval/eval_metrics/glossary.py`` of
+github.com/microsoft/LLaVA-Med); contractions written without their apostrophe are not restored. The recall is that of
+``calculate_f1score`` beside it.
 
 What a reader of such numbers should know: "no" stands in "normal", so ``closed_contains`` forgives much; an answer that
 names everything has the best recall; a word of the truth that the answer repeats counts as often as it is repeated (without
@@ -152,7 +153,8 @@ def score_answers(answered: Sequence[Answered], options: Mapping[str, str]) -> S
 def _convention(rule: str, language: str) -> str:
     closed = "the dataset's answer_type" if rule == "answer_type" else "an answer of yes or no"
     schools = "exact class (classification school), recall and containment (LLaVA-Med's)"
-    return f"VQA's normal form: {schools}; SQuAD's: token F1; closed by {closed}" + ("" if language == "all" else f"; questions in {language}")
+    spoken = "" if language == "all" else f"; questions in {language}"
+    return f"VQA's normal form: {schools}; SQuAD's: token F1; closed by {closed}{spoken}"
 
 
 def _measure(taken: Sequence[Answered], closed: Sequence[bool], groups: Groups) -> dict[str, Metric]:

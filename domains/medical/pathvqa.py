@@ -22,6 +22,7 @@ from adapt import pixels, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
+from converters.formats.jsonfiles import text_of
 from converters.vqa import SHORT_ANSWER, VqaSample, to_record
 from domains.medical import rows
 
@@ -81,11 +82,11 @@ def _read_file(path: Path, split: str, form: str, below: str) -> Iterator[VqaSam
 
 def _qa_row(row: Mapping[str, Any], where: str) -> tuple[str, str, str, dict[str, Any]]:
     """Picture, question, answer, meta. The type of the question is its first word."""
-    question, answer = rows.text_of(row, "question", where), rows.text_of(row, "answer", where)
+    question, answer = text_of(row, "question", where), text_of(row, "answer", where)
     answer_type = _answer_type(answer)
     first = question.split()[0].lower().strip("?,.")
     kind = "yes/no" if answer_type == "closed" else first if first in QUESTION_WORDS else "other"
-    return rows.text_of(row, "image", where), question, answer, {"answer_type": answer_type, "question_type": kind}
+    return text_of(row, "image", where), question, answer, {"answer_type": answer_type, "question_type": kind}
 
 
 def _vqa_row(row: Mapping[str, Any], where: str) -> tuple[str, str, str, dict[str, Any]]:
@@ -93,9 +94,9 @@ def _vqa_row(row: Mapping[str, Any], where: str) -> tuple[str, str, str, dict[st
     if not isinstance(label, dict) or not label or not all(isinstance(score, int | float) for score in label.values()):
         raise DataError(f"{where}: 'label' is {str(label)[:40]!r}, expected {{answer: score}}; the form qa may have the answer")
     best = max(label, key=lambda name: label[name])  # the first of equals
-    answer = rows.text_of({"label": best}, "label", where)
-    meta = {"answer_type": _answer_type(answer), "question_type": rows.text_of(row, "question_type", where)}
-    return rows.text_of(row, "img_id", where), rows.text_of(row, "sent", where), answer, meta
+    answer = text_of({"label": best}, "label", where)
+    meta = {"answer_type": _answer_type(answer), "question_type": text_of(row, "question_type", where)}
+    return text_of(row, "img_id", where), text_of(row, "sent", where), answer, meta
 
 
 def _answer_type(answer: str) -> str:

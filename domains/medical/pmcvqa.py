@@ -26,8 +26,8 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters.formats import table
+from converters.formats.jsonfiles import text_of
 from converters.formats.pictures import split_in
-from domains.medical import rows
 
 LETTERS = "ABCD"
 VERSIONS = {"1": {"train": "train", "test": "test", "test_clean": "test_clean"}, "2": {"train_2": "train", "test_2": "test"}}
@@ -118,12 +118,12 @@ def _sample(row: table.Row, folder: str, split: str | None) -> ChoiceSample:
     choices = tuple(_choice(values, letter, where) for letter in LETTERS)
     right = _right(values, choices, where)
     pictures = (folder + row.pictures[0].strip(),)
-    return ChoiceSample(f"pmcvqa-{row.id}", where, split, pictures, rows.text_of(values, "Question", where), choices, right)
+    return ChoiceSample(f"pmcvqa-{row.id}", where, split, pictures, text_of(values, "Question", where), choices, right)
 
 
 def _choice(values: Mapping[str, Any], letter: str, where: str) -> str:
     """The text of a choice without its own letter and the blanks around both."""
-    text = re.sub(rf"^{letter}\s*:", "", rows.text_of(values, f"Choice {letter}", where)).strip()
+    text = re.sub(rf"^{letter}\s*:", "", text_of(values, f"Choice {letter}", where)).strip()
     if not text:
         raise DataError(f"{where}: 'Choice {letter}' is empty, expected a choice")
     return text

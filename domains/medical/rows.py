@@ -1,4 +1,4 @@
-"""What the rows of the medical question sets have in common: fields that must be text, and whether a question is closed."""
+"""What the rows of the medical question sets have in common: their numbers, and whether a question is closed."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -6,16 +6,14 @@ from typing import Any
 
 from adapt import safe
 from adapt.errors import DataError
+from converters.formats.jsonfiles import text_of
 
 SHORT_ANSWER_HELP = "a line after each question, instead of the request for a short answer; empty for none"
 
 
 def read_list(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | None]]:
     """(number from 0, row) of a JSON list; None in place of a row that is no object. Raises DataError for another document."""
-    rows = safe.read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a JSON list of questions, found {str(rows)[:40]!r}")
-    for number, row in enumerate(rows):
+    for number, row in enumerate(safe.read_array(path, "questions")):
         yield number, row if isinstance(row, dict) else None
 
 
@@ -30,14 +28,6 @@ def is_key(value: Any) -> bool:
     return (isinstance(value, int) and not isinstance(value, bool)) or (
         isinstance(value, str) and value.isascii() and value.isdigit()
     )
-
-
-def text_of(row: Mapping[str, Any], field: str, where: str) -> str:
-    """A field's text without blanks around it; whole numbers are written out. Raises DataError for what is neither."""
-    value = row.get(field)
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise DataError(f"{where}: '{field}' is {str(value)[:40]!r}, expected text")
-    return str(value).strip()
 
 
 def answer_type_of(row: Mapping[str, Any], where: str) -> str:

@@ -23,6 +23,7 @@ from adapt.boxes import Box
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from converters.formats.jsonfiles import text_of
 from converters.options import refuse_idle
 from converters.vqa import SHORT_ANSWER, VqaSample, to_record
 from domains.medical import rows
@@ -131,7 +132,7 @@ def _read_split(
         try:
             if row is None:
                 raise DataError(f"{where}: expected an object with question, answer and img_name")
-            picture = below + rows.text_of(row, "img_name", where)
+            picture = below + text_of(row, "img_name", where)
             pictures.setdefault(picture, where)
             if not languages:
                 continue
@@ -151,12 +152,12 @@ def _sample(row: Mapping[str, Any], where: str, split: str, picture: str) -> Vqa
         raise DataError(f"{where}: 'qid' is {str(row.get('qid'))[:40]!r}, expected a number")
     meta = {
         "answer_type": rows.answer_type_of(row, where),
-        "question_type": rows.text_of(row, "content_type", where),
+        "question_type": text_of(row, "content_type", where),
         "language": row["q_lang"],
         **rows.details(row, {"location": "location", "modality": "modality", "base_type": "base_type"}),
     }
-    question = rows.text_of(row, "question", where)
-    answer = "" if row.get("answer") == "" else rows.text_of(row, "answer", where)  # looked at once its picture is
+    question = text_of(row, "question", where)
+    answer = "" if row.get("answer") == "" else text_of(row, "answer", where)  # looked at once its picture is
     return VqaSample(f"slake-{row['qid']}", where, split, (picture,), question, answer, "slake", meta)
 
 

@@ -24,6 +24,7 @@ from adapt import pixels
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
+from converters.formats.jsonfiles import text_of
 from converters.vqa import SHORT_ANSWER, VqaSample, to_record
 from domains.medical import rows
 
@@ -84,20 +85,20 @@ def _read_file(path: Path, folder: str) -> Iterator[VqaSample | Rejected]:
 
 
 def _public_split(row: Mapping[str, Any], where: str) -> str:
-    return "test" if rows.text_of(row, "phrase_type", where).lower().startswith("test_") else "train"
+    return "test" if text_of(row, "phrase_type", where).lower().startswith("test_") else "train"
 
 
 def _sample(row: Mapping[str, Any], where: str, split: str, folder: str) -> VqaSample:
     if not rows.is_key(row.get("qid")):
         raise DataError(f"{where}: 'qid' is {str(row.get('qid'))[:40]!r}, expected a number")
-    types = [part.strip().upper() for part in rows.text_of(row, "question_type", where).split(",")]
+    types = [part.strip().upper() for part in text_of(row, "question_type", where).split(",")]
     meta = {
         "answer_type": rows.answer_type_of(row, where),
         "question_type": ", ".join(MISSPELT.get(part, part) for part in types),
         **rows.details(row, {"organ": "image_organ", "phrase_type": "phrase_type"}),
     }
-    picture = folder + rows.text_of(row, "image_name", where)
-    question, answer = rows.text_of(row, "question", where), rows.text_of(row, "answer", where)
+    picture = folder + text_of(row, "image_name", where)
+    question, answer = text_of(row, "question", where), text_of(row, "answer", where)
     return VqaSample(f"vqarad-{row['qid']}", where, split, (picture,), question, answer, "vqarad", meta)
 
 

@@ -33,6 +33,7 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters.formats import llava, table
+from converters.formats.jsonfiles import text_of
 from converters.objects import enclosing, plain, to_number, written
 
 INSTRUCT = "GeoChat_Instruct.json"
@@ -212,39 +213,33 @@ def _instruct_row(row: Mapping[str, Any], where: str, identifier: str) -> GeoCha
 
 def _bench_row(row: Mapping[str, Any], where: str, identifier: str) -> GeoChatSample:
     """A row of GeoChat-Bench as a conversation of one question; see the module for the kinds."""
-    picture = _text(row, "image" if "image" in row else "image_id", where)
+    picture = text_of(row, "image" if "image" in row else "image_id", where)
     if Path(picture).suffix.lower() not in safe.PICTURE_SUFFIXES:
         picture += ".png"
     meta = {name: row[name] for name in ("question_id", "category", "type", "dataset", "obj_ids", "size_group") if name in row}
     truth_px: tuple[tuple[tuple[float, float], ...], ...] = ()
     truth = row.get("ground_truth")
     if "description" in row:
-        question, answer = "Describe the image in detail.", _text(row, "description", where)
+        question, answer = "Describe the image in detail.", text_of(row, "description", where)
         question = f"[grounding] {question}" if _ONE.search(answer) else question
     elif "text" in row:
         if truth is None:
             raise DataError(f"{where}: no 'ground_truth'; answers of LRBEN and HRBEN are in RSVQA's files: use --task rsvqa")
-        question, answer = _text(row, "text", where).replace(IMAGE_PLACEHOLDER, "").strip(), _text(row, "ground_truth", where)
-    elif _ONE.search(_text(row, "question", where)):
-        question = f"[identify] What is the object present at {_text(row, 'question', where)}"
+        question = text_of(row, "text", where).replace(IMAGE_PLACEHOLDER, "").strip()
+        answer = text_of(row, "ground_truth", where)
+    elif _ONE.search(text_of(row, "question", where)):
+        question = f"[identify] What is the object present at {text_of(row, 'question', where)}"
         answer = (
-            truth[0] if isinstance(truth, list) and truth and isinstance(truth[0], str) else _text(row, "ground_truth", where)
+            truth[0] if isinstance(truth, list) and truth and isinstance(truth[0], str) else text_of(row, "ground_truth", where)
         )
     else:
-        question = f"[refer] Give me the location of <p>{_text(row, 'question', where).strip()}</p>"
+        question = f"[refer] Give me the location of <p>{text_of(row, 'question', where)}</p>"
         answer = truth if isinstance(truth, str) else ""
         truth_px = () if isinstance(truth, str) else tuple(_polygons(truth, where))
         if not truth_px and not _ONE.search(answer):
             raise DataError(f"{where}: 'ground_truth' is {str(truth)[:40]!r}, expected boxes or corners")
     turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{question}"), Turn("gpt", answer))
     return GeoChatSample(identifier, where, "test", (picture,), turns, meta, truth_px)
-
-
-def _text(row: Mapping[str, Any], name: str, where: str) -> str:
-    value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise DataError(f"{where}: '{name}' is {str(value)[:40]!r}, expected text")
-    return str(value)
 
 
 def _polygons(value: Any, where: str, depth: int = 0) -> Iterator[tuple[tuple[float, float], ...]]:

@@ -29,6 +29,7 @@ from adapt.domain import Benchmark, Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.evaluate.grounding import CONVENTION, score_grounding
 from converters import grounding, prompts
+from converters.formats import jsonfiles
 from converters.objects import ObjectsSample, PictureObject, check_object, to_number
 from converters.options import refuse_idle
 
@@ -167,10 +168,7 @@ def _words(element: safe.Element | None, what: str) -> str:
 
 
 def _read_internvl(source: Source) -> Iterator[ObjectsSample | Rejected]:
-    rows = safe.read_json(source.input)
-    if not isinstance(rows, list):
-        raise DataError(f"{source.input}: expected a list of rows with image, prompt, bbox and size")
-    for number, row in enumerate(rows):
+    for number, row in enumerate(safe.read_array(source.input, "rows with image, prompt, bbox and size")):
         where = f"{source.input.name}#{number}"
         try:
             yield _internvl_sample(row, where, number)
@@ -191,15 +189,8 @@ def _internvl_sample(row: Any, where: str, number: int) -> ObjectsSample:
         raise DataError(f"{where}: 'bbox' is {str(box)[:40]!r}, expected x1, y1, x2, y2 in pixels")
     x1, y1, x2, y2 = (to_number(value, f"{where}: a corner") for value in box)
     found = check_object(PictureObject("object", (x1, y1, x2, y2), caption=expression[1].strip()), 1, where)
-    stated = _size(size)
+    stated = jsonfiles.stated_size(dict(enumerate(size)), 0, 1) if isinstance(size, list) and len(size) == 2 else None
     return ObjectsSample(f"dior-rsvg-test-{number}", where, "test", (image,), (found,), "dior_rsvg", stated_size=stated)
-
-
-def _size(value: Any) -> tuple[int, int] | None:
-    """The stated (width, height); None where there is none that could be."""
-    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(each, int) and each > 0 for each in value):
-        return None
-    return value[0], value[1]
 
 
 TASK = Task(

@@ -49,16 +49,9 @@ def _read_flat(source: Source, splits: list[str]) -> Reading:
     samples = [
         _flat_sample(row, f"{split}_qa.json#{index}", split, pictures)
         for split in splits
-        for index, row in enumerate(_flat_rows(source.input / f"{split}_qa.json"))
+        for index, row in enumerate(safe.read_array(source.input / f"{split}_qa.json", "questions"))
     ]
     return Reading(root, samples)
-
-
-def _flat_rows(path: Path) -> list[Any]:
-    rows = safe.read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a JSON list of questions")
-    return rows
 
 
 def _flat_sample(row: Any, where: str, split: str, pictures: tuple[str, dict[str, str]]) -> VqaSample | Rejected:
