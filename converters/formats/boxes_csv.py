@@ -57,6 +57,17 @@ class _Columns:
         return row[self.names[role]].strip() if role in self.names else ""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """One csv of a set: its columns, the names of its numbered classes, and the set's name in ids."""
+
+    path: Path
+    columns: _Columns
+    classes: Mapping[str, str] | None
+    source: Source
+    name: str
+
+
 def is_boxes(header: Sequence[str]) -> bool:
     """Whether the columns of a csv are those of boxes or polygons on pictures."""
     found = _columns(header, {})
@@ -109,8 +120,8 @@ def read(source: Source) -> Objects:
             samples.append(Rejected(jsonfiles.place(path, source.input), reason, split_of(path, source.input)))
             continue
         samples += unnamed
-        set_id = name if len(paths) == 1 else f"{name}-{path.stem}"
-        samples += [_sample(each, rows[each], columns, classes, path, source, finder, ignored, set_id) for each in rows]
+        csv_file = _Table(path, columns, classes, source, name if len(paths) == 1 else f"{name}-{path.stem}")
+        samples += [_sample(each, rows[each], csv_file, finder, ignored) for each in rows]
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 
 
@@ -157,30 +168,22 @@ def _read_classes(path: Path) -> dict[str, str] | None:
 
 
 def _sample(
-    stated: str,
-    read_rows: Sequence[_Row],
-    columns: _Columns,
-    classes: Mapping[str, str] | None,
-    path: Path,
-    source: Source,
-    finder: PictureFinder,
-    ignored: collections.Counter[str],
-    name: str,
+    stated: str, read_rows: Sequence[_Row], csv_file: _Table, finder: PictureFinder, ignored: collections.Counter[str]
 ) -> ObjectsSample | Rejected:
-    where = read_rows[0][0]
+    where, columns = read_rows[0][0], csv_file.columns
     rows = [(place, row) for place, row in read_rows if not isinstance(row, DataError)]
     splits = sorted({split_name(columns.cell(row, "split")) for _, row in rows}) or [""]
-    split = splits[0] or split_of(path, source.input)
+    split = splits[0] or split_of(csv_file.path, csv_file.source.input)
     if (fault := next((row for _, row in read_rows if isinstance(row, DataError)), None)) is not None:
         return Rejected(where, str(fault).removeprefix(f"{where}: "), split)
     try:
         if len(splits) > 1:
             raise DataError(f"{where}: its rows are of the splits {' and '.join(map(repr, splits))}; a picture belongs to one")
-        picture = finder.find(stated, where, path.parent)
+        picture = finder.find(stated, where, csv_file.path.parent)
         objects = []
         num_before = ignored[NO_AREA_REASON]
         for number, (place, row) in enumerate(rows, 1):
-            found = _object(row, columns, classes, source.options, place, ignored)
+            found = _object(row, csv_file, place, ignored)
             if found is not None:
                 objects.append(check_object(found, number, place))
         refuse_points_only(ignored[NO_AREA_REASON] - num_before, objects, where)
@@ -193,7 +196,9 @@ def _sample(
             )
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
-    return ObjectsSample(sample_id(name, picture), where, split, (picture,), tuple(objects), name, stated_size=size)
+    return ObjectsSample(
+        sample_id(csv_file.name, picture), where, split, (picture,), tuple(objects), csv_file.name, stated_size=size
+    )
 
 
 def _stated_size(rows: Sequence[tuple[str, Mapping[str, str]]], columns: _Columns) -> tuple[int, int] | None:
@@ -204,15 +209,9 @@ def _stated_size(rows: Sequence[tuple[str, Mapping[str, str]]], columns: _Column
     return int(texts[0]), int(texts[1])
 
 
-def _object(
-    row: Mapping[str, str],
-    columns: _Columns,
-    classes: Mapping[str, str] | None,
-    options: Mapping[str, str],
-    where: str,
-    ignored: collections.Counter[str],
-) -> PictureObject | None:
+def _object(row: Mapping[str, str], csv_file: _Table, where: str, ignored: collections.Counter[str]) -> PictureObject | None:
     """None for a row without an object, and for geometries without an area."""
+    columns = csv_file.columns
     corners = _CORNERS if columns.has(_CORNERS) else _EXTENT if columns.has(_EXTENT) else ()
     texts = [columns.cell(row, role) for role in corners]
     wkt = columns.cell(row, "wkt")
@@ -237,7 +236,7 @@ def _object(
         box = enclosing(point for outline in outlines for point in outline)
     used = set(columns.names.values())
     attributes = {name: text for name, text in row.items() if name not in used and text.strip()}
-    return PictureObject(_name(columns.cell(row, "label"), classes, options, where), box, outlines, attributes=attributes)
+    return PictureObject(_name(columns.cell(row, "label"), csv_file, where), box, outlines, attributes=attributes)
 
 
 def _box(numbers: Sequence[float], roles: Sequence[str]) -> Box:
@@ -250,15 +249,16 @@ def _check_pixels(box: Box, where: str) -> None:
         raise DataError(f"{where}: its box is in shares of the picture, from 0 to 1; expected pixels")
 
 
-def _name(label: str, classes: Mapping[str, str] | None, options: Mapping[str, str], where: str) -> str:
+def _name(label: str, csv_file: _Table, where: str) -> str:
+    classes, own = csv_file.classes, csv_file.source.options.get("name")
     if label and not label.isdecimal():
         return label
     if label and classes is not None:
         if label not in classes:
             raise DataError(f"{where}: class {label[:20]} is not in {CLASSES}")
         return classes[label]
-    if options.get("name"):
-        return options["name"]
+    if own:
+        return own
     if label:
         raise DataError(f"{where}: class {label[:20]} has no name; write {CLASSES} (name,number rows) beside the csv, "
                         "or name all objects: --option name=balloon")  # fmt: skip
