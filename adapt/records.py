@@ -159,6 +159,11 @@ def _check_split(split: Any, where: str) -> None:
         )
 
 
+def split_meta(split: str | None) -> dict[str, Any]:
+    """What ``meta`` says of the split: nothing where a set has none."""
+    return {} if split is None else {"split": split}
+
+
 def parse_record(row: Any, where: str) -> ChatRecord:
     """Build a record from one parsed JSON object. Raises DataError(``where``: found, expected)."""
     if not isinstance(row, dict):

@@ -16,7 +16,7 @@ from typing import Any
 from adapt import pixels, randomness
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters.formats import imagefolder, table
 from converters.objects import called
 from converters.options import read_listed, refuse_idle
@@ -137,7 +137,7 @@ def convert(sample: ClassSample | LabelsSample, classes: tuple[str, ...], source
         prefix, suffix = options.get("prefix", NAMES_PREFIX), options.get("suffix", NAMES_SUFFIX)
         answer = sample.label
     question = f"{_spaced(prefix)}{listed} {suffix}".rstrip()
-    meta: dict[str, Any] = {} if sample.split is None else {"split": sample.split}
+    meta = split_meta(sample.split)
     meta |= {"label": sample.label, "class_name": sample.class_name, "candidates": candidates}
     turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{question}"), Turn("gpt", answer))
     return [ChatRecord(sample.id, turns, sample.pictures, task="classify", source=sample.source, meta=meta)]
@@ -170,7 +170,7 @@ def _several_record(sample: LabelsSample, classes: tuple[str, ...], options: Map
         listed, what, answer = joined(classes, classes) + ".", "names", joined(labels, classes)
     suffix = options.get("suffix", SEVERAL_SUFFIX.format(what=what, marks=marks, none=none))
     question = f"{_spaced(options.get('prefix', SEVERAL_PREFIX))}{listed} {suffix}".rstrip()
-    meta: dict[str, Any] = {} if sample.split is None else {"split": sample.split}
+    meta = split_meta(sample.split)
     meta |= {"label": labels, "class_name": [sample.labels[name] for name in labels], "candidates": list(classes)}
     turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{question}"), Turn("gpt", answer or none))
     return ChatRecord(sample.id, turns, sample.pictures, task="classify", source=sample.source, meta=meta)

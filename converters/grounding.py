@@ -19,7 +19,7 @@ from typing import Any
 from adapt import boxes, pixels, randomness
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError, unknown
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import prompts
 from converters.formats import annotations
 from converters.objects import ObjectsSample, PictureObject, called, clipped, plain
@@ -286,7 +286,7 @@ def _record(
     identifier = f"{sample.id}-{kind}" + ("" if number is None else f"-{number}")
     question = prompts.fill(prompts.choose(asking.prompts[kind], seed, identifier), **values)
     turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{question}"), Turn("gpt", answer))
-    split = {} if sample.split is None else {"split": sample.split}
+    split = split_meta(sample.split)
     asked_kind = {} if kind == asking.task else {"kind": kind}
     row_meta = split | dict(sample.meta) | asked_kind | dict(meta)
     return ChatRecord(identifier, turns, sample.pictures, task=asking.task, source=sample.source, meta=row_meta)

@@ -20,7 +20,7 @@ from adapt import made, safe
 from adapt.boxes import Box
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import prompts
 from converters.formats import table
 
@@ -224,7 +224,7 @@ def to_record(sample: MultiviewSample, stitching: Stitching, source: Source, *, 
     if stitching.prompts:
         prompt = prompts.choose(stitching.prompts, source.seed, "|".join(sample.pictures))
         head = prompts.fill(prompt, count=str(len(rig.views)), views=rig.describe()) + "\n"
-    meta: dict[str, Any] = {} if sample.split is None else {"split": sample.split}
+    meta = split_meta(sample.split)
     meta |= {"view_names": "drawn" if rig.names_drawn else "none"} | dict(sample.meta)
     turns = (Turn("human", f"{head}{IMAGE_PLACEHOLDER}\n{sample.question}"), Turn("gpt", sample.answer))
     return ChatRecord(sample.id, turns, (name,), (rig.size,), task=task, source=sample.source, meta=meta)

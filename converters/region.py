@@ -21,7 +21,7 @@ from PIL import Image, ImageColor
 from adapt import boxes, made, pixels, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import marks, prompts
 from converters.formats import annotations
 from converters.masks import object_mask
@@ -262,7 +262,7 @@ def draw(picture: Image.Image, sample: ObjectsSample, mark: Mark, root: Path) ->
 
 def _meta(sample: ObjectsSample, kind: str, asking: Asking) -> dict[str, Any]:
     each = sample.objects[0]
-    meta: dict[str, Any] = ({} if sample.split is None else {"split": sample.split}) | dict(sample.meta)
+    meta = split_meta(sample.split) | dict(sample.meta)
     meta |= {"kind": kind, "boxes_px": [[plain(value) for value in each.box_px]]}
     if each.oriented_px:
         meta["polygons_px"] = [[[plain(x), plain(y)] for x, y in each.oriented_px]]

@@ -6,7 +6,7 @@ from typing import Any
 
 from adapt.data.video import FRAME_TILES, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
-from adapt.records import ChatRecord, Turn
+from adapt.records import ChatRecord, Turn, split_meta
 from converters.formats import frames, table
 
 
@@ -28,7 +28,7 @@ def convert(sample: VideoSample, context: frames.FrameReader, source: Source) ->
     """One record a question."""
     names = context.names(sample.video, sample.where)
     turns = (Turn("human", frames_text(len(names)) + sample.question), Turn("gpt", sample.answer))
-    meta = {} if sample.split is None else {"split": sample.split}
+    meta = split_meta(sample.split)
     return [ChatRecord(sample.id, turns, names, max_tiles=FRAME_TILES, task="video", source=sample.source, meta=meta)]
 
 

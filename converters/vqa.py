@@ -6,7 +6,7 @@ from typing import Any
 
 from adapt import pixels
 from adapt.domain import Option, Reading, Rejected, Source, Task
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters.formats import table
 
 SHORT_ANSWER = "Answer the question using a single word or phrase."
@@ -29,7 +29,7 @@ class VqaSample:
 def to_record(sample: VqaSample, *, task: str, suffix: str) -> ChatRecord:
     """Pictures, then the question as the dataset has it, then ``suffix`` on a line of its own."""
     question = f"{IMAGE_PLACEHOLDER}\n" * len(sample.pictures) + sample.question + (f"\n{suffix}" if suffix else "")
-    meta = ({} if sample.split is None else {"split": sample.split}) | dict(sample.meta)
+    meta = split_meta(sample.split) | dict(sample.meta)
     turns = (Turn("human", question), Turn("gpt", sample.answer))
     return ChatRecord(sample.id, turns, sample.pictures, task=task, source=sample.source, meta=meta)
 

@@ -26,7 +26,7 @@ from typing import Any
 from adapt import pixels, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import grounding, prompts
 from converters.formats import jsonfiles
 from converters.formats.pictures import split_in, split_of_folders
@@ -92,7 +92,7 @@ def convert(sample: ObjectsSample, context: BddContext, source: Source) -> list[
 def _attribute_record(sample: ObjectsSample, name: str, value: str, language: str) -> ChatRecord:
     choices = CHOICES[language].replace("{names}", ", ".join(ATTRIBUTES[name]))
     turns = (Turn("human", f"{IMAGE_PLACEHOLDER}\n{QUESTIONS[name][language]} {choices}"), Turn("gpt", value))
-    meta: dict[str, Any] = {} if sample.split is None else {"split": sample.split}
+    meta = split_meta(sample.split)
     meta |= {"kind": name, "label": value, "candidates": list(ATTRIBUTES[name])}
     return ChatRecord(f"{sample.id}-{name}", turns, sample.pictures, task="bdd", source="bdd100k", meta=meta)
 

@@ -19,7 +19,7 @@ from typing import Any
 from adapt.data.video import FRAME_TILES, VIDEO_PLACEHOLDER, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
-from adapt.records import ChatRecord, Turn
+from adapt.records import ChatRecord, Turn, split_meta
 from converters.formats import frames, imagefolder, llava, table
 from converters.formats.pictures import split_in
 
@@ -72,7 +72,7 @@ def convert(sample: ClipSample, context: frames.FrameReader, source: Source) -> 
     records = []
     for number, (question, answer) in enumerate(sample.asked, start=1):
         found = describe(question, answer, is_first=number == 1)
-        meta = ({} if sample.split is None else {"split": sample.split}) | {"clip": sample.id} | found
+        meta = split_meta(sample.split) | {"clip": sample.id} | found
         system = (Turn("system", sample.system),) if sample.system else ()
         turns = (*system, Turn("human", shown + question), Turn("gpt", answer))
         identifier = f"{sample.id}-{number}"

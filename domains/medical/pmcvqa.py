@@ -24,7 +24,7 @@ from typing import Any
 from adapt import pixels
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters.formats import table
 from converters.formats.jsonfiles import text_of
 from converters.formats.pictures import split_in
@@ -61,7 +61,7 @@ def convert(sample: ChoiceSample, context: None, source: Source) -> list[ChatRec
     listed = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, sample.choices, strict=True))
     suffix = source.options["suffix"]
     question = f"{IMAGE_PLACEHOLDER}\n{sample.question}\n{listed}" + (f"\n{suffix}" if suffix else "")
-    meta = ({} if sample.split is None else {"split": sample.split}) | {
+    meta = split_meta(sample.split) | {
         "answer_type": "closed",
         "question_type": "choice",
         "label": sample.choices[sample.right],
