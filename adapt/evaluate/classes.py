@@ -51,7 +51,7 @@ def read_choice(answer: str | None, candidates: Sequence[str], lettered: bool) -
     if answer is None or not answer.strip():
         return None
     answer = without_box(answer)
-    same = _normal_form(candidates)
+    same = normal_form(candidates)
     by_name = {same(name): name for name in candidates}
     if same(answer) in by_name:
         return by_name[same(answer)]
@@ -62,7 +62,7 @@ def read_choice(answer: str | None, candidates: Sequence[str], lettered: bool) -
     return chosen if not match[2] or same(match[2]) == same(chosen) else None
 
 
-def _normal_form(candidates: Sequence[str]) -> Callable[[str], str]:
+def normal_form(candidates: Sequence[str]) -> Callable[[str], str]:
     """squash, unless it makes one of two candidates ("1.5" and "15"): then case and runs of blanks alone do not count."""
     apart = len({squash(name) for name in candidates}) == len(set(candidates))
     return squash if apart else lambda text: " ".join(text.lower().split())
@@ -96,7 +96,7 @@ def score_classes(answered: Sequence[Answered], options: Mapping[str, str]) -> S
     chances = []
     for each, label in zip(answered, labels, strict=True):
         candidates = candidates_of(each.record, all_labels)
-        same = _normal_form(candidates)
+        same = normal_form(candidates)
         _check_offered(each.record, label, [same(name) == same(label) for name in candidates])
         choice = read_choice(each.answer, candidates, _is_lettered(each.record, label, candidates))
         confusion[label][OUT_OF_LIST if choice is None else choice] += 1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from adapt.boxes import without_box
 from adapt.domain import Answered
-from adapt.evaluate.classes import candidates_of, label_of, read_choice, squash
+from adapt.evaluate.classes import candidates_of, label_of, normal_form, read_choice, squash
 from adapt.evaluate.metrics import exact_match, normalise
 from adapt.records import ChatRecord
 
@@ -24,8 +24,10 @@ def _mark(each: Answered, labels: Sequence[str]) -> float:
         return exact_match(without_box(each.answer or ""), without_box(record.answer))
     label = label_of(record)
     candidates = candidates_of(record, labels)
-    choice = read_choice(each.answer, candidates if label in candidates else [*candidates, label], lettered=False)
-    return float(choice == label)
+    same = normal_form(candidates)
+    offered = candidates if any(same(name) == same(label) for name in candidates) else [*candidates, label]
+    choice = read_choice(each.answer, offered, lettered=False)
+    return float(choice is not None and same(choice) == same(label))
 
 
 def region_floor(records: Sequence[ChatRecord]) -> dict[str, float]:

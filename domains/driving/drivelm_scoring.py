@@ -268,9 +268,9 @@ def _metrics(marks_NC: np.ndarray, frames: Sequence[tuple[str, str]], *, has_jud
 
 
 def _per_row(rows: Sequence[Row], marks_NC: np.ndarray) -> dict[str, float]:
-    """The mean of the marks that a row has: exact, F1, rating, ROUGE-L. A row that is not scored has none."""
+    """The mean of the marks that a row has: exact, F1, rating (of match too), ROUGE-L. A row that is not scored has none."""
     rouge_l = _CAPTIONS + captions.BLEU_COLUMNS
-    places = [(column, column + 1) for column in (_ACCURACY, _MATCH, _GPT)] + [(rouge_l, _COLUMNS - 1)]
+    places = [(column, column + 1) for column in (_ACCURACY, _MATCH, _GPT, _MATCH_GPT)] + [(rouge_l, _COLUMNS - 1)]
     found = {}
     for row, marks_C in zip(rows, marks_NC, strict=True):
         marks = [float(marks_C[value]) for value, count in places if marks_C[count]]

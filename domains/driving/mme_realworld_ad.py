@@ -259,9 +259,11 @@ _EMPTY = {"wrong": "an answer with nothing left is wrong", "first": "an answer w
 
 
 def _read(each: Answered, empty: str) -> str:
-    candidates = each.record.meta.get("candidates")
-    if not isinstance(candidates, list) or not all(isinstance(name, str) for name in candidates):
+    candidates, truth = each.record.meta.get("candidates"), each.record.answer.strip()
+    if not isinstance(candidates, list) or not candidates or not all(isinstance(name, str) for name in candidates):
         raise DataError(f"row '{each.record.id}': meta.candidates is {str(candidates)[:40]!r}, expected the list of choices")
+    if truth not in list(LETTERS[: len(candidates)]):
+        raise DataError(f"row '{each.record.id}': the answer is '{truth[:40]}', expected a letter of its choices")
     if each.answer is None or (empty == "wrong" and is_left_empty(each.answer)):
         return ""
     return read_letter(each.answer, [f"({letter}) {name}" for letter, name in zip(LETTERS, candidates, strict=False)])

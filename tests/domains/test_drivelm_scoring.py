@@ -222,6 +222,7 @@ def test_no_answer_is_rated_nothing() -> None:
     assert ask(*rows, options={"judge": "constant:80"}).metrics["gpt"].value == pytest.approx(0.4)
     scores = ask((FIRST[0], FIRST[1], [3], FIRST[1]), options={"judge": "constant:80"})
     assert scores.metrics["match"].value == pytest.approx((1 + 0.8) / 2, abs=1e-7)
+    assert scores.per_row["s_f_0"] == pytest.approx(0.9, abs=1e-7)  # a row's mark is what it adds to match
 
 
 @pytest.mark.parametrize(

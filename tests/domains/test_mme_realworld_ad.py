@@ -180,6 +180,23 @@ def test_rows_of_another_task_are_named():
     assert score_answers(find_benchmark("mme_realworld_ad"), [], {}).metrics["accuracy"].count == 0
 
 
+@pytest.mark.parametrize(
+    ("truth", "candidates", "message"),
+    [
+        ("many cars", ["many cars", "none"], "the answer is 'many cars', expected a letter of its choices"),
+        ("C", ["many cars", "none"], "the answer is 'C', expected a letter of its choices"),
+        ("AB", ["many cars", "none"], "the answer is 'AB', expected a letter of its choices"),
+        ("A", [], r"meta\.candidates is '\[\]', expected the list of choices"),
+    ],
+)
+def test_a_truth_that_no_answer_reaches_is_named(truth, candidates, message):
+    """A reference without a letter among its choices would make every answer wrong: it is a fault of the data."""
+    meta = {"ability": "reasoning", "category": "Count", "candidates": candidates}
+    bad = ChatRecord("m8", (Turn("human", "q"), Turn("gpt", truth)), meta=meta)
+    with pytest.raises(DataError, match=f"row 'm8': {message}"):
+        score_answers(find_benchmark("mme_realworld_ad"), [Answered(bad, "A")], {})
+
+
 def test_from_the_file_to_the_score(tmp_path):
     """Converted rows score 1 with their own letters, and the paper's rows weigh perception and reasoning into the average."""
     path = write(tmp_path, [ROW, ROW | {"Question_id": "r/1", "Task": "Reasoning", "Ground truth": "A"}])

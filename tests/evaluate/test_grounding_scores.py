@@ -301,6 +301,15 @@ def test_regions_by_their_name(answer: str | None, mark: int) -> None:
     assert scores.details["floor"] == {"region_accuracy": 1.0}
 
 
+@pytest.mark.parametrize(("answer", "mark"), [("storage tanks", 1), ("StorageTanks", 1), ("ship", 0)])
+def test_regions_whose_label_is_spelled_otherwise(answer: str, mark: int) -> None:
+    """The set's own spelling of a class is the candidate's: 'storage tanks' is right where the label is StorageTanks."""
+    row = record(
+        0, "x", kind="name", form="drawn", boxes_px=[list(TRUTH)], label="StorageTanks", candidates=["ship", "storage tanks"]
+    )
+    assert score([(row, answer)]).per_row == {"0": mark}
+
+
 def test_floors_need_no_picture() -> None:
     """The whole picture hits what fills it, the mean of the true boxes what lies around the middle: each counted by hand."""
     large, corner = (0, 0, 1000, 600), (0, 0, 200, 200)
