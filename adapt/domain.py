@@ -105,7 +105,10 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A value with the number of items behind it and its 95 % interval."""
+    """A value with the number of items behind it and its 95 % interval.
+
+    It is shown as a share 0..1 unless the metric's name ends in one of ``adapt.evaluate.metrics.NO_SHARES`` (cider, rmse, mae).
+    """
 
     value: float
     count: int
