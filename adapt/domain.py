@@ -141,11 +141,19 @@ class Scores:
 
 
 @dataclasses.dataclass(frozen=True)
+class OfficialFiles:
+    """A benchmark's own files: references, answers by id, and the ids whose answer is neither text, number nor null."""
+
+    references: Sequence[ChatRecord]
+    answers: Mapping[str, str | None]
+    malformed: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Benchmark:
     """A protocol: which metric is the headline, how long answers may be, and the scorer.
 
-    ``read_official(predictions, references)`` reads the benchmark's own files: references and answers by id, or None where
-    these are no such files, and are JSONL.
+    ``read_official(predictions, references)`` reads the benchmark's own files; None where these are none, and are JSONL.
     """
 
     name: str
@@ -155,7 +163,7 @@ class Benchmark:
     max_new_tokens: int = 50
     options: tuple[Option, ...] = ()
     published: tuple[Mapping[str, Any], ...] = ()
-    read_official: Callable[[Path, Path], tuple[Sequence[ChatRecord], Mapping[str, str | None]] | None] | None = None
+    read_official: Callable[[Path, Path], OfficialFiles | None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

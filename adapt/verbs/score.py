@@ -70,7 +70,9 @@ def _pair(records: Sequence[ChatRecord], given: Predictions, path: Path) -> Pair
 def _read(benchmark: Benchmark, predictions: Path, references: Path) -> tuple[Predictions, Sequence[ChatRecord] | None]:
     """The answers; and the references too, where these are the benchmark's own files and not chat JSONL."""
     official = benchmark.read_official(predictions, references) if benchmark.read_official else None
-    return (Predictions(official[1]), official[0]) if official else (read_predictions(predictions), None)
+    if official is None:
+        return read_predictions(predictions), None
+    return Predictions(official.answers, official.malformed), official.references
 
 
 def _answered_split(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt import safe
+from adapt.domain import OfficialFiles
 from adapt.errors import DataError
 from adapt.records import ChatRecord, Turn
 from domains.driving.drivelm import KINDS
@@ -17,14 +18,15 @@ from domains.driving.drivelm import KINDS
 CAMERA = "camera"
 
 
-def read_official(predictions: Path, references: Path) -> tuple[list[ChatRecord], dict[str, str | None]] | None:
+def read_official(predictions: Path, references: Path) -> OfficialFiles | None:
     """References and answers of the challenge's own files, in its order; None where the references are chat JSONL.
 
     Raises DataError for files of another shape, for a question without an answer and for a second answer to one.
     """
     if references.suffix.lower() != ".json":
         return None
-    return list(_records(references)), _read_answers(predictions)
+    answers, malformed = _read_answers(predictions)
+    return OfficialFiles(list(_records(references)), answers, malformed)
 
 
 def _records(path: Path) -> Iterator[ChatRecord]:
@@ -55,13 +57,14 @@ def _record(row: Any, kind: str, scene: str, frame: str, number: int, path: Path
     return ChatRecord(identifier, turns, task="drivelm", source="drivelm", meta=meta)
 
 
-def _read_answers(path: Path) -> dict[str, str | None]:
-    """Answers by id; one that is neither text nor number is none."""
+def _read_answers(path: Path) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Answers by id; one that is neither text nor number is none, and malformed unless it is null."""
     document = safe.read_json(path)
     rows = document.get("results") if isinstance(document, dict) else document
     if not isinstance(rows, list):
         raise DataError(f"{path}: expected a list of answers (output.json), or an object with 'results' (submission.json)")
     answers: dict[str, str | None] = {}
+    malformed = []
     for number, row in enumerate(rows):
         identifier = row.get("id") if isinstance(row, dict) else None
         if not isinstance(identifier, str) or not identifier:
@@ -71,4 +74,5 @@ def _read_answers(path: Path) -> dict[str, str | None]:
         answer = row.get("answer")
         is_text = isinstance(answer, str | int | float) and not isinstance(answer, bool)
         answers[identifier] = str(answer) if is_text else None
-    return answers
+        malformed += [] if is_text or answer is None else [identifier]
+    return answers, tuple(malformed)

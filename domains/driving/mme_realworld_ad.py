@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from adapt import pixels, safe
-from adapt.domain import Answered, Benchmark, Option, Reading, Rejected, Scores, Source, Task
+from adapt.domain import Answered, Benchmark, OfficialFiles, Option, Reading, Rejected, Scores, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.evaluate.metrics import share
-from adapt.evaluate.score import group_of, read_predictions
+from adapt.evaluate.score import Predictions, group_of, read_predictions
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, read_records
 
 SUBTASK = "Autonomous_Driving"
@@ -186,7 +186,7 @@ def _without_phrases(answer: str | None) -> str:
     return text
 
 
-def read_official(predictions: Path, references: Path) -> tuple[Sequence[ChatRecord], Mapping[str, str | None]] | None:
+def read_official(predictions: Path, references: Path) -> OfficialFiles | None:
     """References from the benchmark's JSON and answers from a list of results; either may be ours. None where both are JSONL.
 
     A result is a row with ``Output`` beside ``Question_id`` (MME-RealWorld's template) or ``output`` beside ``index``
@@ -195,15 +195,15 @@ def read_official(predictions: Path, references: Path) -> tuple[Sequence[ChatRec
     kinds = [path.suffix.lower() == ".json" for path in (predictions, references)]
     if not any(kinds):
         return None
-    answers = _read_results(predictions) if kinds[0] else read_predictions(predictions).answers
+    given = Predictions(_read_results(predictions)) if kinds[0] else read_predictions(predictions)
     if not kinds[1]:
-        return read_records(references), answers
+        return OfficialFiles(read_records(references), given.answers, given.malformed)
     source = Source(references, references.parent, {"lead_in": "english"}, seed=0)
     found = list(read(source).samples)
     bad = next((each for each in found if isinstance(each, Rejected)), None)
     if bad is not None:
         raise DataError(f"{references}: {bad.where}: {bad.reason}")
-    return [record for each in found for record in convert(each, None, source)], answers
+    return OfficialFiles([record for each in found for record in convert(each, None, source)], given.answers, given.malformed)
 
 
 def _read_results(path: Path) -> dict[str, str | None]:
@@ -211,7 +211,7 @@ def _read_results(path: Path) -> dict[str, str | None]:
     for number, row in enumerate(safe.read_array(path, "results")):
         names = ("Question_id", "Output") if isinstance(row, Mapping) and "Question_id" in row else ("index", "output")
         identifier, answer = (row.get(name) for name in names) if isinstance(row, Mapping) else (None, None)
-        if not isinstance(identifier, str) or not isinstance(answer, str | None):
+        if not isinstance(identifier, str) or names[1] not in row or not isinstance(answer, str | None):
             raise DataError(f"{path}#{number}: {str(row)[:60]}, expected Question_id and Output, or index and output")
         if row.get("Subtask", SUBTASK) != SUBTASK:
             continue

@@ -272,15 +272,17 @@ def test_official_files_of_another_shape_are_named(sample: Path, tmp_path: Path)
     with pytest.raises(DataError, match="key_frames.*test_eval.json"):
         scored(rows, tmp_path / "r.json")
     found = scored([*rows[:-1], {"id": "nobody", "answer": None}])
-    assert found["missing"] == [rows[-1]["id"]] and found["unknown"] == ["nobody"]
+    assert found["missing"] == [rows[-1]["id"]] and found["unknown"] == ["nobody"] and found["malformed"] == []
+    found = scored([rows[0] | {"answer": ["a list"]}, rows[1] | {"answer": None}, *rows[2:]])
+    assert found["malformed"] == [rows[0]["id"]] and found["details"]["answers"]["none"] == 2
 
 
 def test_the_floor_is_a_score(sample: Path, truth: Path) -> None:
     """Giving the majority answer of each kind, and nothing else, has the accuracy that is printed as the floor."""
     document = official("truth", sample, truth)
     majority, floor = document["details"]["majority_answer"], document["floor"]["accuracy"]
-    records, _ = find_benchmark("drivelm").read_official(truth, sample / "test_eval.json")  # type: ignore[misc]
-    answered = [Answered(record, majority.get(record.meta["kind"], "")) for record in records]
+    files = find_benchmark("drivelm").read_official(truth, sample / "test_eval.json")  # type: ignore[misc]
+    answered = [Answered(record, majority.get(record.meta["kind"], "")) for record in files.references]
     assert score_answers(find_benchmark("drivelm"), answered, {}).metrics["accuracy"].value == floor
 
 

@@ -232,6 +232,12 @@ def test_the_official_files_are_scored_as_they_are(tmp_path, names):
     (tmp_path / "results.json").write_text(json.dumps([*results[:1], results[0]]))
     with pytest.raises(DataError, match=r"results\.json#1: a second answer to 'Perception/Autonomous_Driving"):
         score(benchmark="mme_realworld_ad", predictions=tmp_path / "results.json", references=path)
+    (tmp_path / "p.jsonl").write_text(json.dumps({"id": ROW["Question_id"], "answer": ["D"]}) + "\n")
+    ours = score(benchmark="mme_realworld_ad", predictions=tmp_path / "p.jsonl", references=path)
+    assert ours["malformed"] == [ROW["Question_id"]] and ours["metrics"]["accuracy"]["value"] == 0.0
+    (tmp_path / "results.json").write_text(json.dumps([{"Question_id": ROW["Question_id"], "output": "D"}]))
+    with pytest.raises(DataError, match=r"results\.json#0: .*expected Question_id and Output, or index and output"):
+        score(benchmark="mme_realworld_ad", predictions=tmp_path / "results.json", references=path)
     (tmp_path / "results.json").write_text(json.dumps([{"id": 1}]))
     with pytest.raises(DataError, match=r"results\.json#0: .*expected Question_id and Output, or index and output"):
         score(benchmark="mme_realworld_ad", predictions=tmp_path / "results.json", references=path)
