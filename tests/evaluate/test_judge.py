@@ -95,7 +95,8 @@ def test_a_killed_run_goes_on(serve: Callable[..., Server], tmp_path: Path) -> N
     before = len(server.requests)
     assert ask_all(Endpoint(server.url, "m"), [question("a"), question("c")], cache) == ["reply to a", "reply to c"]
     assert len(server.requests) == before + 1
-    assert [json.loads(line)["reply"] for line in cache.read_text().splitlines()] == [f"reply to {text}" for text in "abc"]
+    kept = [json.loads(line)["reply"] for line in cache.read_text().splitlines()]  # as they came, several being under way
+    assert sorted(kept) == [f"reply to {text}" for text in "abc"]
 
 
 def test_a_server_that_is_busy_is_asked_again(serve: Callable[..., Server], tmp_path: Path) -> None:
