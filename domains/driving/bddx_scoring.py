@@ -134,7 +134,7 @@ def read_signal(each: Answered, name: str) -> float | None:
 
     The numbers may stand in a sentence; None where there are more or fewer of them than were asked for.
     """
-    answer, meta = each.answer or "", each.record.meta
+    answer, meta = (each.answer or "").replace("\N{MINUS SIGN}", "-"), each.record.meta
     numbers = [float(found) for found in _NUMBER.findall(answer)] if len(answer) <= MOST_CHARACTERS else []
     if len(numbers) != sum(asked in meta for asked in NAMES):
         return None

@@ -36,7 +36,7 @@ def signal(answer: str | None, name: str = "speed", question: str = "?", **truth
     [
         ("2.09", 2.09), ("-0.5", -0.5), (" 3 ", 3), ("3.", 3), ("The speed is 4.5 m/s.", 4.5), ("+2", 2), ("1 or 2", None),
         ("fast", None), ("", None), (None, None), ("1e9", None), ("9999999", None), ("9" * 5000, None), ("2,5", None),
-        (".5", 0.5), ("-.25", -0.25), ("1.2.3", None), ("2.0" + " " * 2000, None),
+        ("\N{MINUS SIGN}0.5", -0.5), (".5", 0.5), ("-.25", -0.25), ("1.2.3", None), ("2.0" + " " * 2000, None),
     ],
 )  # fmt: skip
 def test_a_number_by_hand(answer: str | None, value: float | None) -> None:
