@@ -241,6 +241,22 @@ def test_converting_into_the_input_folder_twice_is_the_same(folder: Path) -> Non
     assert found[0] == found[1]
 
 
+def test_the_input_is_not_replaced_by_what_is_made_of_it(folder: Path) -> None:
+    """A file of rows, by whatever name, and a table in an input folder stay: only what a run wrote is written over."""
+    rows = [{"image": f"2750/River/River_{n}.png", "question": "What?", "answer": "A river"} for n in (1, 2)]
+    table = folder / "train.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "link.jsonl").symlink_to(table)
+    before = table.read_bytes()
+    for input, output, said in ((table, table, "is the input"), (table, folder / "link.jsonl", "is the input"),
+                                (folder, table, "is a file of the input")):  # fmt: skip
+        with pytest.raises(UsageError, match=f"{said}; choose another name"):
+            convert(task="vqa", input=input, output=output, limit=1)
+    assert table.read_bytes() == before
+    for _ in range(2):
+        assert convert(task="vqa", input=table, output=folder / "made.jsonl")["counts"]["read"] == 2
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
