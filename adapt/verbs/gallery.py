@@ -90,6 +90,8 @@ def _check_call(paths: Sequence[Path], page: Path, images: Path | None, limit: i
         raise UsageError(f"{page}: a folder; --output takes the name of the page, such as {page}/gallery.html")
     if any(page.resolve() == path.resolve() for path in paths):
         raise UsageError(f"{page}: --output is one of the files to show; expected the name of a page, such as gallery.html")
+    if page.suffix.lower() not in (".html", ".htm"):  # a slip must not replace a picture or rows
+        raise UsageError(f"output '{page}': expected the name of a page that ends in .html, such as gallery.html")
     if images is not None and not images.is_dir():
         raise UsageError(f"images '{images}': no such folder")
     if limit < 1:

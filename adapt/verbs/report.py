@@ -19,6 +19,8 @@ def report(runs: Sequence[Path | str] | Path | str, *, output: Path | str) -> Pa
     page = Path(output)
     if page.is_dir():
         raise UsageError(f"{page}: a folder; --output takes the name of the page, such as {page}/report.html")
+    if page.suffix.lower() not in (".html", ".htm"):  # a slip must not replace a picture or rows
+        raise UsageError(f"output '{page}': expected the name of a page that ends in .html, such as report.html")
     from adapt.report.card import update_cards
     from adapt.report.page import write_page
     from adapt.report.runs import read_runs

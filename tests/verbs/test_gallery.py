@@ -243,6 +243,7 @@ def test_wrong_use(folder: Path) -> None:
     for options, message in (
         ({"output": folder}, "a folder"),
         ({"output": path}, "one of the files"),
+        ({"output": folder / "a.png"}, "ends in .html"),
         ({"output": folder / "g.html", "limit": 0}, "expected 1 or more"),
         ({"output": folder / "g.html", "images": folder / "no"}, "no such folder"),
         ({"output": folder / "g.html", "predictions": folder / "no"}, "no such file"),

@@ -24,6 +24,13 @@ def test_the_page_holds_everything_and_fetches_nothing(tmp_path: Path) -> None:
     assert policies and "default-src 'none'" in str(policies[0])
 
 
+def test_a_page_is_named_like_one(tmp_path: Path) -> None:
+    """A slip does not write a page over rows or weights."""
+    run = write_run(tmp_path / "run", {"preset": "nano"})
+    with pytest.raises(UsageError, match="expected the name of a page that ends in .html"):
+        report(run, output=tmp_path / "train.jsonl")
+
+
 def test_what_was_trained_and_scored_stands_in_the_page(tmp_path: Path) -> None:
     """Model, data, mixture, sources, losses by file, value with interval, count, convention and floor."""
     run = write_run(tmp_path / "run", {"preset": "nano"})
