@@ -6,7 +6,7 @@ field by declaring one, without touching this one. Nothing here or in a domain m
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -193,9 +193,24 @@ class Domain:
     demo: Demo | None = None
 
 
+def _load(entry: EntryPoint) -> Domain:
+    """The domain of one installed package. Whatever its code raises is that package's fault, and is said with its name."""
+    package = entry.dist.name if entry.dist is not None else entry.value
+    try:
+        found = entry.load()
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UsageError(
+            f"the field '{entry.name}' of the package {package} cannot be loaded: {what}; mend or uninstall it"
+        ) from error
+    if not isinstance(found, Domain):
+        raise UsageError(f"the field '{entry.name}' of the package {package}: {entry.value} is no adapt.domain.Domain")
+    return found
+
+
 def all_domains() -> list[Domain]:
     """Every installed domain, by name. Raises UsageError where two provide one name."""
-    domains = sorted((entry.load() for entry in entry_points(group=ENTRY_POINT_GROUP)), key=lambda domain: domain.name)
+    domains = sorted(map(_load, entry_points(group=ENTRY_POINT_GROUP)), key=lambda domain: domain.name)
     if not domains:
         raise UsageError("no domain is installed: the package's entry points are missing; run 'pip install -e .'")
     return domains

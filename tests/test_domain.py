@@ -1,5 +1,7 @@
 """What a domain provides: options as the command line and Python users give them."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,28 @@ def test_a_malformed_option_is_wrong_usage(given: Any, said: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_options(given)
     assert str(error.value) == said
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("nowhere_at_all:DOMAIN", "cannot be loaded: ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("json:DOMAIN", "cannot be loaded: AttributeError: module 'json' has no attribute 'DOMAIN'"),
+        ("json:dumps", "json:dumps is no adapt.domain.Domain"),
+    ],
+)
+def test_a_package_that_cannot_be_loaded_is_named(
+    target: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's broken package is wrong usage, by its name, and not a fault of ours."""
+    information = tmp_path / "adapt_wind-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: adapt-wind\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[adapt.domains]\nwind = {target}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match=re.escape("field 'wind' of the package adapt-wind")) as error:
+        all_domains()
+    assert said in str(error.value)
 
 
 def test_an_option_of_one_name_means_one_thing_in_all_tasks() -> None:
