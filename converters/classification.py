@@ -87,6 +87,8 @@ def readable_names(names: Iterable[str], spelled: Mapping[str, str] | None = Non
 def read_candidates(options: Mapping[str, str], classes: Sequence[str]) -> tuple[str, ...]:
     """The classes a question may offer: the option's, else all of the set, sorted. Raises UsageError for a bad option."""
     given = options.get("candidates")
+    if given is None and not classes:
+        return ()  # no row has a class: there is nothing to ask, and the rows say why
     names = sorted(classes) if given is None else list(read_listed("candidates", given, ","))
     if len(names) < 2 or len(set(names)) != len(names):
         raise UsageError(f"candidates {', '.join(names) or '(none)'}: expected two or more different classes")

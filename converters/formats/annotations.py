@@ -66,6 +66,8 @@ def _look(source: Source) -> str:
         return found[0]
     if found:
         raise UsageError(f"input '{path}' holds {' and '.join(found)}; add: --option format={found[0]}, or name one file")
+    if path.is_file() and path.suffix.lower() in jsonfiles.SUFFIXES:
+        safe.read_json(path)  # which says it where this is no JSON at all
     raise UsageError(
         f"input '{path}': found no annotations in it; looked for json (COCO, panoptic, VIA, LabelMe, GeoJSON), xml (VOC), "
         "txt (YOLO, DOTA) and csv with columns of boxes or WKT"

@@ -40,8 +40,10 @@ def class_of(attributes: Mapping[str, Any], options: Mapping[str, str], where: s
         return key if value == "yes" and key.lower() not in CLASS_KEYS else value  # building=yes, as maps have it
     if options.get("name"):
         return options["name"]
+    listed = ", ".join(str(each)[:40] for each in attributes)
+    if attributes and key is not None and key not in attributes:
+        raise DataError(f"{where}: has no '{key}' for its class (--option class_key={key}); it has {listed}")
     if len(attributes) > 1 and key is None:
-        listed = ", ".join(str(each)[:40] for each in attributes)
         raise DataError(f"{where}: which of {listed} is its class? add: --option class_key={next(iter(attributes))}")
     raise DataError(f"{where}: has no class; to name all such regions, add: --option name=balloon")
 

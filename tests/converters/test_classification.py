@@ -155,6 +155,14 @@ def test_a_table_is_classified(tmp_path: Path) -> None:
     assert '"t.csv:3"' in (tmp_path / "out.rejected.jsonl").read_text()
 
 
+@pytest.mark.parametrize(("rows", "said"), [("", "no samples found"), ("a.png,\n", "t.csv:2: column 'label' is empty")])
+def test_a_table_without_classes_says_what_it_lacks(rows: str, said: str, tmp_path: Path) -> None:
+    """Rows, or a class in each: not the candidates, which nobody gave."""
+    (tmp_path / "t.csv").write_text(f"image,label\n{rows}")
+    with pytest.raises(DataError, match=said):
+        convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "out.jsonl")
+
+
 def write_several(folder: Path, labels: list[Any], name: str = "t.jsonl") -> Path:
     Image.new("RGB", (4, 5)).save(folder / "a.png")
     rows = [{"image": "a.png", "label": label} for label in labels]

@@ -250,6 +250,14 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
         read(tmp_path / "a.csv")
 
 
+@pytest.mark.parametrize(("content", "said"), [("{}".encode("utf-16"), "found UTF-16, expected UTF-8"), (b"", "not JSON")])
+def test_a_file_that_is_no_json_says_so(content: bytes, said: str, tmp_path: Path) -> None:
+    """One named file that cannot be read is told from one that holds something else."""
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read(tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("option", ["name=cell", "class_key=kind", "origin=0", "masks=m"])
 def test_an_option_that_a_format_does_not_take_is_refused(option: str, tmp_path: Path) -> None:
     """It would do nothing, and nobody would know; defaults stand for no option."""

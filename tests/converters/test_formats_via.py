@@ -128,6 +128,14 @@ def test_two_attributes_are_not_guessed_between() -> None:
         class_of({"colour": "red", "size": "big"}, {}, "here")
 
 
+def test_a_key_that_no_region_has_is_named() -> None:
+    """A slip in class_key is answered with the attributes that are there, not with the advice to name all regions alike."""
+    with pytest.raises(DataError, match="here: has no 'colr' for its class .--option class_key=colr.; it has colour, size"):
+        class_of({"colour": "red", "size": "big"}, {"class_key": "colr"}, "here")
+    with pytest.raises(DataError, match="add: --option name=balloon"):
+        class_of({}, {"class_key": "colour"}, "here")
+
+
 @pytest.mark.parametrize(
     ("shape", "reason"),
     [
