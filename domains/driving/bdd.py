@@ -51,6 +51,7 @@ KINDS = (*OBJECT_KINDS, *ATTRIBUTES)
 DEFAULT_KINDS = "ground,weather,scene,timeofday"
 UNDEFINED = "undefined"
 PICTURE_FOLDERS = ("", "images/100k/", "images/10k/", "images/track/", "images/seg_track_20/")
+SPLIT_FOLDERS = ("train/", "val/", "test/")  # a label file of one's own names no split; the pictures lie in one all the same
 AREAS = ("lane", "area", "drivable area")
 CURVE_STEPS = 16
 
@@ -175,7 +176,7 @@ def _sample(frame: Any, where: str, split: str | None, root: Path, ignored: coll
 def _find_picture(root: Path, name: str, video: str | None, split: str | None, where: str) -> str:
     """The first place where the picture lies; without one the name as it stands, which is then reported as missing."""
     for folder in PICTURE_FOLDERS:
-        for below in (f"{split}/" if split else "", ""):
+        for below in (f"{split}/", "") if split else ("", *SPLIT_FOLDERS):
             for last in (f"{video}/" if video else "", ""):
                 candidate = f"{folder}{below}{last}{name}"
                 if safe.inside(root, candidate, where).is_file():

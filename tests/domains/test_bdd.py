@@ -151,6 +151,17 @@ def test_a_fault_rejects_its_frame(tmp_path: Path, bad: Any, words: str) -> None
         convert(task="bdd", input=tmp_path / "labels", output=tmp_path / "out.jsonl")
 
 
+def test_labels_that_name_no_split_find_the_pictures_of_each(tmp_path: Path) -> None:
+    """A label file of one's own, of frames from train and val, beside the folders as they are published."""
+    for split in ("train", "val"):
+        write_set(tmp_path, [frame(f"{split}.jpg", label("car", 1, 2, 9, 9))], split)
+    own = tmp_path / "labels" / "mine.json"
+    own.write_text(json.dumps([frame(f"{split}.jpg", label("car", 1, 2, 9, 9)) for split in ("train", "val")]))
+    convert(task="bdd", input=own, output=tmp_path / "out.jsonl")
+    images = {record.images[0] for record in adapt.read_records(tmp_path / "out.jsonl")}
+    assert images == {"images/100k/train/train.jpg", "images/100k/val/val.jpg"}
+
+
 def test_files_that_are_no_labels_are_named(tmp_path: Path) -> None:
     """A document of another shape is refused where it is the input, and counted where it lies in the folder."""
     labels = write_set(tmp_path, [frame("a.jpg", label("car", 1, 2, 3, 4))])
