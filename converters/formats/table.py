@@ -165,6 +165,8 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
     """A name for the ids, and the rows of each split."""
     text = str(source.input)
     if text.startswith(HUB_PREFIX):
+        if not text.removeprefix(HUB_PREFIX).partition(":")[0].partition("@")[0].strip():
+            raise UsageError(f"input '{text}': expected the name of a dataset, such as hf:OWNER/NAME or hf:OWNER/NAME:SUBSET")
         return _open_hub(text.removeprefix(HUB_PREFIX))
     if source.input.is_file():
         return source.input.stem, {None: _read_file(source.input, without)}

@@ -173,3 +173,10 @@ def test_a_million_rows_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     with open(path, "a") as handle:
         handle.write(json.dumps(row) + "\n")
     assert [sample.id for sample in samples] == ["in-2", "in-3"]
+
+
+@pytest.mark.parametrize("name", ["hf:", "hf: ", "hf::subset", "hf:@main"])
+def test_a_hub_name_that_is_none_is_wrong_usage(name: str, tmp_path: Path) -> None:
+    """Nothing is asked of the hub, and no other exception comes out of it."""
+    with pytest.raises(UsageError, match="expected the name of a dataset, such as hf:OWNER/NAME"):
+        convert(task="vqa", input=name, output=tmp_path / "o.jsonl", workers=0)
