@@ -61,6 +61,7 @@ def damage(path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_eurosat_is_converted_whole(shared: Path, tmp_path: Path) -> None:
     """All 3,000 pictures become valid rows with readable class names and true sizes; the manifest seals the file."""
     output = tmp_path / "eurosat.jsonl"
@@ -151,7 +152,10 @@ convert(task=sys.argv[1], input=sys.argv[2], output=sys.argv[3], workers=int(sys
 """
 
 
-@pytest.mark.parametrize(("task", "data"), [("rsclassify", "eurosat_rgb"), ("rsvqa", "configilm_mock/RSVQA-LR")])
+@pytest.mark.parametrize(
+    ("task", "data"),
+    [pytest.param("rsclassify", "eurosat_rgb", marks=pytest.mark.slow), ("rsvqa", "configilm_mock/RSVQA-LR")],
+)
 def test_bytes_depend_on_the_data_alone(shared: Path, tmp_path: Path, task: str, data: str) -> None:
     """Hash seed, directory order and number of workers show neither in the rows nor in the manifest."""
     digests = set()
