@@ -107,7 +107,10 @@ class Endpoint:
         Raises EndpointError where no question can be answered, DataError where this one cannot.
         """
         document = {"model": self.model, "messages": list(messages), "temperature": 0} | request
-        return _completion(self._ask_patiently(json.dumps(document).encode()))
+        body = self._ask_patiently(json.dumps(document).encode())
+        with contextlib.suppress(DataError):
+            return _completion(body)
+        return _completion(self._without_key(body))  # some servers say no with status 200, and may repeat the key
 
     def _ask_patiently(self, body: bytes) -> bytes:
         """The body of the reply, after some tries where the server is busy or away."""
