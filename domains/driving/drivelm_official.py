@@ -67,7 +67,7 @@ def _read_answers(path: Path) -> tuple[dict[str, str | None], tuple[str, ...]]:
     malformed = []
     for number, row in enumerate(rows):
         identifier = row.get("id") if isinstance(row, dict) else None
-        if not isinstance(identifier, str) or not identifier:
+        if not isinstance(identifier, str) or not identifier or "answer" not in row:
             raise DataError(f"{path}#{number}: {str(row)[:60]}, expected an answer {{'id', 'answer'}}")
         if identifier in answers:
             raise DataError(f"{path}#{number}: a second answer to '{identifier}'; keep one")

@@ -154,7 +154,8 @@ class Judge:
         """What stands in the scores of it."""
         if self.kind != "url":
             return {"kind": self.kind} | ({"rating": float(self.text)} if self.text else {})
-        facts = {"kind": "endpoint", "url": self.text, "model": self.model, "temperature": 0, "cache": self.cache}
+        url = self.text.partition("?")[0]  # what stands behind it may be a key
+        facts = {"kind": "endpoint", "url": url, "model": self.model, "temperature": 0, "cache": self.cache}
         return facts | {"system": JUDGE_SYSTEM, "prompt": JUDGE_PROMPT}
 
 
@@ -176,6 +177,8 @@ def read_judge(options: Mapping[str, str]) -> Judge:
     if text == "none":
         return Judge("none")
     if not text.startswith("constant:"):
+        if not any(mark in text for mark in ":/"):
+            raise UsageError(f"option judge={text}: expected none, constant:50, or an address such as http://127.0.0.1:8000/v1")
         Endpoint(text, options.get("judge_model", ""))  # an address that is none is told here
         return Judge("url", text, options.get("judge_model", ""), options.get("judge_cache", ""))
     number = text.removeprefix("constant:")

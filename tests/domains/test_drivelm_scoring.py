@@ -249,6 +249,8 @@ def test_references_that_cannot_be_scored_are_named(tmp_path: Path) -> None:
         score_answers(find_benchmark("drivelm"), [Answered(ChatRecord("x", turns, meta={"tag": [0]}), "a")], {})
     with pytest.raises(UsageError, match="constant:101.*0 to 100"):
         ask(("Why?", "So.", [1], "So."), options={"judge": "constant:101"})
+    with pytest.raises(UsageError, match="judge=nome: expected none, constant:50, or an address"):
+        ask(("Why?", "So.", [1], "So."), options={"judge": "nome"})
 
 
 def test_official_files_of_another_shape_are_named(sample: Path, tmp_path: Path) -> None:
@@ -264,6 +266,8 @@ def test_official_files_of_another_shape_are_named(sample: Path, tmp_path: Path)
         scored([*rows, rows[3]])
     with pytest.raises(DataError, match=r"p.json#0: .*expected an answer"):
         scored([{"question": "?"}])
+    with pytest.raises(DataError, match=r"p.json#1: .*expected an answer"):  # not a silent zero for another key's name
+        scored([rows[0], {"id": rows[1]["id"], "response": "yes"}])
     with pytest.raises(DataError, match=r"submission.json"):
         scored({"answers": []})
     with pytest.raises(UsageError, match="no splits"):

@@ -121,8 +121,8 @@ def test_a_judged_score(serve: Callable[..., Server], shared: Path, tmp_path: Pa
     server = serve(lambda request: "I cannot rate this." if "Brake gently to a stop, slightly offset to the right." in
                    request["messages"][1]["content"] else "60")  # fmt: skip
 
-    def judged(*more: str) -> dict[str, Any]:
-        options = [f"judge={server.url}", "judge_model=rater", *more]
+    def judged(*more: str, behind: str = "") -> dict[str, Any]:
+        options = [f"judge={server.url}{behind}", "judge_model=rater", *more]
         paths = {"predictions": tmp_path / "output.json", "references": folder / "test_eval.json"}
         return score(benchmark="drivelm", option=options, **paths)
 
@@ -142,5 +142,6 @@ def test_a_judged_score(serve: Callable[..., Server], shared: Path, tmp_path: Pa
     assert sent[0] == {"role": "system", "content": "an evaluator who rates my answer based on the correct answer"}
     assert "Output the number onlyThis is the correct answer: " in sent[1]["content"]
     assert judged()["metrics"] == document["metrics"] and len(server.requests) == 13
-    judged(f"judge_cache={tmp_path / 'other.jsonl'}")
+    again = judged(f"judge_cache={tmp_path / 'other.jsonl'}", behind="?key=secret")
+    assert again["details"]["judge"]["url"] == server.url  # what stands behind '?' may be a key
     assert len(server.requests) == 26
