@@ -195,7 +195,7 @@ def read_official(predictions: Path, references: Path) -> OfficialFiles | None:
     kinds = [path.suffix.lower() == ".json" for path in (predictions, references)]
     if not any(kinds):
         return None
-    given = Predictions(_read_results(predictions)) if kinds[0] else read_predictions(predictions)
+    given = _read_results(predictions) if kinds[0] else read_predictions(predictions)
     if not kinds[1]:
         return OfficialFiles(read_records(references), given.answers, given.malformed)
     source = Source(references, references.parent, {"lead_in": "english"}, seed=0)
@@ -206,19 +206,23 @@ def read_official(predictions: Path, references: Path) -> OfficialFiles | None:
     return OfficialFiles([record for each in found for record in convert(each, None, source)], given.answers, given.malformed)
 
 
-def _read_results(path: Path) -> dict[str, str | None]:
+def _read_results(path: Path) -> Predictions:
+    """Answers by id; one that is neither text nor number is none, and malformed unless it is null."""
     answers: dict[str, str | None] = {}
+    malformed = []
     for number, row in enumerate(safe.read_array(path, "results")):
         names = ("Question_id", "Output") if isinstance(row, Mapping) and "Question_id" in row else ("index", "output")
         identifier, answer = (row.get(name) for name in names) if isinstance(row, Mapping) else (None, None)
-        if not isinstance(identifier, str) or names[1] not in row or not isinstance(answer, str | None):
+        if not isinstance(identifier, str) or names[1] not in row:
             raise DataError(f"{path}#{number}: {str(row)[:60]}, expected Question_id and Output, or index and output")
         if row.get("Subtask", SUBTASK) != SUBTASK:
             continue
         if identifier in answers:
             raise DataError(f"{path}#{number}: a second answer to '{identifier}'; keep one")
-        answers[identifier] = answer
-    return answers
+        is_text = isinstance(answer, str | int | float) and not isinstance(answer, bool)
+        answers[identifier] = str(answer) if is_text else None
+        malformed += [] if is_text or answer is None else [identifier]
+    return Predictions(answers, tuple(malformed))
 
 
 def score_street_choices(answered: Sequence[Answered], options: Mapping[str, str]) -> Scores:

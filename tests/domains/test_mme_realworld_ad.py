@@ -235,6 +235,9 @@ def test_the_official_files_are_scored_as_they_are(tmp_path, names):
     (tmp_path / "p.jsonl").write_text(json.dumps({"id": ROW["Question_id"], "answer": ["D"]}) + "\n")
     ours = score(benchmark="mme_realworld_ad", predictions=tmp_path / "p.jsonl", references=path)
     assert ours["malformed"] == [ROW["Question_id"]] and ours["metrics"]["accuracy"]["value"] == 0.0
+    (tmp_path / "results.json").write_text(json.dumps([{**results[0], names[1]: ["D"]}, {**results[1], names[1]: None}]))
+    theirs = score(benchmark="mme_realworld_ad", predictions=tmp_path / "results.json", references=path)
+    assert theirs["malformed"] == [ROW["Question_id"]] and theirs["details"]["answers"]["none"] == 2
     (tmp_path / "results.json").write_text(json.dumps([{"Question_id": ROW["Question_id"], "output": "D"}]))
     with pytest.raises(DataError, match=r"results\.json#0: .*expected Question_id and Output, or index and output"):
         score(benchmark="mme_realworld_ad", predictions=tmp_path / "results.json", references=path)
