@@ -246,8 +246,11 @@ def _data(data: Sequence[DataFacts]) -> str:
         )
         for each in data
     ]
-    words = "The licence is what the file's manifest says of it; where it says nothing, ask where the data came from.\n"
-    return "## What it learnt from\n\n" + _table(("file", "part", "task", "rows", "licence"), rows) + "\n" + words
+    words = (
+        "Rows and licence are what the file's manifest says of it. Test rows are among them, and were trained on only"
+        " where that was asked for. Where it says no licence, ask where the data came from.\n"
+    )
+    return "## What it learnt from\n\n" + _table(("file", "part", "task", "rows, all splits", "licence"), rows) + "\n" + words
 
 
 def _limits(provenance: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ def test_the_text_says_data_licences_and_intervals() -> None:
     """A licence that a manifest names, unknown where it names none, the interval, the score before, the convention, limits."""
     card = model_card("internvl2_5", 12, PROVENANCE, scored())
     for line in (
+        "| file | part | task | rows, all splits | licence |",
         "| aid.jsonl | the field | rsclassify | 120 | CC BY 4.0 |",
         "| common.jsonl | mixed in | unknown | unknown | unknown |",
         "| accuracy (headline) | 0.8125 | 0.7 to 0.9 | 48 | 0.5 |",
