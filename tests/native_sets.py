@@ -272,6 +272,8 @@ SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "vqarad": ("vqarad", {}, of_sample("medical", "vqa_rad")),
     "slake": ("slake", {"kinds": "vqa,detect"}, of_sample("medical", "Slake1.0")),
     "medmnist": ("medmnist", {}, of_sample("medical", "bloodmnist")),
+    "medground": ("medground", {}, of_sample("medical", "BCCD")),
+    "rsclassify": ("rsclassify", {}, of_sample("remote_sensing", "eurosat")),
     "pmcvqa": ("pmcvqa", {}, choices),
     "pathvqa qa": ("pathvqa", {}, pickled("qa")),
     "pathvqa vqa": ("pathvqa", {}, pickled("vqa")),
