@@ -9,21 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_model import save_random
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, GenerationConfig, GenerationMixin
 
 import adapt
 from adapt.data.template import decode_answer, encode, get_template
 from adapt.data.tiling import tile
-from adapt.data.tokenizer import train_tokenizer
 from adapt.errors import DataError, UsageError
 from adapt.evaluate import generate, prompts
 from adapt.evaluate.answer import Answerer
 from adapt.evaluate.choosing import Chooser
 from adapt.evaluate.generate import Question, answer_questions
 from adapt.model.branches import Queries, Step
-from adapt.model.config import ModelConfig, VisionConfig, for_tokenizer
-from adapt.model.internvl import InternVL
-from adapt.model.saving import save_model
 from adapt.records import ChatRecord, Turn
 from adapt.verbs import chat, export
 
@@ -48,23 +45,11 @@ LANGUAGE = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with random weights, large enough in scale that answers differ."""
     place = tmp_path_factory.mktemp("model")
-    save_random(place / "m", LANGUAGE)
+    save_random(place / "m", LANGUAGE, QUESTIONS, max_tiles=4)
     random = np.random.default_rng(0)
     for number, size in enumerate([(32, 32), (70, 30), (64, 64), (40, 90)]):
         Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(place / f"{number}.png")
     return place
-
-
-def save_random(place: Path, language: dict[str, Any]) -> None:
-    tokenizer = train_tokenizer(QUESTIONS * 3, 300)
-    config = for_tokenizer(ModelConfig(VisionConfig(32, 8, 32, 2, 2, 64), language, max_tiles=4), tokenizer)
-    torch.manual_seed(3)
-    model = InternVL(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim >= 2:
-                parameter.mul_(6)
-    save_model(place, config, model.state_dict(), tokenizer, dtype=torch.float32, provenance={})
 
 
 def questions_of(folder: Path) -> list[Question]:
@@ -131,7 +116,7 @@ def test_every_family_answers_as_transformers_does(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:
     """The same for other language models, with two answers at a time, so that most questions take a place that was freed."""
-    save_random(tmp_path / "m", FAMILIES[family])
+    save_random(tmp_path / "m", FAMILIES[family], QUESTIONS, max_tiles=4)
     answerer, theirs = adapt.load(tmp_path / "m"), their_model(tmp_path / "m")
     monkeypatch.setattr(generate, "ANSWERS", 2)
     asked = [each for each in questions_of(folder) if each.key in ("0-0", "0-1", "3-0", "3-4", "pair", "text", "turns")]
@@ -258,7 +243,7 @@ def test_company_does_not_change_answers_where_rope_follows_the_length(folder: P
     """The same for longrope: questions within the trained length, beyond it, and those whose answer crosses it."""
     rope = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [30.0] * 4}
     rope |= {"original_max_position_embeddings": 45, "factor": 13.0}
-    save_random(tmp_path / "m", LANGUAGE | {"rope_parameters": rope})
+    save_random(tmp_path / "m", LANGUAGE | {"rope_parameters": rope}, QUESTIONS, max_tiles=4)
     answerer = adapt.load(tmp_path / "m")
     asked = questions_of(folder)
     together = dict(answer_questions(answerer, asked, max_new_tokens=12))

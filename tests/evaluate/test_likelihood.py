@@ -7,23 +7,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_model import save_random
 from transformers import AutoModelForImageTextToText
 
 import adapt
 from adapt.data.template import encode, get_template
 from adapt.data.tiling import tile
-from adapt.data.tokenizer import train_tokenizer
 from adapt.errors import DataError
 from adapt.evaluate import likelihood
 from adapt.evaluate.answer import Answerer
 from adapt.evaluate.likelihood import Choice, choose_options
 from adapt.evaluate.question import Question
-from adapt.model.config import ModelConfig, VisionConfig, for_tokenizer
-from adapt.model.internvl import InternVL
-from adapt.model.saving import save_model
 from adapt.records import ChatRecord, Turn
 
 OPTIONS = (("river", "a forest", "residential area", "sea"), ("yes", "no"), ("A", "B", "C"))
+WORDS = ("which of river, a forest, residential area, sea? yes no",)
 LANGUAGE = {
     "model_type": "qwen2", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
@@ -32,24 +30,13 @@ LANGUAGE = {
 LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [30.0] * 4, "factor": 13.0}
 
 
-def save_random(place: Path, language: dict[str, Any]) -> None:
-    tokenizer = train_tokenizer(["which of river, a forest, residential area, sea? yes no"] * 3, 300)
-    config = for_tokenizer(ModelConfig(VisionConfig(32, 8, 32, 2, 2, 64), language, max_tiles=4), tokenizer)
-    torch.manual_seed(3)
-    model = InternVL(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim >= 2:
-                parameter.mul_(4)
-    save_model(place, config, model.state_dict(), tokenizer, dtype=torch.float32, provenance={})
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two models with random weights and three pictures."""
     place = tmp_path_factory.mktemp("likelihood")
-    save_random(place / "plain", LANGUAGE)
-    save_random(place / "longrope", LANGUAGE | {"rope_parameters": LONGROPE | {"original_max_position_embeddings": 45}})
+    save_random(place / "plain", LANGUAGE, WORDS, max_tiles=4, scale=4)
+    longrope = LANGUAGE | {"rope_parameters": LONGROPE | {"original_max_position_embeddings": 45}}
+    save_random(place / "longrope", longrope, WORDS, max_tiles=4, scale=4)
     random = np.random.default_rng(0)
     for number, size in enumerate([(32, 32), (70, 30), (64, 64)]):
         Image.fromarray(random.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(place / f"{number}.png")
