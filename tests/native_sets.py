@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import native_boxes
 import numpy as np
 import tifffile
 from PIL import Image
@@ -252,6 +253,48 @@ def deep_pictures(folder: Path) -> str:
     return "set"
 
 
+def drawn(kind: str) -> Builder:
+    """Boxes in one of the formats that ``ground``, ``detect``, ``count`` and ``region`` take."""
+
+    def build(folder: Path) -> str:
+        return native_boxes.write(kind, folder).relative_to(folder).as_posix()
+
+    return build
+
+
+def panoptic(folder: Path) -> str:
+    """COCO's panoptic form: segments by the colours of a mask."""
+    return native_boxes.write_panoptic(folder).relative_to(folder).as_posix()
+
+
+def caption_questions(folder: Path) -> str:
+    """COCO-QA: four parallel files a split."""
+    for split, below in (("train", "train2014"), ("test", "val2014")):
+        lines = {"questions": [], "answers": [], "img_ids": [], "types": []}
+        for number in range(1, 4):
+            picture(folder / "set" / "images" / below / f"COCO_{below}_{number:012d}.jpg", seed=number)
+            row = (f"what is on picture {number}", "noise", str(number), str(number % 4))
+            for column, value in zip(lines.values(), row, strict=True):
+                column.append(value)
+        for name, column in lines.items():
+            path = folder / "set" / "cocoqa-2015-05-17" / split / f"{name}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join(column) + "\n")
+    return "set"
+
+
+def clips(folder: Path) -> str:
+    """Questions about two clips, one a folder of frames and one a list of them, a JSON object a line."""
+    for number in range(6):
+        picture(folder / "one" / f"{number}.png", seed=number)
+    rows = [
+        {"video": "one", "question": "What moves?", "answer": "noise"},
+        {"video": ["one/3.png", "one/1.png", "one/5.png"], "question": "And here?", "answer": "nothing"},
+    ]
+    (folder / "clips.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows * 2))
+    return "clips.jsonl"
+
+
 SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "classify": ("classify", {}, class_folders),
     "vqa": ("vqa", {}, vqa_table),
@@ -283,4 +326,18 @@ SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "nuscenes": ("nuscenes", {}, of_sample("driving", "DriveLM/data/nuscenes")),
     "mme_realworld_ad": ("mme_realworld_ad", {}, street_choices),
     "bddx": ("bddx", {"frames": "4"}, of_sample("driving", "bddx")),
+    "cocoqa": ("cocoqa", {}, caption_questions),
+    "video": ("video", {"frames": "3"}, clips),
+    "region panoptic": ("region", {"form": "drawn", "mark": "contour"}, panoptic),
+    "region via": ("region", {}, drawn("via")),
+    "ground via 1": ("ground", {"name": "cell"}, drawn("via 1")),
+    "detect coco": ("detect", {}, drawn("coco")),
+    "detect labelme": ("detect", {}, drawn("labelme")),
+    "detect dota": ("detect", {}, drawn("dota")),
+    "ground yolo": ("ground", {}, drawn("yolo")),
+    "count yolo outlines": ("count", {}, drawn("yolo outlines")),
+    "count csv": ("count", {}, drawn("csv")),
+    "ground csv wkt": ("ground", {}, drawn("csv wkt")),
+    "ground geojson": ("ground", {}, drawn("geojson")),
+    "region geojson map": ("region", {"form": "drawn", "mark": "box"}, drawn("geojson map")),
 }
