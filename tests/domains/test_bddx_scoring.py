@@ -118,7 +118,6 @@ def test_right_sentences_have_the_most() -> None:
 
 def test_sentences_equal_the_coco_scorers() -> None:
     """Against pycocoevalcap on the same tokens, for each kind and for both as one text."""
-    pytest.importorskip("pycocoevalcap")
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
