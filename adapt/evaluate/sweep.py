@@ -12,11 +12,17 @@ from typing import Any
 from adapt import safe
 from adapt.evaluate import metrics
 from adapt.evaluate.marks import read_marks
+from adapt.evaluate.paired import compare
 from adapt.evaluate.retained import Advice, Candidate, Marks, Retained, advise, retained
 
 SIDES = ("field", "general")
 RATIOS, FRACTIONS = "ratios", "fractions"
 ONE = {RATIOS: "ratio", FRACTIONS: "fraction"}
+# What the recommendation goes by: which of a row's shares, in words.
+KEPT = {RATIOS: "kept", FRACTIONS: "kept_field"}
+KEPT_OF = {RATIOS: "general score, against the base", FRACTIONS: "field score, against the largest fraction"}
+MEAN_MARK = "mean mark"
+QUESTION_ONLY = "question_only"  # the last words of a floor that counts what each question text reaches at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,39 +68,47 @@ class Measured:
     settings: Mapping[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Gain:
+    """What tuning added to the field's score, ``of`` which measure: tuned minus base, its 95 % interval paired by picture."""
+
+    of: str
+    value: float
+    low: float
+    high: float
+    count: int
+
+
 def summarise(measured: Measured) -> dict[str, Any]:
     """The content of sweep.json; docs/choosing_the_ratio.md says what each name means."""
-    compared = {side: _marked_by_all(measured, side) for side in SIDES}
-    marks = marks_of(measured.base, "general")
-    base = {name: marks[name] for name in compared["general"]}
+    base = {side: _marked_by_all(measured, side) for side in SIDES}
     points = [_row(measured, point, base) | _plans(measured, point) for point in measured.points]
-    advice, kept = _advice(measured, points, compared["field"])
-    scores = {side: _document(measured.base, side) for side in SIDES}
+    if measured.kind == FRACTIONS:
+        for row, kept in zip(points, _kept_of_the_largest(measured, list(base["field"])), strict=True):
+            row["kept_field"] = dataclasses.asdict(kept)
+    candidates = [Candidate(row[ONE[measured.kind]], Retained(**row[KEPT[measured.kind]])) for row in points]
+    advice = advise(candidates, measured.keep)
+    named = next(row for row in points if row[ONE[measured.kind]] == _named(advice))
+    benchmarks = {side: _benchmark(measured, side, len(base[side])) for side in SIDES}
+    scores = {side: _score(measured, [measured.base], side) for side in SIDES}
     return {
         "kind": measured.kind,
         "keep": measured.keep,
         "general_floor": measured.floor,
-        "benchmarks": {
-            side: {
-                "benchmark": of.benchmark,
-                "metric": scores[side]["headline"],
-                "convention": scores[side]["convention"],
-                "data": of.data.name,
-                "split": of.split,
-                "floor": scores[side].get("floor", {}).get(scores[side]["headline"]),
-                "compared": len(compared[side]),
-            }
-            for side, of in measured.sides.items()
-        },
-        "base": {side: _score(measured, [measured.base], side) for side in SIDES},
+        "benchmarks": benchmarks,
+        "base": scores,
         "points": points,
         "interpolation": {
             "from": measured.interpolated_from,
             "skipped": measured.skipped,
             "points": [_row(measured, point, base) for point in measured.interpolated],
         },
-        "recommendation": {"of": kept, "reached": advice.setting is not None} | dataclasses.asdict(advice),
-        "sentence": sentence(measured.kind, measured.keep, advice),
+        "recommendation": {"of": KEPT_OF[measured.kind], "reached": advice.setting is not None}
+        | dataclasses.asdict(advice)
+        | _worth(named, benchmarks["field"]["floors"]),
+        "sentence": " ".join(
+            [sentence(measured.kind, measured.keep, advice), *_doubts(named, scores["field"], benchmarks["field"])]
+        ),
         "settings": dict(measured.settings),
     }
 
@@ -114,27 +128,99 @@ def sentence(kind: str, keep: float, advice: Advice) -> str:
     )
 
 
+def _named(advice: Advice) -> float:
+    """The setting that the sentence is about: the recommended one, else the one that keeps most."""
+    return advice.best if advice.setting is None else advice.setting
+
+
+def _worth(named: Mapping[str, Any], floors: Mapping[str, float]) -> dict[str, Any]:
+    """Whether the field gained anything there; of a floor that the benchmark does not tell, None."""
+    least = named["field"]["low"]
+    highest, question_only = _highest(floors)
+    return {
+        "gain": named["gain"],
+        "above_base": named["gain"]["low"] > 0,
+        "above_floor": None if highest is None else least > highest,
+        "above_question_only": None if question_only is None else least > question_only,
+    }
+
+
+def _highest(floors: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """The highest floor of one answer (to all, to each type, by chance), and the one of each question text."""
+    blind = [value for name, value in floors.items() if not name.endswith(QUESTION_ONLY)]
+    return max(blind, default=None), next((value for name, value in floors.items() if name.endswith(QUESTION_ONLY)), None)
+
+
+def _doubts(named: Mapping[str, Any], base: Mapping[str, Any], field: Mapping[str, Any]) -> list[str]:
+    """What speaks against the setting that the sentence names, in words."""
+    worth, tuned, found = _worth(named, field["floors"]), named["field"], []
+    highest, question_only = _highest(field["floors"])
+
+    def shown(value: float | None) -> str:
+        assert value is not None
+        return f"{100 * value:.1f} %" if metrics.is_share(field["metric"]) else f"{value:.3f}"
+
+    if not worth["above_base"]:
+        gain = named["gain"]
+        found.append(
+            f"But the field gained nothing that is sure: {field['metric']} is {shown(tuned['value'])} there and "
+            f"{shown(base['value'])} of the base, a difference of {100 * gain['value']:+.1f} points "
+            f"({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}{', of the mean mark' if gain['of'] == MEAN_MARK else ''})."
+        )
+    score = f"{shown(tuned['value'])} ({shown(tuned['low'])} to {shown(tuned['high'])})"
+    if worth["above_floor"] is False:
+        found.append(
+            f"{'And' if found else 'But'} the field's score there, {score}, is not surely above {shown(highest)}, which the "
+            "commonest answers reach without a picture."
+        )
+    if found:
+        found.append("Train longer, on more data or at another rate before a setting is chosen by this.")
+    if worth["above_question_only"] is False:
+        found.append(
+            f"The field's score there, {score}, does not show that pictures are used: question texts alone, each with its "
+            f"commonest answer in this test, reach {shown(question_only)}."
+        )
+    return found
+
+
 def marks_of(model: Model, side: str) -> Marks:
     """The mark of each question, 0..1, by its id. Raises DataError for a row that is none."""
     return read_marks(model.folder / "scores" / side / "marks.jsonl")
 
 
-def _marked_by_all(measured: Measured, side: str) -> list[str]:
-    """The questions that every model has a mark for: some rules score a question only where another one was answered right."""
+def _marked_by_all(measured: Measured, side: str) -> Marks:
+    """The base's marks of the questions that every model has a mark for: some rules score a question only where another one
+    was answered right."""
     points = (*measured.points, *measured.interpolated)
-    models = [measured.base, *(model for point in points for model in point.models)]
-    first, *others = (marks_of(model, side) for model in models)
-    return [name for name in first if all(name in marks for marks in others)]
+    others = [marks_of(model, side) for point in points for model in point.models]
+    first = marks_of(measured.base, side)
+    return {name: mark for name, mark in first.items() if all(name in marks for marks in others)}
+
+
+def _benchmark(measured: Measured, side: str, compared: int) -> dict[str, Any]:
+    of, document = measured.sides[side], _document(measured.base, side)
+    headline, floors = document["headline"], document.get("floor", {})
+    return {
+        "benchmark": of.benchmark,
+        "metric": headline,
+        "convention": document["convention"],
+        "data": of.data.name,
+        "split": of.split,
+        "floor": floors.get(headline),
+        "floors": {name: value for name, value in floors.items() if name == headline or name.startswith(f"{headline}_")},
+        "compared": compared,
+    }
 
 
 def _document(model: Model, side: str) -> dict[str, Any]:
     return safe.read_object(model.folder / "scores" / side / "scores.json")
 
 
-def _row(measured: Measured, point: Point, base: Marks) -> dict[str, Any]:
-    """One point of a curve. ``kept`` is of the general questions, which ``base`` are the base's marks of."""
+def _row(measured: Measured, point: Point, base: Mapping[str, Marks]) -> dict[str, Any]:
+    """One point of a curve. ``kept`` is of the general questions, ``gain`` of the field's; ``base`` are the base's marks."""
     name = "alpha" if point in measured.interpolated else ONE[measured.kind]
-    kept = _kept(measured, point.models, "general", base, measured.floor)
+    kept = _kept(measured, point.models, "general", base["general"], measured.floor)
+    gain = _gain(measured, point.models, base["field"])
     models = [
         {"seed": model.seed, "folder": model.folder.relative_to(measured.output).as_posix()}
         | {side: _headline(_document(model, side)) for side in SIDES}
@@ -143,13 +229,25 @@ def _row(measured: Measured, point: Point, base: Marks) -> dict[str, Any]:
     return (
         {name: point.setting}
         | {side: _score(measured, point.models, side) for side in SIDES}
-        | {"kept": dataclasses.asdict(kept), "models": models}
+        | {"gain": dataclasses.asdict(gain), "kept": dataclasses.asdict(kept), "models": models}
     )
 
 
 def _kept(measured: Measured, models: Sequence[Model], side: str, base: Marks, floor: float) -> Retained:
     marks = [marks_of(model, side) for model in models]
     return retained(base, [{name: each[name] for name in base} for each in marks], measured.sides[side].groups, floor=floor)
+
+
+def _gain(measured: Measured, models: Sequence[Model], base: Marks) -> Gain:
+    """The seeds' mean marks of the field's questions minus the base's: of the headline where it is the mean of these marks."""
+    marks = [marks_of(model, "field") for model in models]
+    tuned = {name: sum(each[name] for each in marks) / len(marks) for name in base}
+    found = compare(list(tuned.values()), list(base.values()), [measured.sides["field"].groups[name] for name in base])
+    document = _document(measured.base, "field")
+    headlines = [_headline(document), *(_headline(_document(model, "field")) for model in models)]
+    sums = [sum(each[name] for name in base) for each in (base, *marks)]
+    is_mean = all(math.isclose(total, value * len(base), abs_tol=1e-6) for total, value in zip(sums, headlines, strict=True))
+    return Gain(document["headline"] if is_mean else MEAN_MARK, found.difference, found.low, found.high, found.count)
 
 
 def _headline(document: Mapping[str, Any]) -> float:
@@ -185,22 +283,12 @@ def _plans(measured: Measured, point: Point) -> dict[str, Any]:
     }
 
 
-def _advice(measured: Measured, points: Sequence[Mapping[str, Any]], compared: Sequence[str]) -> tuple[Advice, str]:
-    """Of ratios: what each keeps of the base on general questions; of fractions: of the largest one on the field's.
-
-    ``compared`` are the field's questions that all have marks for.
-    """
-    if measured.kind == RATIOS:
-        found = [Retained(**row["kept"]) for row in points]
-        kept = "general score, against the base"
-    else:
-        most = [marks_of(model, "field") for model in max(measured.points, key=lambda point: point.setting).models]
-        whole = {name: sum(marks[name] for marks in most) / len(most) for name in compared}
-        # Where the largest fraction gets nothing right there is nothing to keep of it; what was measured is worth its page.
-        found = [
-            _kept(measured, point.models, "field", whole, 0.0) if any(whole.values()) else Retained(0.0, 0.0, 0.0, 0.0)
-            for point in measured.points
-        ]
-        kept = "field score, against the largest fraction"
-    candidates = [Candidate(point.setting, each) for point, each in zip(measured.points, found, strict=True)]
-    return advise(candidates, measured.keep), kept
+def _kept_of_the_largest(measured: Measured, compared: Sequence[str]) -> list[Retained]:
+    """What each fraction keeps of the largest one's field score, on the questions that all have marks for."""
+    most = [marks_of(model, "field") for model in max(measured.points, key=lambda point: point.setting).models]
+    whole = {name: sum(marks[name] for marks in most) / len(most) for name in compared}
+    # Where the largest fraction gets nothing right there is nothing to keep of it; what was measured is worth its page.
+    return [
+        _kept(measured, point.models, "field", whole, 0.0) if any(whole.values()) else Retained(0.0, 0.0, 0.0, 0.0)
+        for point in measured.points
+    ]

@@ -212,14 +212,17 @@ class Page(html.parser.HTMLParser):
 def write_measured(folder: Path, right: dict[str, dict[str, int]]) -> None:
     """What evaluate leaves, by hand: of 200 questions of each side, each its own picture, the first ``right`` are answered."""
     for side, count in right.items():
-        place = folder / "scores" / side
-        metric = {"value": count / 200, "count": 200, "low": count / 200 - 0.05, "high": count / 200 + 0.05}
-        place.mkdir(parents=True)
-        document = {"headline": "exact", "metrics": {"exact": metric}, "convention": "by hand", "floor": {"exact": 0.1}}
-        (place / "scores.json").write_text(json.dumps(document))
-        write_rows(place / "marks.jsonl", ({"id": f"{side}-{i}", "mark": float(i < count)} for i in range(200)))
+        write_measured_side(folder / "scores" / side, side, count)
     (folder / "plan.json").write_text(json.dumps({"samples": {"domain": 400, "general": 100}, "steps": 10}))
     write_rows(folder / "log.jsonl", [{"step": step, "loss": 1.0, "seconds": 6.0} for step in range(1, 11)])
+
+
+def write_measured_side(place: Path, side: str, count: int) -> None:
+    metric = {"value": count / 200, "count": 200, "low": count / 200 - 0.05, "high": count / 200 + 0.05}
+    place.mkdir(parents=True)
+    document = {"headline": "exact", "metrics": {"exact": metric}, "convention": "by hand", "floor": {"exact": 0.1}}
+    (place / "scores.json").write_text(json.dumps(document))
+    write_rows(place / "marks.jsonl", ({"id": f"{side}-{i}", "mark": float(i < count)} for i in range(200)))
 
 
 @pytest.fixture
@@ -263,6 +266,82 @@ def test_the_summary_says_where_nothing_is_enough(by_hand: Any) -> None:
     assert summary["sentence"].startswith("No ratio tried keeps 1.1")
 
 
+def test_a_gain_that_is_sure_is_held_beside_the_recommendation(by_hand: Any) -> None:
+    """The base has none of 200 right, ratio 0.25 has 152, the floor is 0.1: the sentence says nothing against it."""
+    from adapt.evaluate.sweep import summarise
+
+    summary = summarise(by_hand)
+    advice = summary["recommendation"]
+    assert (advice["above_base"], advice["above_floor"]) == (True, True)
+    assert (advice["gain"]["of"], advice["gain"]["value"], advice["gain"]["count"]) == ("exact", 0.76, 200)
+    assert 0.69 < advice["gain"]["low"] < 0.72 < 0.8 < advice["gain"]["high"] < 0.83  # 0.76 -+ 1.96 x 0.0302
+    assert "But" not in summary["sentence"]
+
+
+def test_a_recommendation_where_the_field_gained_nothing_says_so(by_hand: Any, tmp_path: Path) -> None:
+    """The base has 151 of 200 right, a ratio of 0.25 the same and one more: kept is enough, gained is nothing that is sure."""
+    from adapt.evaluate.sweep import summarise
+    from adapt.evaluate.sweep_page import write_page
+
+    for name, right in (("base", 151), ("r0.25", 152)):
+        place = tmp_path / name / "scores" / "field"
+        shutil.rmtree(place)
+        write_measured_side(place, "field", right)
+    summary = summarise(by_hand)
+    assert summary["recommendation"]["setting"] == 0.25
+    assert (summary["recommendation"]["above_base"], summary["recommendation"]["above_floor"]) == (False, True)
+    assert summary["recommendation"]["gain"]["low"] == 0.0 < summary["recommendation"]["gain"]["value"]
+    said = "exact is 76.0 % there and 75.5 % of the base, a difference of +0.5 points (+0.0 to +1.5)"
+    assert f"But the field gained nothing that is sure: {said}" in summary["sentence"]
+    assert said in Page(write_page(summary, tmp_path)).text
+
+
+def test_a_recommendation_below_what_needs_no_picture_says_so(by_hand: Any, tmp_path: Path) -> None:
+    """Where always giving one answer scores 0.75, 0.76 of 200 is not surely above it, though the base had nothing right."""
+    from adapt.evaluate.sweep import summarise
+
+    place = tmp_path / "base" / "scores" / "field" / "scores.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"floor": {"exact": 0.75}}))
+    summary = summarise(by_hand)
+    assert (summary["recommendation"]["above_base"], summary["recommendation"]["above_floor"]) == (True, False)
+    assert "But the field's score there, 76.0 % (" in summary["sentence"]
+    assert "is not surely above 75.0 %, which the commonest answers reach without a picture" in summary["sentence"]
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"floor": {}}))
+    assert summarise(by_hand)["recommendation"]["above_floor"] is None
+
+
+def test_what_the_question_texts_reach_is_said_too(by_hand: Any, tmp_path: Path) -> None:
+    """0.76 is above the commonest answer, not above one for each question text: the pictures may not be used at all."""
+    from adapt.evaluate.sweep import summarise
+
+    place = tmp_path / "base" / "scores" / "field" / "scores.json"
+    floors = {"exact": 0.1, "exact_of_types": 0.2, "exact_question_only": 0.8, "f1": 0.99}
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"floor": floors}))
+    summary = summarise(by_hand)
+    assert (summary["recommendation"]["above_floor"], summary["recommendation"]["above_question_only"]) == (True, False)
+    assert summary["sentence"].endswith("each with its commonest answer in this test, reach 80.0 %.")
+    assert "f1" not in summary["benchmarks"]["field"]["floors"] and "Train longer" not in summary["sentence"]
+
+
+def test_fractions_show_which_score_each_column_is_of(by_hand: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The recommendation goes by the field's score: its share kept stands beside that of the general score, both named."""
+    import dataclasses
+
+    from adapt.evaluate.sweep import summarise
+    from adapt.evaluate.sweep_page import write_page
+    from adapt.show import show_sweep
+
+    summary = summarise(dataclasses.replace(by_hand, kind="fractions"))
+    # The largest has 149 right; 0 has 150, 0.25 has 152.
+    assert [row["kept_field"]["value"] for row in summary["points"]] == [pytest.approx(n / 149) for n in (150, 152, 149)]
+    text = Page(write_page(summary, tmp_path)).text
+    assert "field score kept,of the largest's" in text and "general score kept,of the base's" in text
+    show_sweep(summary, "sweep.html")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "of field kept of field at least of general kept of general at least" in shown
+    assert "kept_field" not in summarise(by_hand)["points"][0]
+
+
 def test_fractions_of_which_the_largest_gets_nothing_right_have_a_page(by_hand: Any, tmp_path: Path) -> None:
     """There is nothing to keep of such a field score: no fraction is recommended, and what was measured is not lost."""
     import dataclasses
@@ -288,9 +367,11 @@ def test_questions_that_a_rule_scores_for_some_models_only_are_left_out(by_hand:
     summary = summarise(fractions)
     assert summary["benchmarks"]["field"]["compared"] == 190 and summary["benchmarks"]["general"]["compared"] == 200
     # The largest has 139 of them right, 0.25 these and 3 more, 0 these and 1 more: the smallest keeps all for sure.
-    assert summary["recommendation"] == {
-        "of": "field score, against the largest fraction", "reached": True, "setting": 0.0, "best": 0.0, "at_least": 1.0,
-    }  # fmt: skip
+    assert summary["recommendation"]["of"] == "field score, against the largest fraction"
+    assert [summary["recommendation"][key] for key in ("reached", "setting", "best", "at_least")] == [True, 0.0, 0.0, 1.0]
+    # Of the 190, whose mean is no headline of 200: 0 has 140 right, the base none.
+    gain = summary["recommendation"]["gain"]
+    assert (gain["of"], gain["value"], gain["count"]) == ("mean mark", pytest.approx(140 / 190), 190)
 
 
 def test_the_page_has_every_point_and_fetches_nothing(by_hand: Any, tmp_path: Path) -> None:
