@@ -105,7 +105,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A value with the number of items behind it and its 95 % interval.
+    """A value with the number of items behind it, its 95 % interval, and the number of groups that this was drawn from.
 
     It is shown as a share 0..1 unless the metric's name ends in one of ``adapt.evaluate.metrics.NO_SHARES`` (cider, rmse, mae).
     """
@@ -114,6 +114,7 @@ class Metric:
     count: int
     low: float
     high: float
+    groups: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,10 +49,10 @@ def mean_of_shares(marks: Sequence[float], kinds: Sequence[Hashable], groups: Se
     np.add.at(sums_GC, (group_of, num_kinds + kind_of), 1.0)
     value = float(_means(sums_GC.sum(axis=0, keepdims=True), num_kinds)[0])
     if num_groups == 1:
-        return Metric(value, len(marks), 0.0, 1.0)
+        return Metric(value, len(marks), 0.0, 1.0, 1)
     means_R = _means(resample(sums_GC, seed), num_kinds)
     low, high = np.quantile(means_R, (0.025, 0.975))
-    return Metric(value, len(marks), float(min(low, value)), float(max(high, value)))
+    return Metric(value, len(marks), float(min(low, value)), float(max(high, value)), num_groups)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,8 @@ def of_sums(
             low, high = 0.0, measure.most
         else:
             low, high = (float(each) for each in np.quantile(measure.value(sums_RC), (0.025, 0.975)))
-        found[name] = Metric(value, measure.count, min(low, value), max(high, value)) if measure.count else EMPTY
+        metric = Metric(value, measure.count, min(low, value), max(high, value), len(sums_GC))
+        found[name] = metric if measure.count else EMPTY
     return found
 
 

@@ -110,6 +110,7 @@ def to_document(benchmark: Benchmark, scores: Scores, pairing: Pairing, malforme
     return {
         "benchmark": benchmark.name,
         "metrics": {name: _metric_row(metric) for name, metric in scores.metrics.items()},
+        "groups": {name: metric.groups for name, metric in scores.metrics.items()},
         "convention": scores.convention,
         "headline": scores.headline or benchmark.headline,
         "floor": dict(scores.details.get("floor", {})),

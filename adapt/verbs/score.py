@@ -26,11 +26,11 @@ def score(
 
     Rows of ``split``; else of the test split that was answered; else of ``val``; else all, as ``evaluate`` chooses them.
 
-    Returns what scores.json holds: {benchmark, metrics: {name: {value, count, low, high}}, convention, headline, floor,
-    missing, unknown, malformed, details}. A missing answer counts as wrong. ``against`` are another run's predictions for the
-    same references: then ``paired`` has the difference of the headline (ours minus theirs) with its 95 % interval and the
-    p-value of a paired test, by picture. Raises UsageError for an unknown benchmark or option, DataError with file:line for
-    files that cannot be read as such.
+    Returns what scores.json holds: {benchmark, metrics: {name: {value, count, low, high}}, groups, convention, headline,
+    floor, missing, unknown, malformed, details}. A missing answer counts as wrong. ``against`` are another run's predictions
+    for the same references: then ``paired`` has the difference of the headline (ours minus theirs) with its 95 % interval and
+    the p-value of a paired test, by picture. Raises UsageError for an unknown benchmark or option, DataError with file:line
+    for files that cannot be read as such.
     """
     chosen = find_benchmark(benchmark)
     options = parse_options(option)

@@ -7,7 +7,18 @@ import pytest
 from scipy import stats
 
 from adapt.domain import Metric
-from adapt.evaluate.metrics import anls, edit_distance, exact_match, mean_of_shares, normalise, share, token_f1
+from adapt.evaluate.metrics import (
+    Measure,
+    anls,
+    edit_distance,
+    exact_match,
+    mean_of_shares,
+    normalise,
+    of_sums,
+    ratios,
+    share,
+    token_f1,
+)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +121,17 @@ def test_nothing_to_average_is_defined():
     """No marks give 0 with a count of 0, not an error and not NaN; one group says nothing of the spread."""
     assert share([], []) == Metric(0.0, 0, 0.0, 0.0)
     assert mean_of_shares([], [], []) == Metric(0.0, 0, 0.0, 0.0)
-    assert share([1.0, 1.0], ["one", "one"]) == Metric(1.0, 2, 0.0, 1.0)
+    assert share([1.0, 1.0], ["one", "one"]) == Metric(1.0, 2, 0.0, 1.0, 1)
+
+
+def test_a_metric_tells_from_how_many_pictures_its_interval_is_drawn():
+    """Five rows of two pictures are two, of every kind of measure; a measure that nothing stands behind has none."""
+    marks, groups = [1.0, 0.0, 1.0, 1.0, 0.0], ["a", "a", "b", "b", "b"]
+    assert (share(marks, groups).count, share(marks, groups).groups) == (5, 2)
+    assert mean_of_shares(marks, [0, 1, 0, 1, 0], groups).groups == 2
+    assert ratios({"share": (marks, [1.0] * 5)}, groups)["share"].groups == 2
+    nothing = {"none": Measure(lambda sums_RC: sums_RC[:, 0], 0)}
+    assert of_sums(np.zeros((5, 1)), groups, nothing)["none"].groups == 0
 
 
 def test_interval_is_that_of_scipys_bootstrap():

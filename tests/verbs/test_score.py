@@ -35,7 +35,16 @@ def test_the_document(references, tmp_path):
     assert scores["benchmark"] == "vqa" and scores["headline"] == "exact" and scores["missing"] == []
     assert scores["metrics"]["exact"] == {"value": 1.0, "count": 4, "low": 1.0, "high": 1.0}
     assert set(scores["metrics"]) == {"exact", "f1", "anls"}
+    assert scores["groups"] == {"exact": 4, "f1": 4, "anls": 4}
     assert scores["floor"]["exact"] == 1.0
+
+
+def test_the_document_tells_how_many_pictures_its_intervals_are_drawn_from(tmp_path):
+    """Four questions, three of one picture: the intervals are drawn from two."""
+    rows = [reference(number, "yes") | {"image": "one.png" if number < 3 else "two.png"} for number in range(4)]
+    predictions = write(tmp_path / "p.jsonl", [{"id": f"r{number}", "answer": "yes"} for number in range(4)])
+    scores = score(benchmark="vqa", predictions=predictions, references=write(tmp_path / "test.jsonl", rows))
+    assert scores["metrics"]["exact"]["count"] == 4 and scores["groups"]["exact"] == 2
 
 
 def test_missing_answers_count_as_wrong_and_are_listed(references, tmp_path, capsys):
