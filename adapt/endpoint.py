@@ -15,16 +15,17 @@ import os
 import socket
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from adapt import safe
+from adapt import progress, safe
 from adapt.errors import DataError, UsageError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 KEY_VARIABLE = "ADAPT_API_KEY"
 ATTEMPTS = 6
+TIMED_OUT_ATTEMPTS = 3  # each costs the whole time of a request: a server that hangs seldom comes back
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 TIMEOUT_S = 300.0
 CONNECT_TIMEOUT_S = 30.0  # nothing can end this wait from outside
@@ -39,6 +40,10 @@ MAX_CONCURRENCY = 256
 
 class EndpointError(DataError):
     """No question can be answered: the address, the key or the model is wrong, or nobody listens."""
+
+
+class EndpointTimeoutError(EndpointError):
+    """The server gave no answer in time, several times."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,14 +118,25 @@ class Endpoint:
         return _completion(self._without_key(body))  # some servers say no with status 200, and may repeat the key
 
     def _ask_patiently(self, body: bytes) -> bytes:
-        """The body of the reply, after some tries where the server is busy or away."""
-        wait_s, last = 0.0, ""
+        """The body of the reply, after some tries where the server is busy or away. Each further try is told in one line."""
+        wait_s, last, timed_out = 0.0, "", 0
         for attempt in range(ATTEMPTS):
+            if attempt and not self._stop.is_set():
+                left = TIMED_OUT_ATTEMPTS - timed_out if timed_out else ATTEMPTS
+                tries = min(ATTEMPTS, attempt + left)
+                progress.say(f"{self._place()} {last}; try {attempt + 1} of {tries} in {wait_s:.3g} s")
             if self._stop.wait(wait_s):
                 raise EndpointError("stopped")
             wait_s = min(self._first_wait_s * 2**attempt, LONGEST_WAIT_S)
             try:
                 reply = self._post(body)
+            except TimeoutError as error:
+                self._drop()
+                timed_out += 1
+                last = str(error)
+                if timed_out == TIMED_OUT_ATTEMPTS:
+                    raise EndpointTimeoutError(f"{self._place()} {last} ({timed_out} times)") from error
+                continue
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
                 last = f"cannot be reached: {error or type(error).__name__}"
@@ -169,15 +185,17 @@ class Endpoint:
             connection = self._mine.connection = self._kind(self._host, self._port, timeout=patience_s)
             with self._lock:
                 self._open.add(connection)
-            connection.connect()
+            with _timed(f"takes no connection within {patience_s:g} s"):
+                connection.connect()
             connection.sock.settimeout(self._timeout_s)
         with self._lock:  # ``close`` came before, or will find the socket
             if self._stop.is_set():
                 raise EndpointError("stopped")
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
-        connection.request("POST", self._path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read(MAX_ANSWER_BYTES + 1)
+        with _timed(f"gives no answer within {self._timeout_s:g} s"):
+            connection.request("POST", self._path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read(MAX_ANSWER_BYTES + 1)
         if len(content) > MAX_ANSWER_BYTES:
             raise http.client.HTTPException(f"an answer of more than {MAX_ANSWER_BYTES:,} bytes")
         if answer.will_close:
@@ -191,6 +209,15 @@ class Endpoint:
             with self._lock:
                 self._open.discard(connection)
             connection.close()
+
+
+@contextlib.contextmanager
+def _timed(what: str) -> Iterator[None]:
+    """A time-out says what was waited for."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise TimeoutError(what) from error
 
 
 def _completion(body: bytes) -> Completion:

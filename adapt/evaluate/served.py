@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt import orientation, progress, safe
-from adapt.endpoint import Endpoint, ask_all
+from adapt.endpoint import Endpoint, EndpointTimeoutError, ask_all
 from adapt.errors import DataError
 from adapt.evaluate.engine import CUT, REFUSED, Asked, Keep, Reply
 from adapt.evaluate.sampling import Sampling
@@ -88,7 +88,13 @@ class ServedEngine:
                     keep(record.id, reply)
                 show(answered + len(failed), f"{len(failed):,} failed" if failed else "")
 
-            ask_all(self.endpoint, ask, records, concurrency=self.concurrency, take=take)
+            try:
+                ask_all(self.endpoint, ask, records, concurrency=self.concurrency, take=take)
+            except EndpointTimeoutError as error:
+                raise EndpointTimeoutError(
+                    f"{error}; is it still at work? Give it more time with --set evaluate.timeout=SECONDS, or less at once "
+                    "with --set evaluate.concurrency=N"
+                ) from error
         return failed
 
 

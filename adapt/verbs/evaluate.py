@@ -14,7 +14,7 @@ from typing import Any
 
 from adapt import __version__, atomic, progress, safe
 from adapt.domain import Benchmark, find_benchmark, parse_options, read_options
-from adapt.endpoint import MAX_CONCURRENCY, Endpoint
+from adapt.endpoint import MAX_CONCURRENCY, TIMEOUT_S, Endpoint
 from adapt.errors import DataError, UsageError, no_file, unknown
 from adapt.evaluate.engine import CUT, GENERATE, LIKELIHOOD, NATIVE, REFUSED, Asked, Engine, NativeEngine, Reply
 from adapt.evaluate.sampling import Sampling
@@ -25,7 +25,8 @@ from adapt.records import ChatRecord, image_root, read_records, write_rows
 
 PARTIAL = "predictions.partial.jsonl"
 # Settings that change nothing in what is answered, and act on a server alone.
-_OF_SERVERS = ("concurrency", "max_bad")
+_OF_SERVERS = ("concurrency", "max_bad", "timeout")
+LONGEST_TIMEOUT_S = 24 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,8 @@ class EvaluateSettings:
     """``--set evaluate.max_new_tokens=N``: the longest answer in tokens; 0 is the benchmark's own.
 
     ``temperature`` 0 is greedy; above it answers are drawn, by ``top_k``, ``top_p`` and ``seed`` (adapt.Sampling). Of a server
-    ``concurrency`` questions are asked at a time, and ``max_bad`` that it cannot answer are accepted: they count as wrong.
+    ``concurrency`` questions are asked at a time, ``max_bad`` that it cannot answer are accepted (they count as wrong), and
+    each request has ``timeout`` seconds.
     ``scoring`` is ``generate``, or ``likelihood``: the likeliest of each record's candidates is its answer.
     """
 
@@ -44,6 +46,7 @@ class EvaluateSettings:
     seed: int = 0
     concurrency: int = 8
     max_bad: int = 0
+    timeout: float = TIMEOUT_S
     scoring: str = GENERATE
 
     def __post_init__(self) -> None:
@@ -53,6 +56,10 @@ class EvaluateSettings:
             raise UsageError(f"evaluate.concurrency={self.concurrency}: expected 1 to {MAX_CONCURRENCY} questions at a time")
         if self.max_bad < 0:
             raise UsageError(f"evaluate.max_bad={self.max_bad}: expected 0 or more questions without an answer")
+        if not 0 < self.timeout <= LONGEST_TIMEOUT_S:
+            raise UsageError(
+                f"evaluate.timeout={self.timeout:g}: expected more than 0 and at most {LONGEST_TIMEOUT_S:,.0f} seconds"
+            )
         if self.scoring not in (GENERATE, LIKELIHOOD):
             raise unknown("evaluate.scoring", self.scoring, (GENERATE, LIKELIHOOD))
         if self.scoring == LIKELIHOOD and self.max_new_tokens:
@@ -212,7 +219,7 @@ def _open_engine(name: str, model: str | Path, call: _Call) -> Iterator[Engine]:
             "evaluate.scoring=likelihood needs the model here: a server gives answers, not what each option weighs; "
             "leave --engine out, or the setting"
         )
-    with contextlib.closing(Endpoint(name, str(model))) as endpoint:
+    with contextlib.closing(Endpoint(name, str(model), timeout_s=call.settings.timeout)) as endpoint:
         if Path(model).is_dir():
             progress.say(
                 f"model '{model}' is a folder here: its name is sent to the server as it stands, its files are not read"

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,40 @@ def test_a_server_that_answers_nothing_is_not_asked_everything(tmp_path: Path, s
     assert len(server.requests) < 40
 
 
+def test_a_server_that_hangs_is_told_of_and_given_up(
+    tmp_path: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each request has evaluate.timeout seconds; two retries, a line each, and the error says what gives it more time."""
+    done = threading.Event()
+
+    def hang(request: dict[str, Any]) -> Any:
+        done.wait(20)
+        return says("yes")
+
+    server = serve(hang)
+    begun = time.monotonic()
+    told = r"http://127.0.0.1:\d+ gives no answer within 0.2 s \(3 times\);.*--set evaluate.timeout=SECONDS"
+    try:
+        with pytest.raises(DataError, match=told):
+            run(write(tmp_path, plain(1)), server, set=["evaluate.timeout=0.2", "evaluate.concurrency=1"])
+    finally:
+        done.set()
+    assert time.monotonic() - begun < 10 and len(server.requests) == 3
+    lines = [line for line in capsys.readouterr().err.splitlines() if "gives no answer within 0.2 s; try" in line]
+    assert [line.partition("; ")[2].partition(" in ")[0] for line in lines] == ["try 2 of 3", "try 3 of 3"]
+
+
+def test_every_retry_is_told_in_a_line(
+    tmp_path: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What happened and which try it is, without the key; a server that is busy twice answers all the same."""
+    monkeypatch.setenv("ADAPT_API_KEY", "sk-secret-123")
+    replies = iter([(503, {"error": "busy for sk-secret-123"}), (0, b""), says("yes")])
+    run(write(tmp_path, plain(1)), serve(lambda request: next(replies)))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "; try " in line]
+    assert len(lines) == 2 and "answers 503: busy for ***; try 2 of 6 in " in lines[0] and "; try 3 of 6 in " in lines[1]
+
+
 def test_what_is_wrong_is_said_before_a_question_is_paid_for(
     pictures: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,7 +283,7 @@ def test_what_is_wrong_is_said_before_a_question_is_paid_for(
     data = write(pictures, plain(1))
     with pytest.raises(UsageError, match=r"engine 'nativ': expected 'native', or a server's address such as http"):
         run(data, server, engine="nativ")
-    for setting in ("concurrency=0", "concurrency=257", "max_bad=-1"):
+    for setting in ("concurrency=0", "concurrency=257", "max_bad=-1", "timeout=0", "timeout=nan"):
         with pytest.raises(UsageError, match=rf"evaluate\.{setting}: expected"):
             run(data, server, set=[f"evaluate.{setting}"])
     with pytest.raises(UsageError, match="scoring=likelihood needs the model here"):
