@@ -74,4 +74,8 @@ def _cell(contender: Contender, measurement: Measurement, pairs: Sequence[Pair])
         return dict(mine.headline) | {"change": None, "test": None}
     name, score = before
     test = next((pair.found for pair in pairs if (pair.first, pair.second) == (contender.name, name)), None)
-    return dict(mine.headline) | {"change": mine.headline["value"] - score.headline["value"], "test": test}
+    change = mine.headline["value"] - score.headline["value"]
+    shown = f"{100 * change:+.1f} points" if is_share(mine.document["headline"]) else f"{change:+.4g}"
+    # What is shown as no change has no colour, whatever is behind the digits.
+    direction = "same" if float(shown.partition(" ")[0]) == 0 else "up" if change > 0 else "down"
+    return dict(mine.headline) | {"change": change, "change_shown": shown, "direction": direction, "test": test}

@@ -25,12 +25,16 @@ GENERAL = "general"
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """One model's scores. ``before`` are the scores of what it was tuned from, by measurement; ``origin`` says it in words."""
+    """One model's scores. ``before`` are the scores of what it was tuned from, by measurement; ``origin`` says it in words.
+
+    ``is_own`` where a run wrote the model: others may be the same model, measured for several runs.
+    """
 
     name: str
     origin: str
     scores: tuple[ScoreSet, ...]
     before: tuple[tuple[str, ScoreSet], ...] = ()
+    is_own: bool = True
 
     def at(self, measurement: Measurement) -> ScoreSet | None:
         """Its scores in a measurement; of several the first."""
@@ -52,12 +56,47 @@ def find_contenders(runs: Sequence[RunFacts]) -> list[Contender]:
     ]
     for run in runs:
         found += _of_run(run, [*runs, *behind]) if run.config else _of_scores(run)
-    return found
+    return _bases_once(found)
+
+
+def _bases_once(contenders: Sequence[Contender]) -> list[Contender]:
+    """Without those that no run wrote and that another one tells of: runs with one base may each have measured it."""
+    shown: list[Contender] = []
+    renamed: dict[str, str] = {}
+    also: dict[str, str] = {}
+    for contender in contenders:
+        others = [*shown, *(each for each in contenders if each.is_own and each is not contender)]
+        same = None if contender.is_own else next((each for each in others if _tells_of(each, contender)), None)
+        if same is None:
+            shown.append(contender)
+        else:
+            renamed[contender.name] = same.name
+            also[same.name] = f"{also.get(same.name, '')}; also given as {contender.name}"
+    return [
+        dataclasses.replace(
+            each,
+            origin=each.origin + also.get(each.name, ""),
+            before=tuple((renamed.get(name, name), score) for name, score in each.before),
+        )
+        for each in shown
+    ]
+
+
+def _tells_of(one: Contender, other: Contender) -> bool:
+    """Whether every score of ``other`` is one of ``one``: the same file, or the same model, questions and values."""
+    return bool(other.scores) and all(
+        (mine := one.at(score.measurement)) is not None
+        and (
+            mine.folder.resolve() == score.folder.resolve()
+            or (same_model(mine.model, score.model) and mine.document["metrics"] == score.document["metrics"])
+        )
+        for score in other.scores
+    )
 
 
 def _of_scores(folder: RunFacts) -> list[Contender]:
     return [
-        Contender(name, model_name(scores[0].model) if scores[0].model else "not said", tuple(scores))
+        Contender(name, model_name(scores[0].model) if scores[0].model else "not said", tuple(scores), is_own=False)
         for name, scores in _by_model(folder).items()
     ]
 
@@ -80,7 +119,7 @@ def _of_run(run: RunFacts, runs: Sequence[RunFacts]) -> list[Contender]:
     origin = model_name(run.base)
     found = [Contender(run.name, f"from {before[0][0] if before else origin}", owned[TUNED], tuple(before))]
     if owned[BASE]:
-        found.insert(0, Contender(f"{run.name}: before", origin, owned[BASE]))
+        found.insert(0, Contender(f"{run.name}: before", origin, owned[BASE], is_own=False))
     if owned[BEST]:
         found.append(Contender(f"{run.name}: best", "its best step", owned[BEST], tuple(before)))
     for score in owned[OTHER]:

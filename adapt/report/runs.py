@@ -107,7 +107,12 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
                 "such as adapt report runs/my-field --output report.html"
             )
         found += sorted(below, key=_began)
-    return list({place.resolve(): place for place in found}.values())
+    once: dict[Path, Path] = {}
+    for place in found:
+        first = once.setdefault(place.resolve(), place)
+        if first is not place:
+            progress.say(f"{place}: given more than once{'' if first == place else f', as {first} too'}; shown once")
+    return list(once.values())
 
 
 def _began(folder: Path) -> tuple[int, str]:

@@ -169,6 +169,60 @@ def test_a_base_given_as_a_folder_of_scores_is_compared(tmp_path: Path) -> None:
     assert "75.0 % +50.0 points" in text and "Scores: published" in text
 
 
+def test_a_base_that_two_runs_have_measured_is_shown_once(tmp_path: Path) -> None:
+    """Both runs' changes and paired tests are against the one row, which names the other too; other values stay another row."""
+    data = write_questions(tmp_path, 8)
+    model = {"folder": "/gone", "weights_sha256": "b" * 64}
+    runs = [write_run(tmp_path / name, model) for name in ("one", "two")]
+    for run, right in zip(runs, (5, 7), strict=True):
+        write_set(run / "scores" / "before", data, ["x"] * 8, [1.0] * 3 + [0.0] * 5, model)
+        write_set(run / "scores" / "after", data, ["x"] * 8, [1.0] * right + [0.0] * (8 - right))
+    text = Page(report(runs, output=tmp_path / "r.html")).words
+    comparison = text[: text.index("Points are against")]
+    assert comparison.count("37.5 %") == 1 and "also given as two: before" in comparison and "two: before" in comparison
+    assert "62.5 % +25.0 points" in comparison and "87.5 % +50.0 points" in comparison
+    assert comparison.count("per question") == 2
+    write_set(runs[1] / "scores" / "before", data, ["x"] * 8, [1.0] * 2 + [0.0] * 6, model)
+    text = Page(report(runs, output=tmp_path / "r.html")).words
+    assert "also given as" not in text and "87.5 % +62.5 points" in text
+
+
+def test_a_folder_given_twice_is_shown_once_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By whatever name; a folder of scores that lies in a run given beside it is no second model."""
+    data = write_questions(tmp_path, 4)
+    model = {"folder": "/gone", "weights_sha256": "b" * 64}
+    run = write_run(tmp_path / "run", model)
+    write_set(run / "scores" / "before", data, ["x"] * 4, [0.0, 1.0, 0.0, 0.0], model)
+    write_set(run / "scores" / "after", data, ["x"] * 4, [1.0, 1.0, 1.0, 0.0])
+    (tmp_path / "link").symlink_to(run)
+    again = [run, tmp_path / "link", run / "scores" / "before", run / "scores" / "before"]
+    text = Page(report(again, output=tmp_path / "r.html")).words
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'link'}: given more than once, as {run} too; shown once" in told
+    assert f"{run / 'scores' / 'before'}: given more than once; shown once" in told
+    comparison = text[: text.index("Points are against")]
+    assert comparison.count(" 25.0 %") == 1 and "also given as before" in comparison
+
+
+@pytest.mark.parametrize(("after", "colour", "shown"), [(300, "same", "+0.0"), (301, "up", "+0.1"), (299, "down", "-0.1")])
+def test_a_change_has_the_colour_of_what_is_shown(tmp_path: Path, after: int, colour: str, shown: str) -> None:
+    """Green where the digits shown go up, red where they go down, none where they show no change."""
+    data = write_questions(tmp_path, 4)
+    model = {"folder": "/gone", "weights_sha256": "b" * 64}
+    run = write_run(tmp_path / "run", model)
+    for name, right, given in (("before", 300.4, model), ("after", after + 0.4, None)):
+        folder = run / "scores" / name
+        write_set(folder, data, ["x"] * 4, [1.0, 0.0, 0.0, 0.0], given)
+        document = json.loads((folder / "scores.json").read_text())
+        document["metrics"]["mean_iou"]["value"] = (right + (0.2 if name == "after" and after == 300 else 0)) / 1000
+        (folder / "scores.json").write_text(json.dumps(document))
+    page = Page(report(run, output=tmp_path / "r.html"))
+    assert f"{shown} points" in page.text
+    assert [tag["class"] for name, tag in page.tags if name == "span" and tag.get("class") in ("same", "up", "down")] == [
+        colour
+    ]
+
+
 def test_a_base_that_is_a_run_is_found(tmp_path: Path) -> None:
     """The page of a run alone shows the scores of the run it was tuned from, where that still is where it was."""
     data = write_questions(tmp_path, 4)
