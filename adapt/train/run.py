@@ -11,7 +11,7 @@ import torch
 from adapt import progress, safe
 from adapt.data.mixture import describe_sources
 from adapt.data.packing import PackRule
-from adapt.errors import DataError
+from adapt.errors import DataError, UsageError
 from adapt.model.config import ModelConfig
 from adapt.model.flops import flops_of
 from adapt.model.internvl import InternVL
@@ -306,7 +306,9 @@ def _restore_weights(found: Path, model: InternVL, *, lora: bool) -> Stored:
 def _check_same_run(
     prepared: Prepared, folder: Path, found: Path, accept_new_data: bool, world: World
 ) -> dict[str, Any] | None:
-    """Refuse to go on with other data, another recipe, plan or model; say what else differs. Raises DataError.
+    """Refuse to go on with other data, another recipe, plan or model; say what else differs.
+
+    Raises UsageError for what the command says otherwise than before, DataError for a file that has changed.
 
     Returns the row that the log keeps where new data was accepted.
     """
@@ -318,10 +320,10 @@ def _check_same_run(
     )
     if different:
         shown = ", ".join(f"{name} was {stored['recipe'].get(name)}, is {now['recipe'][name]}" for name in different)
-        raise DataError(f"{folder}: the recipe changed since the checkpoint: {shown}; give the old values or start a new run")
+        raise UsageError(f"{folder}: the recipe changed since the checkpoint: {shown}; give the old values or start a new run")
     was, given = _contents(stored["model"]), _contents(now["model"])
     if was != given:
-        raise DataError(
+        raise UsageError(
             f"{folder}: the run started from the model {was}, --model is now {given}; give the old one or start a new run"
         )
     accepted = None
@@ -335,7 +337,7 @@ def _check_same_run(
         progress.say(f"warning: {message}; accepted")
         accepted = {"event": "new data accepted", "was": stored["data_fingerprint"], "is": now["data_fingerprint"]}
     elif stored["plan_digest"] != now["plan_digest"]:
-        raise DataError(
+        raise UsageError(
             f"{folder}: the plan changed since the checkpoint (digest {stored['plan_digest'][:12]} then, "
             f"{now['plan_digest'][:12]} now): the files stand in another order or on the other side of --data and --general, "
             "or adapt is another release; give what the run was started with, or start a new run"

@@ -60,7 +60,7 @@ def finetune(
 
 
 def _refuse_changes(request: "Request", stored: Mapping[str, Any], folder: Path) -> None:
-    """Raise DataError where a finished run is resumed with settings that it did not have."""
+    """Raise UsageError where a finished run is resumed with settings that it did not have."""
     from adapt.train.recipe import recipe_settings
     from adapt.train.run import FREE_SETTINGS
 
@@ -68,7 +68,7 @@ def _refuse_changes(request: "Request", stored: Mapping[str, Any], folder: Path)
     different = [f"{name} was {was.get(name)}, is {now[name]}" for name in now if now[name] != was.get(name, now[name])]
     different = [each for each in different if each.split(" ")[0] not in FREE_SETTINGS]
     if different:
-        raise DataError(f"{folder}: the run is finished and its recipe was another: {', '.join(different)}; start a new run")
+        raise UsageError(f"{folder}: the run is finished and its recipe was another: {', '.join(different)}; start a new run")
 
 
 def _prepare(request: "Request", folder: Path, resume: bool, dry_run: bool, world: "World") -> "tuple[Prepared, Setting]":

@@ -242,7 +242,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _remember(asked: Asked) -> None:
-    """Keep what was asked, or compare it with what was. Raises DataError, naming what differs in what a run is."""
+    """Keep what was asked, or compare it with what was. Raises UsageError, naming what differs in what a run is."""
     now = _description(asked)
     place = asked.output / CONFIG
     if place.is_file():
@@ -250,7 +250,7 @@ def _remember(asked: Asked) -> None:
         different = [f"{name} was {was.get(name)}, is {now[name]}" for name in now if now[name] != was.get(name)]
         different = [each for each in different if each.partition(" ")[0] not in FREE]
         if different:
-            raise DataError(
+            raise UsageError(
                 f"{asked.output}: a sweep with other settings: {'; '.join(different)}; give those again, or another --output"
             )
     atomic.write_text(place, json.dumps(now, indent=1, ensure_ascii=False))

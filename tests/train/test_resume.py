@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import finish, losses, run_here, start_run, wait_for_step, weights
 
-from adapt.errors import DataError
+from adapt.errors import DataError, UsageError
 from adapt.train import checkpoint
 from adapt.train.log import read_log
 
@@ -93,7 +93,7 @@ def test_a_changed_recipe_or_data_is_not_resumed(data: dict[str, Path], tmp_path
     run_here(data, tmp_path / "run", *settings)
     shutil.rmtree(tmp_path / "run" / "model")
     shutil.rmtree(checkpoint.checkpoint_path(tmp_path / "run" / "checkpoints", 4))
-    with pytest.raises(DataError, match="train.learning_rate was 0.001, is 0.5"):
+    with pytest.raises(UsageError, match="train.learning_rate was 0.001, is 0.5"):
         run_here(data, tmp_path / "run", *settings, "train.learning_rate=0.5", resume=True)
     lines = data["field"].read_text().splitlines()
     row = json.loads(lines[0])
@@ -104,6 +104,10 @@ def test_a_changed_recipe_or_data_is_not_resumed(data: dict[str, Path], tmp_path
     data["field"].write_text("\n".join(lines) + "\n")
     run_here(data, tmp_path / "run", *settings, resume=True)
     assert len(losses(tmp_path / "run")) == 4
+    with pytest.raises(
+        UsageError, match="the run is finished and its recipe was another: train.learning_rate was 0.001, is 0.5"
+    ):
+        run_here(data, tmp_path / "run", *settings, "train.learning_rate=0.5", resume=True)
 
 
 def test_corrupt_checkpoints_do_not_exist(data: dict[str, Path], tmp_path: Path) -> None:

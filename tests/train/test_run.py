@@ -35,9 +35,9 @@ def test_a_resume_is_of_the_same_plan_and_model(data: dict[str, Path], tmp_path:
     both = {"data": [data["field"], data["common"]], "general": []}
     run(data, tmp_path / "run", model=tmp_path / "base", **both)
     unfinish(tmp_path / "run")
-    with pytest.raises(DataError, match=r"the run started from the model .*sha256.*, --model is now .*sha256"):
+    with pytest.raises(UsageError, match=r"the run started from the model .*sha256.*, --model is now .*sha256"):
         run(data, tmp_path / "run", model=tmp_path / "other", resume=True, **both)
-    with pytest.raises(DataError, match=r"the plan changed since the checkpoint \(digest \w+ then, \w+ now\)"):
+    with pytest.raises(UsageError, match=r"the plan changed since the checkpoint \(digest \w+ then, \w+ now\)"):
         run(data, tmp_path / "run", model=tmp_path / "base", resume=True)
     shutil.move(tmp_path / "base", tmp_path / "moved")
     run(data, tmp_path / "run", model=tmp_path / "moved", resume=True, **both)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapt.errors import DataError, UsageError
+from adapt.errors import UsageError
 from adapt.model.interpolation import interpolate
 from adapt.records import ChatRecord, Turn, read_records, write_records, write_rows
 from adapt.verbs import finetune, sweep
@@ -149,7 +149,7 @@ def test_a_finished_sweep_is_asked_again_at_once(base: Path, data: dict[str, Pat
     weights = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/model/model.safetensors")}
     assert sweep(**arguments(base, data, folder) | {"keep": 0.01})["recommendation"]["setting"] == 0
     before = (folder / "sweep.config.json").read_bytes()
-    with pytest.raises(DataError, match="settings was .*learning_rate=1e-4.*learning_rate=2e-4"):
+    with pytest.raises(UsageError, match="settings was .*learning_rate=1e-4.*learning_rate=2e-4"):
         sweep(**arguments(base, data, folder) | {"set": (*SETTINGS[:-1], "train.learning_rate=2e-4")})
     assert (folder / "sweep.config.json").read_bytes() == before
     assert weights == {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/model/model.safetensors")}
