@@ -16,6 +16,11 @@ from adapt.records import ChatRecord, Turn
 from domains.driving.drivelm import KINDS
 
 CAMERA = "camera"
+_EXPECTED = (
+    "beside the challenge's test_eval.json, expected its own forms in the cameras' pixels: output.json, a list of "
+    '{"id", "answer"}, or submission.json, an object with these as "results"; answers to converted rows are scored against '
+    "those: --references ROWS.jsonl, or made a submission.json by domains.driving.drivelm.write_submission"
+)
 
 
 def read_official(predictions: Path, references: Path) -> OfficialFiles | None:
@@ -59,10 +64,16 @@ def _record(row: Any, kind: str, scene: str, frame: str, number: int, path: Path
 
 def _read_answers(path: Path) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """Answers by id; one that is neither text nor number is none, and malformed unless it is null."""
-    document = safe.read_json(path)
+    try:
+        document = safe.read_json(path)
+    except DataError as error:
+        if path.suffix.lower() == ".jsonl":
+            raise DataError(f"{path}: answers as JSON lines; {_EXPECTED}") from error
+        raise DataError(f"{error}; {_EXPECTED}") from error
     rows = document.get("results") if isinstance(document, dict) else document
     if not isinstance(rows, list):
-        raise DataError(f"{path}: expected a list of answers (output.json), or an object with 'results' (submission.json)")
+        found = "an object without a list 'results'" if isinstance(document, dict) else "no list of answers"
+        raise DataError(f"{path}: {found}; {_EXPECTED}")
     answers: dict[str, str | None] = {}
     malformed = []
     for number, row in enumerate(rows):

@@ -281,6 +281,29 @@ def test_official_files_of_another_shape_are_named(sample: Path, tmp_path: Path)
     assert found["malformed"] == [rows[0]["id"]] and found["details"]["answers"]["none"] == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("predictions.jsonl", '{"id": "a_b_0", "answer": "x"}\n{"id": "a_b_1", "answer": "x"}\n', "answers as JSON lines"),
+        ("predictions.jsonl", '{"id": "a_b_0", "answer": "x"}\n', "an object without a list 'results'"),
+        ("output.json", '{"id": "a_b_0", "answer": "x"}\n{"id": "a_b_1", "answer": "x"}\n', "output.json"),
+        ("output.json", "7", "no list of answers"),
+    ],
+)
+def test_our_own_predictions_beside_official_references_are_told_what_is_taken(
+    sample: Path, tmp_path: Path, name: str, content: str, found: str
+) -> None:
+    """Both official forms, and where answers to stitched pictures belong: these cannot be told from the cameras' pixels."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=found) as told:
+        score(benchmark="drivelm", predictions=tmp_path / name, references=sample / "test_eval.json")
+    said = str(told.value)
+    assert str(tmp_path / name) in said
+    assert all(
+        word in said for word in ("output.json, a list", "submission.json", "--references ROWS.jsonl", "write_submission")
+    )
+
+
 def test_the_floor_is_a_score(sample: Path, truth: Path) -> None:
     """Giving the majority answer of each kind, and nothing else, has the accuracy that is printed as the floor."""
     document = official("truth", sample, truth)
