@@ -33,7 +33,7 @@ Keep = Callable[[str, Reply], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class AnswerRules:
     """How questions are asked, whoever answers them: the longest answer in tokens, and how it is drawn.
 
     ``scoring`` LIKELIHOOD chooses the likeliest of each record's candidates instead of writing an answer.
@@ -45,7 +45,7 @@ class Asked:
 
 
 class Engine(Protocol):
-    """What answers questions. ``model`` names the model for scores.json; answers depend on it, on ``facts`` and on Asked."""
+    """What answers questions. ``model`` names the model for scores.json; answers depend on it, on ``facts`` and the rules."""
 
     @property
     def model(self) -> Mapping[str, Any]: ...
@@ -53,7 +53,7 @@ class Engine(Protocol):
     @property
     def facts(self) -> Mapping[str, Any]: ...
 
-    def answer(self, records: Sequence[ChatRecord], asked: Asked, keep: Keep) -> Mapping[str, str]:
+    def answer(self, records: Sequence[ChatRecord], rules: AnswerRules, keep: Keep) -> Mapping[str, str]:
         """Give every record's reply to ``keep`` as it comes; returns why records could not be answered, by id."""
         ...
 
@@ -76,20 +76,20 @@ class NativeEngine:
         weight = next(self.answerer.model.parameters())
         return {"name": NATIVE, "device": weight.device.type, "dtype": str(weight.dtype).removeprefix("torch.")}
 
-    def answer(self, records: Sequence[ChatRecord], asked: Asked, keep: Keep) -> Mapping[str, str]:
+    def answer(self, records: Sequence[ChatRecord], rules: AnswerRules, keep: Keep) -> Mapping[str, str]:
         """All questions of a picture from one prefill. None is left without an answer."""
         ways = {GENERATE: self._generate, LIKELIHOOD: self._choose}
-        for key, text in progress.track(ways[asked.scoring](records, asked), len(records), "answering"):
+        for key, text in progress.track(ways[rules.scoring](records, rules), len(records), "answering"):
             keep(key, Reply(text))
         return {}
 
-    def _generate(self, records: Sequence[ChatRecord], asked: Asked) -> Iterator[tuple[str, str]]:
+    def _generate(self, records: Sequence[ChatRecord], rules: AnswerRules) -> Iterator[tuple[str, str]]:
         from adapt.evaluate.generate import Question, answer_questions
 
         questions = [Question.of(record, self.images) for record in records]
-        return answer_questions(self.answerer, questions, max_new_tokens=asked.max_new_tokens, sampling=asked.sampling)
+        return answer_questions(self.answerer, questions, max_new_tokens=rules.max_new_tokens, sampling=rules.sampling)
 
-    def _choose(self, records: Sequence[ChatRecord], asked: Asked) -> Iterator[tuple[str, str]]:
+    def _choose(self, records: Sequence[ChatRecord], rules: AnswerRules) -> Iterator[tuple[str, str]]:
         from adapt.evaluate.likelihood import Choice, choose_options
 
         choices = [Choice.of(record, self.images) for record in records]

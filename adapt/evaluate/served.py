@@ -19,7 +19,7 @@ from typing import Any
 from adapt import orientation, progress, safe
 from adapt.endpoint import Endpoint, EndpointTimeoutError, ask_all
 from adapt.errors import DataError
-from adapt.evaluate.engine import CUT, REFUSED, Asked, Keep, Reply
+from adapt.evaluate.engine import CUT, REFUSED, AnswerRules, Keep, Reply
 from adapt.evaluate.sampling import Sampling
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
 
@@ -65,9 +65,9 @@ class ServedEngine:
         """The protocol and the address; never the key."""
         return {"name": OPENAI, "url": self.endpoint.address}
 
-    def answer(self, records: Sequence[ChatRecord], asked: Asked, keep: Keep) -> Mapping[str, str]:
+    def answer(self, records: Sequence[ChatRecord], rules: AnswerRules, keep: Keep) -> Mapping[str, str]:
         """Ask for all records, some at a time. Raises EndpointError where none can be answered."""
-        form = request_form(asked.max_new_tokens, asked.sampling)
+        form = request_form(rules.max_new_tokens, rules.sampling)
         picture = functools.lru_cache(_KEPT_PICTURES)(picture_part)
         failed: dict[str, str] = {}
         answered = 0

@@ -35,7 +35,7 @@ _SIZES = (((96, 96),), ((333, 200),), ((640, 480),), ((500, 250), (200, 400)))
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class Prompt:
     """One prompt: the turns up to a question, and its pictures, each of at most ``budget`` tiles and a thumbnail."""
 
     turns: tuple[Turn, ...]
@@ -43,23 +43,23 @@ class Asked:
     budget: int
 
 
-def made_prompts(config: ModelConfig) -> list[Asked]:
+def made_prompts(config: ModelConfig) -> list[Prompt]:
     """Prompts about made pictures, for who gives none."""
     prompts = []
     for number, sizes in enumerate(_SIZES):
         pictures = tuple(_picture(size, 8 * number + place) for place, size in enumerate(sizes))
         turn = Turn("human", "<image>\n" * len(sizes) + "What is in the picture?")
-        prompts.append(Asked((turn,), pictures, tile_budget(config.max_tiles, len(sizes))))
+        prompts.append(Prompt((turn,), pictures, tile_budget(config.max_tiles, len(sizes))))
     return prompts
 
 
-def record_prompts(config: ModelConfig, records: Sequence[ChatRecord], root: Path) -> list[Asked]:
+def record_prompts(config: ModelConfig, records: Sequence[ChatRecord], root: Path) -> list[Prompt]:
     """The first few records with pictures, as prompts. Raises DataError where no record has any."""
     prompts = []
     for record in [record for record in records if record.images][:_NUM_RECORDS]:
         pictures = tuple(safe.read_picture(safe.inside(root, name, record.id)) for name in record.images)
         budget = tile_budget(config.max_tiles, len(pictures), record.max_tiles)
-        prompts.append(Asked(record.turns[:-1], pictures, budget))
+        prompts.append(Prompt(record.turns[:-1], pictures, budget))
     if not prompts:
         raise DataError(f"{root}: none of the records has a picture; --verify compares answers about pictures, give others")
     return prompts
@@ -82,7 +82,7 @@ def cut_otherwise(config: ModelConfig, records: Sequence[ChatRecord], root: Path
     return {"records": len(ids), "ids": ids[:_NUM_NAMED]}
 
 
-def compare(found: Found, config: ModelConfig, output: Path, layout: str, prompts: Sequence[Asked]) -> dict[str, Any]:
+def compare(found: Found, config: ModelConfig, output: Path, layout: str, prompts: Sequence[Prompt]) -> dict[str, Any]:
     """How far the exported folder is from the source, in numbers. Raises DataError where it is another model.
 
     The official layout is read back and compared bit for bit: its own code runs on no current transformers. The
@@ -143,7 +143,7 @@ def _compare_weights(found: Found, config: ModelConfig, output: Path) -> dict[st
     return {"tensors": "bit-identical"}
 
 
-def _encoded(config: ModelConfig, output: Path, prompts: Sequence[Asked]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _encoded(config: ModelConfig, output: Path, prompts: Sequence[Prompt]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(int64[1, L], uint8[N, 3, S, S]) of each prompt; its ids are drawn where there is no tokenizer."""
     tokenizer = load_tokenizer(output) if has_tokenizer(output) else None
     encoded = []
@@ -176,7 +176,7 @@ def _logits(model: InternVL, input_ids_1L: torch.Tensor, tiles_NCHW: torch.Tenso
     return model.language(inputs_embeds=embedded_1LD).logits
 
 
-def _processor_drift(config: ModelConfig, output: Path, prompts: Sequence[Asked]) -> float:
+def _processor_drift(config: ModelConfig, output: Path, prompts: Sequence[Prompt]) -> float:
     """The largest difference, in grey levels, between the pixels of transformers' own processor and the exact ones."""
     processor = AutoProcessor.from_pretrained(output).image_processor
     std, mean = (torch.tensor(each)[:, None, None] * 255 for each in (processor.image_std, processor.image_mean))

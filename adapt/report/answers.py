@@ -28,7 +28,7 @@ class Sheet:
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class AnsweredSet:
     """A measurement: its sheets, and its questions where their file is still there; ``fault`` says why they are not."""
 
     measurement: Measurement
@@ -56,7 +56,7 @@ class Breakdown:
     rows: tuple[tuple[str, tuple[Metric | None, ...]], ...]
 
 
-def read_asked(measurement: Measurement, contenders: Sequence[Contender]) -> Asked:
+def read_answered(measurement: Measurement, contenders: Sequence[Contender]) -> AnsweredSet:
     """Everything that was asked and answered in a measurement. Raises DataError for damaged files."""
     scored = [(contender.name, score) for contender in contenders if (score := contender.at(measurement)) is not None]
     sheets = tuple(_sheet(name, score) for name, score in scored)
@@ -64,13 +64,13 @@ def read_asked(measurement: Measurement, contenders: Sequence[Contender]) -> Ask
     data = Path(document["data"]) if document.get("data") else None
     if data is None or not data.is_file():
         fault = "the scores do not say where their questions came from" if data is None else f"{data} is not there any more"
-        return Asked(measurement, sheets, fault=fault)
+        return AnsweredSet(measurement, sheets, fault=fault)
     if measurement.digest and safe.file_sha256(data) != measurement.digest:
-        return Asked(measurement, sheets, fault=f"{data} has changed since its questions were answered")
+        return AnsweredSet(measurement, sheets, fault=f"{data} has changed since its questions were answered")
     known = {name for sheet in sheets for name in (*sheet.answers, *sheet.marks)}
     records = tuple((where, record) for where, record in iterate_records(data) if record.id in known)
     root = image_root(data, None if document.get("images") is None else Path(document["images"]))
-    return Asked(measurement, sheets, records, root)
+    return AnsweredSet(measurement, sheets, records, root)
 
 
 def _sheet(name: str, score: ScoreSet) -> Sheet:
@@ -79,26 +79,26 @@ def _sheet(name: str, score: ScoreSet) -> Sheet:
     return Sheet(name, answers, read_marks(score.folder / "marks.jsonl"))
 
 
-def compare_sheets(asked: Asked, first: Sheet, second: Sheet) -> Pair | None:
+def compare_sheets(answered: AnsweredSet, first: Sheet, second: Sheet) -> Pair | None:
     """How much better ``first`` is; by picture where the questions are there, else by question. None without common marks."""
     common = [name for name in first.marks if name in second.marks]
     if not common:
         return None
-    groups = {record.id: group_of(record) for _, record in asked.records}
+    groups = {record.id: group_of(record) for _, record in answered.records}
     mine, other = ([sheet.marks[name] for name in common] for sheet in (first, second))
     return Pair(first.name, second.name, compare(mine, other, [groups.get(name, name) for name in common]))
 
 
-def break_down(asked: Asked) -> list[Breakdown]:
+def break_down(answered: AnsweredSet) -> list[Breakdown]:
     """Mean marks by each field of ``meta`` that parts the questions into few kinds."""
     found = []
     for field in KIND_FIELDS:
-        kinds = {record.id: _kind(record, field) for _, record in asked.records}
+        kinds = {record.id: _kind(record, field) for _, record in answered.records}
         distinct = sorted(set(kinds.values()) - {""})
         if 2 <= len(distinct) <= MOST_KINDS:
-            names = tuple(sheet.name for sheet in asked.sheets)
-            groups = {record.id: group_of(record) for _, record in asked.records}
-            rows = [(kind, tuple(_mean(sheet, kind, kinds, groups) for sheet in asked.sheets)) for kind in distinct]
+            names = tuple(sheet.name for sheet in answered.sheets)
+            groups = {record.id: group_of(record) for _, record in answered.records}
+            rows = [(kind, tuple(_mean(sheet, kind, kinds, groups) for sheet in answered.sheets)) for kind in distinct]
             found.append(Breakdown(field, names, tuple(rows)))
     return found
 

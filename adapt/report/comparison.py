@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapt.evaluate.metrics import is_share
-from adapt.report.answers import Asked, Pair, compare_sheets
+from adapt.report.answers import AnsweredSet, Pair, compare_sheets
 from adapt.report.contenders import Contender, role_of
 from adapt.report.runs import Measurement, RunFacts
 
@@ -14,16 +14,16 @@ ROLES = {"field": "The field", "general": "General ability", "": "Other"}
 
 
 def compare_all(
-    contenders: Sequence[Contender], asked: Mapping[Measurement, Asked], runs: Sequence[RunFacts]
+    contenders: Sequence[Contender], answered: Mapping[Measurement, AnsweredSet], runs: Sequence[RunFacts]
 ) -> dict[str, Any]:
     """One row a contender, one column a measurement; changes are against what a model was tuned from."""
-    pairs = {measurement: _pairs(each) for measurement, each in asked.items()}
-    columns = [_column(measurement, contenders, runs) for measurement in asked]
+    pairs = {measurement: _pairs(each) for measurement, each in answered.items()}
+    columns = [_column(measurement, contenders, runs) for measurement in answered]
     rows = [
         {
             "name": contender.name,
             "origin": contender.origin,
-            "cells": [_cell(contender, measurement, pairs[measurement]) for measurement in asked],
+            "cells": [_cell(contender, measurement, pairs[measurement]) for measurement in answered],
         }
         for contender in contenders
         if contender.scores or len(contenders) > 1
@@ -46,10 +46,10 @@ def _untold(pairs: Mapping[Measurement, Sequence[Pair]], contenders: Sequence[Co
     ]
 
 
-def _pairs(asked: Asked) -> list[Pair]:
-    sheets = asked.sheets
+def _pairs(answered: AnsweredSet) -> list[Pair]:
+    sheets = answered.sheets
     chosen = itertools.combinations(sheets, 2) if len(sheets) <= MOST_COMPARED else ((sheets[0], each) for each in sheets[1:])
-    return [pair for first, second in chosen if (pair := compare_sheets(asked, second, first)) is not None]
+    return [pair for first, second in chosen if (pair := compare_sheets(answered, second, first)) is not None]
 
 
 def _column(measurement: Measurement, contenders: Sequence[Contender], runs: Sequence[RunFacts]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from adapt import progress
 from adapt.check.cards import ASKED, PREDICTED, STORED, TRUTH, Card, Shape, Stage, is_right, make_card
 from adapt.check.thumbnails import Thumbnail, make_thumbnails
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
-from adapt.report.answers import Asked
+from adapt.report.answers import AnsweredSet
 
 WRONG_SHOTS, RIGHT_SHOTS, MOST_PICTURES = 12, 4, 6
 MOST_GALLERIES = 12
@@ -46,31 +46,31 @@ class Gallery:
     shots: tuple[Shot, ...]
 
 
-def choose_shots(asked: Asked) -> Gallery:
+def choose_shots(answered: AnsweredSet) -> Gallery:
     """The questions to show of a measurement: by the sum of their marks, the lowest first, and a few that all got right."""
-    title = asked.measurement.title
-    if asked.fault:
-        return Gallery(title, f"No pictures: {asked.fault}.", ())
-    sums = {record.id: _sum_of_marks(record, asked) for _, record in asked.records}
-    wrong = [each for each in asked.records if sums[each[1].id] < len(asked.sheets)]
-    right = [each for each in asked.records if sums[each[1].id] >= len(asked.sheets)]
+    title = answered.measurement.title
+    if answered.fault:
+        return Gallery(title, f"No pictures: {answered.fault}.", ())
+    sums = {record.id: _sum_of_marks(record, answered) for _, record in answered.records}
+    wrong = [each for each in answered.records if sums[each[1].id] < len(answered.sheets)]
+    right = [each for each in answered.records if sums[each[1].id] >= len(answered.sheets)]
     shown = [*_worst(wrong, sums), *_spread(right, RIGHT_SHOTS)]
-    shots = tuple(_shot(where, record, asked) for where, record in shown)
-    whose = "the model" if len(asked.sheets) == 1 else "at least one model"
-    note = f"{len(wrong):,} of {len(asked.records):,} questions that {whose} got wrong or only partly right; "
+    shots = tuple(_shot(where, record, answered) for where, record in shown)
+    whose = "the model" if len(answered.sheets) == 1 else "at least one model"
+    note = f"{len(wrong):,} of {len(answered.records):,} questions that {whose} got wrong or only partly right; "
     note += f"{len(shots)} shown, the worst first."
     if any(stage.shapes for shot in shots for stage in shot.card.stages):
-        note += f" Drawn as predicted: the boxes of {asked.sheets[-1].name}."
+        note += f" Drawn as predicted: the boxes of {answered.sheets[-1].name}."
     return Gallery(title, note, shots)
 
 
-def _sum_of_marks(record: ChatRecord, asked: Asked) -> float:
+def _sum_of_marks(record: ChatRecord, answered: AnsweredSet) -> float:
     """Over the contenders; by the benchmark's own marks, and without one by whether words and boxes are the same."""
     return sum(
         float(is_right(record.answer, sheet.answers.get(record.id) or "", None) is True)
         if (mark := sheet.marks.get(record.id)) is None
         else mark
-        for sheet in asked.sheets
+        for sheet in answered.sheets
     )
 
 
@@ -92,16 +92,16 @@ def _spread(records: Sequence[tuple[str, ChatRecord]], count: int) -> list[tuple
     return [records[(2 * place + 1) * len(records) // (2 * count)] for place in range(count)]
 
 
-def _shot(where: str, record: ChatRecord, asked: Asked) -> Shot:
-    drawn = asked.sheets[-1]
+def _shot(where: str, record: ChatRecord, answered: AnsweredSet) -> Shot:
+    drawn = answered.sheets[-1]
     card = make_card(where, record, drawn.answers.get(record.id) or "", drawn.marks.get(record.id))
     given = []
-    for sheet in asked.sheets:
+    for sheet in answered.sheets:
         answer = sheet.answers.get(record.id) or ""
         right = is_right(record.answer, answer, sheet.marks.get(record.id))
         given.append((sheet.name, _clip(answer) or "(nothing)", right))
     question = record.question.replace(IMAGE_PLACEHOLDER, "").strip()
-    return Shot(card, asked.root, _clip(question), _clip(record.answer), tuple(given))
+    return Shot(card, answered.root, _clip(question), _clip(record.answer), tuple(given))
 
 
 def _clip(text: str) -> str:

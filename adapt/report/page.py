@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt import __version__, atomic
-from adapt.report.answers import break_down, read_asked
+from adapt.report.answers import break_down, read_answered
 from adapt.report.comparison import compare_all
 from adapt.report.contenders import all_measurements, find_contenders
 from adapt.report.curves import FRAME
@@ -54,15 +54,15 @@ def _number(value: Any) -> str:
 def _content(runs: Sequence[RunFacts]) -> dict[str, Any]:
     contenders = find_contenders(runs)
     measurements = all_measurements(contenders, runs)
-    asked = {measurement: read_asked(measurement, contenders) for measurement in measurements}
+    answered = {measurement: read_answered(measurement, contenders) for measurement in measurements}
     several = len([contender for contender in contenders if contender.scores]) > 1 or len(runs) > 1
     return {
         "title": " · ".join(run.name for run in runs),
         "version": __version__,
         "style": (FOLDER / "page.css").read_text(encoding="utf-8"),
-        "comparison": compare_all(contenders, asked, runs) if measurements and several else None,
-        "breakdowns": [(place.title, parts) for place in measurements if (parts := break_down(asked[place]))],
-        "galleries": to_content([choose_shots(asked[place]) for place in measurements[:MOST_GALLERIES]]),
+        "comparison": compare_all(contenders, answered, runs) if measurements and several else None,
+        "breakdowns": [(place.title, parts) for place in measurements if (parts := break_down(answered[place]))],
+        "galleries": to_content([choose_shots(answered[place]) for place in measurements[:MOST_GALLERIES]]),
         "galleries_left": max(0, len(measurements) - MOST_GALLERIES),
         "runs": [_section(run) for run in runs],
         "frame": FRAME,

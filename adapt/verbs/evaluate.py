@@ -16,7 +16,7 @@ from adapt import __version__, atomic, progress, safe
 from adapt.domain import Benchmark, find_benchmark, parse_options, read_options
 from adapt.endpoint import MAX_CONCURRENCY, TIMEOUT_S, Endpoint
 from adapt.errors import DataError, UsageError, no_file, unknown
-from adapt.evaluate.engine import CUT, GENERATE, LIKELIHOOD, NATIVE, REFUSED, Asked, Engine, NativeEngine, Reply
+from adapt.evaluate.engine import CUT, GENERATE, LIKELIHOOD, NATIVE, REFUSED, AnswerRules, Engine, NativeEngine, Reply
 from adapt.evaluate.sampling import Sampling
 from adapt.evaluate.score import pair, score_answers, to_document
 from adapt.evaluate.served import ServedEngine, request_form
@@ -89,8 +89,8 @@ class _Call:
     parts: Mapping[str, Sequence[ChatRecord]]
 
     @property
-    def asked(self) -> Asked:
-        return Asked(
+    def rules(self) -> AnswerRules:
+        return AnswerRules(
             self.settings.max_new_tokens or self.benchmark.max_new_tokens, self.settings.sampling(), self.settings.scoring
         )
 
@@ -237,7 +237,7 @@ def _header(call: _Call, engine: Engine) -> dict[str, Any]:
         "benchmark": call.benchmark.name,
         "split": list(call.parts),
         "engine": dict(engine.facts),
-        "settings": request_form(call.asked.max_new_tokens, call.asked.sampling) | {"scoring": call.asked.scoring},
+        "settings": request_form(call.rules.max_new_tokens, call.rules.sampling) | {"scoring": call.rules.scoring},
         "adapt_version": __version__,
     }
 
@@ -290,7 +290,7 @@ def _answer(
 
     left = [record for record in records if record.id not in replies]
     start = time.perf_counter()
-    failed = engine.answer(left, call.asked, keep) if left else {}
+    failed = engine.answer(left, call.rules, keep) if left else {}
     seconds = time.perf_counter() - start
     if len(failed) > call.settings.max_bad:
         name, reason = next(iter(failed.items()))
@@ -313,9 +313,9 @@ def _score(call: _Call, engine: Engine, records: Sequence[ChatRecord], answered:
     return to_document(call.benchmark, scores, pairing) | {
         "model": dict(engine.model),
         "adapt_version": __version__,
-        "max_new_tokens": None if call.asked.scoring == LIKELIHOOD else call.asked.max_new_tokens,
-        "scoring": call.asked.scoring,
-        "sampling": dataclasses.asdict(call.asked.sampling) if call.settings.temperature else None,
+        "max_new_tokens": None if call.rules.scoring == LIKELIHOOD else call.rules.max_new_tokens,
+        "scoring": call.rules.scoring,
+        "sampling": dataclasses.asdict(call.rules.sampling) if call.settings.temperature else None,
         "engine": _engine_row(call, engine, answered),
         "questions_per_second": answered.questions_per_second,
         "resumed": answered.resumed,
@@ -332,7 +332,7 @@ def _engine_row(call: _Call, engine: Engine, answered: _Answered) -> dict[str, A
     ends = [reply.ended for reply in answered.replies.values()]
     return {
         **engine.facts,
-        "request": request_form(call.asked.max_new_tokens, call.asked.sampling),
+        "request": request_form(call.rules.max_new_tokens, call.rules.sampling),
         "pictures_as_png": engine.as_png,
         "cut": ends.count(CUT),
         "refused": ends.count(REFUSED),

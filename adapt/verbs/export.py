@@ -12,7 +12,7 @@ from adapt.records import image_root, read_records
 if TYPE_CHECKING:
     from adapt.model.config import ModelConfig
     from adapt.model.loading import Found
-    from adapt.model.parity import Asked
+    from adapt.model.parity import Prompt
 
 
 def export(
@@ -96,7 +96,7 @@ def _tokenizer_and_config(found: "Found", image_token_id: int | None) -> "tuple[
 
 def _prompts(
     found: "Found", config: "ModelConfig", tokenizer: Any, data: str | Path | None, images: str | Path | None, *, verify: bool
-) -> "tuple[list[Asked], dict[str, Any]]":
+) -> "tuple[list[Prompt], dict[str, Any]]":
     """What is asked of both models, and what transformers' processor cuts otherwise of ``data``."""
     from adapt.model.parity import cut_otherwise, made_prompts, record_prompts
 

@@ -42,7 +42,7 @@ Numbers = str | float | Iterable[float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class SweepCall:
     """A sweep as it was asked for, every path and number read."""
 
     output: Path
@@ -107,7 +107,7 @@ def sweep(
     kind, values = _kind(ratios, fractions, general_ratio)
     files, mixed = _files(data, "--data"), _files(general, "--general")
     root = None if images is None else Path(images)
-    asked = Asked(
+    call = SweepCall(
         output=Path(output), model=str(model), data=files, general=mixed,
         sides={
             "field": _side(benchmark, "--test", test, files, mixed, split),
@@ -120,10 +120,10 @@ def sweep(
         evaluation=tuple(each for each in set if each.startswith("evaluate.")),
         options={"field": parse_options(option), "general": parse_options(general_option)},
     )  # fmt: skip
-    _check_settings(asked)
-    with _alone(asked.output):
-        _remember(asked)
-        return _carry_out(asked, keep_models)
+    _check_settings(call)
+    with _alone(call.output):
+        _remember(call)
+        return _carry_out(call, keep_models)
 
 
 # ---- what was asked for ----
@@ -204,20 +204,20 @@ def _side(
     return Side(benchmark, path, name or None, {record.id: group_of(record) for record in records})
 
 
-def _check_settings(asked: Asked) -> None:
+def _check_settings(call: SweepCall) -> None:
     """Raise UsageError for a setting, an option or a folder that no sweep could have: nothing is remembered of such a call."""
-    given = parse_options(asked.settings)
+    given = parse_options(call.settings)
     for name, option in OWN_SETTINGS.items():
         if name in given:
             raise UsageError(f"--set {name}={given[name]}: a sweep sets it from {option}; leave it out")
-    make_recipe(find_domain(asked.domain).recipe if asked.domain else {}, parse_settings(asked.settings))
-    read_settings(asked.evaluation)
-    for name, side in asked.sides.items():
-        read_options(find_benchmark(side.benchmark).options, asked.options[name], f"benchmark {side.benchmark}")
-    if asked.output.exists() and not asked.output.is_dir():
-        raise UsageError(f"{asked.output}: a file; --output takes a folder")
-    if asked.output.is_dir() and _holds_work(asked.output) and not (asked.output / CONFIG).is_file():
-        raise UsageError(f"{asked.output}: not empty, and no sweep (it has no {CONFIG}); choose another --output")
+    make_recipe(find_domain(call.domain).recipe if call.domain else {}, parse_settings(call.settings))
+    read_settings(call.evaluation)
+    for name, side in call.sides.items():
+        read_options(find_benchmark(side.benchmark).options, call.options[name], f"benchmark {side.benchmark}")
+    if call.output.exists() and not call.output.is_dir():
+        raise UsageError(f"{call.output}: a file; --output takes a folder")
+    if call.output.is_dir() and _holds_work(call.output) and not (call.output / CONFIG).is_file():
+        raise UsageError(f"{call.output}: not empty, and no sweep (it has no {CONFIG}); choose another --output")
     if progress.is_quiet() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("a sweep runs in one process; start it without torchrun")
 
@@ -241,43 +241,43 @@ def _alone(folder: Path) -> Iterator[None]:
         raise Stopped(stop.number, f"start the same command again to go on with the sweep in {folder}") from stop
 
 
-def _remember(asked: Asked) -> None:
+def _remember(call: SweepCall) -> None:
     """Keep what was asked, or compare it with what was. Raises UsageError, naming what differs in what a run is."""
-    now = _description(asked)
-    place = asked.output / CONFIG
+    now = _description(call)
+    place = call.output / CONFIG
     if place.is_file():
         was = safe.read_object(place)
         different = [f"{name} was {was.get(name)}, is {now[name]}" for name in now if now[name] != was.get(name)]
         different = [each for each in different if each.partition(" ")[0] not in FREE]
         if different:
             raise UsageError(
-                f"{asked.output}: a sweep with other settings: {'; '.join(different)}; give those again, or another --output"
+                f"{call.output}: a sweep with other settings: {'; '.join(different)}; give those again, or another --output"
             )
     atomic.write_text(place, json.dumps(now, indent=1, ensure_ascii=False))
 
 
-def _description(asked: Asked) -> dict[str, Any]:
+def _description(call: SweepCall) -> dict[str, Any]:
     from adapt.model.loading import find_model
 
-    found = find_model(asked.model)
+    found = find_model(call.model)
     if found.folder is None:
         raise UsageError(
-            f"--model {asked.model}: a preset has random weights and no ability to keep; train it on general data first, and "
+            f"--model {call.model}: a preset has random weights and no ability to keep; train it on general data first, and "
             "sweep from that run"
         )
     digests = {name: value for name, value in found.provenance.items() if name.endswith("sha256") or name == "commit"}
     plain = ("kind", "values", "seeds", "general_ratio", "keep", "general_floor", "alphas", "domain", "settings", "evaluation")
     return {
         "model": digests,
-        "data": [f"{path.name} {safe.file_sha256(path)}" for path in asked.data],
-        "general": [f"{path.name} {safe.file_sha256(path)}" for path in asked.general],
-        "images": None if asked.images is None else str(asked.images.absolute()),
+        "data": [f"{path.name} {safe.file_sha256(path)}" for path in call.data],
+        "general": [f"{path.name} {safe.file_sha256(path)}" for path in call.general],
+        "images": None if call.images is None else str(call.images.absolute()),
         **{
             f"{name}_test": {"benchmark": side.benchmark, "split": side.split, "sha256": safe.file_sha256(side.data)}
-            | dict(asked.options[name])
-            for name, side in asked.sides.items()
+            | dict(call.options[name])
+            for name, side in call.sides.items()
         },
-        **{name: _plain(getattr(asked, name)) for name in plain},
+        **{name: _plain(getattr(call, name)) for name in plain},
     }
 
 
@@ -288,74 +288,74 @@ def _plain(value: Any) -> Any:
 # ---- the runs ----
 
 
-def _carry_out(asked: Asked, keep_models: bool) -> dict[str, Any]:
-    cells = [Cell(value, seed) for value in asked.values for seed in asked.seeds]
-    base = Model(asked.output / "base")
-    progress.say(f"[base] measuring {asked.model}")
-    _measure(asked, base, asked.model)
+def _carry_out(call: SweepCall, keep_models: bool) -> dict[str, Any]:
+    cells = [Cell(value, seed) for value in call.values for seed in call.seeds]
+    base = Model(call.output / "base")
+    progress.say(f"[base] measuring {call.model}")
+    _measure(call, base, call.model)
     marks = marks_of(base, "general")  # a base that has nothing to keep is refused before hours of training
-    retained(marks, [marks], asked.sides["general"].groups, floor=asked.general_floor)
+    retained(marks, [marks], call.sides["general"].groups, floor=call.general_floor)
     for number, cell in enumerate(cells, start=1):
-        run = _run_folder(asked, cell)
-        progress.say(f"[{number}/{len(cells)}] {ONE[asked.kind]} {cell.setting:g}, seed {cell.seed}: {run}")
-        _train(asked, cell, run)
-        _measure(asked, Model(run), run)
+        run = _run_folder(call, cell)
+        progress.say(f"[{number}/{len(cells)}] {ONE[call.kind]} {cell.setting:g}, seed {cell.seed}: {run}")
+        _train(call, cell, run)
+        _measure(call, Model(run), run)
         if not keep_models:  # the last weights are what was measured
             for name in ("checkpoints", "best"):
                 shutil.rmtree(run / name, ignore_errors=True)
-    interpolated, start, skipped = _interpolate(asked, keep_models)
+    interpolated, start, skipped = _interpolate(call, keep_models)
     measured = Measured(
-        asked.output, asked.kind, asked.keep, asked.general_floor, asked.sides, base, _points(asked, _run_folder),
-        interpolated, start, skipped, _description(asked),
+        call.output, call.kind, call.keep, call.general_floor, call.sides, base, _points(call, _run_folder),
+        interpolated, start, skipped, _description(call),
     )  # fmt: skip
     from adapt.evaluate.sweep_page import write_page
 
     summary = summarise(measured)
-    atomic.write_text(asked.output / "sweep.json", json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False))
-    write_page(summary, asked.output)
+    atomic.write_text(call.output / "sweep.json", json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False))
+    write_page(summary, call.output)
     progress.say(summary["sentence"])
     return summary
 
 
-def _run_folder(asked: Asked, cell: Cell) -> Path:
-    return asked.output / "runs" / f"{ONE[asked.kind]}-{cell.setting:g}-seed-{cell.seed}"
+def _run_folder(call: SweepCall, cell: Cell) -> Path:
+    return call.output / "runs" / f"{ONE[call.kind]}-{cell.setting:g}-seed-{cell.seed}"
 
 
-def _points(asked: Asked, folder: Callable[[Asked, Cell], Path]) -> tuple[Point, ...]:
+def _points(call: SweepCall, folder: Callable[[SweepCall, Cell], Path]) -> tuple[Point, ...]:
     return tuple(
-        Point(value, tuple(Model(folder(asked, Cell(value, seed)), seed) for seed in asked.seeds)) for value in asked.values
+        Point(value, tuple(Model(folder(call, Cell(value, seed)), seed) for seed in call.seeds)) for value in call.values
     )
 
 
-def _train(asked: Asked, cell: Cell, run: Path) -> None:
+def _train(call: SweepCall, cell: Cell, run: Path) -> None:
     """Start, or go on with, the run of a cell; a finished one stays as it is."""
     if (run / "model" / "config.json").is_file():
         progress.say(f"{run}: finished before")
         return
-    data = asked.data if asked.kind == RATIOS else _subset(asked, cell)
-    settings, ratio = _settings(asked, cell, data)
+    data = call.data if call.kind == RATIOS else _subset(call, cell)
+    settings, ratio = _settings(call, cell, data)
     finetune(
-        model=asked.model, data=data, general=asked.general, general_ratio=ratio, domain=asked.domain, images=asked.images,
+        model=call.model, data=data, general=call.general, general_ratio=ratio, domain=call.domain, images=call.images,
         output=run, resume=run.is_dir() and any(run.iterdir()), set=settings,
     )  # fmt: skip
 
 
-def _settings(asked: Asked, cell: Cell, data: Sequence[Path]) -> tuple[list[str], float]:
+def _settings(call: SweepCall, cell: Cell, data: Sequence[Path]) -> tuple[list[str], float]:
     """The settings of a run, and its ratio: as many domain samples as a run without general data on all data would see.
 
     Trees keep the size that they have without general data, and the length is said in epochs: so the domain's trees and
     their order are the same whatever the ratio.
     """
-    plain = _request(asked, asked.data, cell.seed, 0.0)
+    plain = _request(call, call.data, cell.seed, 0.0)
     train = plain.recipe.train
     samples, whole = _domain_samples(plain)
-    epoch = whole if asked.kind == RATIOS else _domain_samples(_request(asked, data, cell.seed, 0.0))[1]
-    ratio = cell.setting if asked.kind == RATIOS else asked.general_ratio
+    epoch = whole if call.kind == RATIOS else _domain_samples(_request(call, data, cell.seed, 0.0))[1]
+    ratio = cell.setting if call.kind == RATIOS else call.general_ratio
     if ratio is None:
-        ratio = _request(asked, data, cell.seed, None).recipe.data.general_ratio
+        ratio = _request(call, data, cell.seed, None).recipe.data.general_ratio
     return [
         *EVERY_RUN,
-        *asked.settings,
+        *call.settings,
         f"train.seed={cell.seed}",
         f"train.samples_per_step={round(train.samples_per_step * (1 + ratio))}",
         f"train.max_branches={plain.recipe.max_branches}",
@@ -364,9 +364,9 @@ def _settings(asked: Asked, cell: Cell, data: Sequence[Path]) -> tuple[list[str]
     ], ratio
 
 
-def _request(asked: Asked, data: Sequence[Path], seed: int, ratio: float | None) -> "Request":
-    settings = [*EVERY_RUN, *asked.settings, f"train.seed={seed}"]
-    return make_request({}, asked.model, data, asked.general, ratio, asked.images, asked.domain, False, settings)
+def _request(call: SweepCall, data: Sequence[Path], seed: int, ratio: float | None) -> "Request":
+    settings = [*EVERY_RUN, *call.settings, f"train.seed={seed}"]
+    return make_request({}, call.model, data, call.general, ratio, call.images, call.domain, False, settings)
 
 
 def _domain_samples(request: "Request") -> tuple[int, float]:
@@ -377,13 +377,13 @@ def _domain_samples(request: "Request") -> tuple[int, float]:
     return prepared.plan.samples[0], prepared.domain.epoch_samples
 
 
-def _subset(asked: Asked, cell: Cell) -> tuple[Path, ...]:
+def _subset(call: SweepCall, cell: Cell) -> tuple[Path, ...]:
     """The domain files with a part of their training pictures, smaller parts inside larger ones; other splits stay whole."""
     if cell.setting == 1:
-        return asked.data
+        return call.data
     places = []
-    for number, path in enumerate(asked.data):
-        place = asked.output / "data" / f"fraction-{cell.setting:g}-seed-{cell.seed}" / str(number) / path.name
+    for number, path in enumerate(call.data):
+        place = call.output / "data" / f"fraction-{cell.setting:g}-seed-{cell.seed}" / str(number) / path.name
         places.append(place)
         if place.is_file():
             continue
@@ -392,47 +392,47 @@ def _subset(asked: Asked, cell: Cell) -> tuple[Path, ...]:
         count = max(1, round(cell.setting * len(groups)))
         drawn = {groups[i] for i in randomness.permutation(len(groups), cell.seed, "fraction", number)[:count].tolist()}
         place.parent.mkdir(parents=True, exist_ok=True)
-        root = relative_root(image_root(path, asked.images), place)
+        root = relative_root(image_root(path, call.images), place)
         atomic.write_text(manifest_path(place), json.dumps({"image_root": root, "part_of": str(path), "seed": cell.seed}))
         write_records(place, [each for each in records if each.split not in (None, "train") or group_of(each) in drawn])
     return tuple(places)
 
 
-def _measure(asked: Asked, model: Model, weights: str | Path) -> None:
+def _measure(call: SweepCall, model: Model, weights: str | Path) -> None:
     """Both sides' scores of a model below ``model.folder``; those that are there stay."""
-    for name, side in asked.sides.items():
+    for name, side in call.sides.items():
         place = model.folder / "scores" / name
         if (place / "scores.json").is_file():
             continue
         evaluate(
-            benchmark=side.benchmark, model=weights, data=side.data, output=place, images=asked.images, split=side.split,
-            set=asked.evaluation, option=asked.options[name],
+            benchmark=side.benchmark, model=weights, data=side.data, output=place, images=call.images, split=side.split,
+            set=call.evaluation, option=call.options[name],
         )  # fmt: skip
 
 
-def _interpolate(asked: Asked, keep_models: bool) -> tuple[tuple[Point, ...], float | None, str | None]:
+def _interpolate(call: SweepCall, keep_models: bool) -> tuple[tuple[Point, ...], float | None, str | None]:
     """Points between the base and the runs that forget most (the smallest ratio) or know most (the largest fraction)."""
-    if not asked.alphas:
+    if not call.alphas:
         return (), None, None
     from adapt.model.interpolation import interpolate
 
-    start = asked.values[0] if asked.kind == RATIOS else asked.values[-1]
+    start = call.values[0] if call.kind == RATIOS else call.values[-1]
     points = []
-    for alpha in asked.alphas:
+    for alpha in call.alphas:
         models = []
-        for seed in asked.seeds:
-            run = _run_folder(asked, Cell(start, seed))
+        for seed in call.seeds:
+            run = _run_folder(call, Cell(start, seed))
             # Below the run's own name: asked again with a smaller ratio, a sweep starts from another run.
-            model = Model(asked.output / "interpolated" / run.name / f"alpha-{alpha:g}", seed)
+            model = Model(call.output / "interpolated" / run.name / f"alpha-{alpha:g}", seed)
             models.append(model)
             if not all((model.folder / "scores" / side / "scores.json").is_file() for side in SIDES):
                 progress.say(f"alpha {alpha:g} of the way from the base to {run.name}")
                 try:
-                    interpolate(asked.model, run, alpha, model.folder / "model")
+                    interpolate(call.model, run, alpha, model.folder / "model")
                 except DataError as error:  # what was trained and measured is worth its page all the same
                     progress.say(f"warning: no interpolation: {error}")
                     return (), start, str(error)
-                _measure(asked, model, model.folder / "model")
+                _measure(call, model, model.folder / "model")
             if not keep_models:
                 shutil.rmtree(model.folder / "model", ignore_errors=True)
         points.append(Point(alpha, tuple(models)))
