@@ -128,13 +128,7 @@ def predict(
     casts = _casts(config, recipe, num_trained, precision)
     logits, gradient = _head(config, recipe, pack, precision)
     update = int(_UPDATE_BYTES[device_type] * _largest_matrix(config, recipe)) if recipe.optimizer == "adamw8bit" else 0
-
-    whole_weights = whole_gradients = 0
-    if world_size > 1:
-        unit = _language_layer(config.language) + 2 * config.language["vocab_size"] * config.language["hidden_size"]
-        whole_weights = 4 * (unit if reshard else num_trained + num_frozen)
-        whole_gradients = 4 * (min(unit, num_trained) if reshard else num_trained)
-
+    whole_weights, whole_gradients = _gathered(config, num_trained, num_frozen, reshard) if world_size > 1 else (0, 0)
     layer = casts.layer if checkpointed else casts.all
 
     def at(casts: int, activations: int, logits: int, workspace: int) -> Memory:
@@ -155,6 +149,15 @@ def predict(
         at(0, 0, 0, update),
         key=lambda memory: memory.total,
     )
+
+
+def _gathered(config: ModelConfig, num_trained: int, num_frozen: int, reshard: bool) -> tuple[int, int]:
+    """Bytes of whole weights and of whole gradients that a device holds beside its share: of a layer and the embeddings, or,
+    with ``reshard`` off, of all."""
+    if not reshard:
+        return 4 * (num_trained + num_frozen), 4 * num_trained
+    unit = _language_layer(config.language) + 2 * config.language["vocab_size"] * config.language["hidden_size"]
+    return 4 * unit, 4 * min(unit, num_trained)
 
 
 def saved_bytes(

@@ -120,16 +120,11 @@ def make_request(
     settings: Sequence[str],
 ) -> "Request":
     """What a run is asked to be: the arguments over those of the ``stored`` config.json. Raises UsageError."""
-    from adapt.model.loading import find_model
     from adapt.train.prepare import Request
-    from adapt.train.recipe import PRESET_RECIPES, make_recipe, parse_settings
+    from adapt.train.recipe import make_recipe
 
     before = stored.get("arguments", {})
-    chosen = parse_settings(settings)
-    if general_ratio is not None:
-        if not 0 <= general_ratio < float("inf"):
-            raise UsageError(f"--general-ratio {general_ratio}: expected 0 or more general samples per domain sample")
-        chosen["data.general_ratio"] = general_ratio
+    chosen = _chosen_settings(settings, general_ratio)
     name = str(model) if model is not None else before.get("model")
     files = tuple(Path(path) for path in (data or before.get("data", ())))
     mixed = tuple(Path(path) for path in (general or before.get("general", ())))
@@ -141,12 +136,7 @@ def make_request(
         raise UsageError(
             f"--general-ratio {chosen['data.general_ratio']} without --general: name the general data, or leave the ratio out"
         )
-    layers: list[dict[str, Any]] = []
-    if stored:
-        layers.append(stored["recipe"])
-    else:
-        layers.append(dict(find_domain(field).recipe) if field else {})
-        layers.append(PRESET_RECIPES.get(find_model(name).config.preset or "", {}))
+    layers = [stored["recipe"]] if stored else _published_layers(field, name)
     for path in (*files, *mixed):
         if not path.is_file():
             raise no_file(path)
@@ -160,6 +150,27 @@ def make_request(
         recipe=make_recipe(*layers, chosen),
         accept_test=accept_test or before.get("accept_test", False),
     )
+
+
+def _chosen_settings(settings: Sequence[str], general_ratio: float | None) -> dict[str, Any]:
+    """What ``--set`` and ``--general-ratio`` say, by the recipe's names. Raises UsageError."""
+    from adapt.train.recipe import parse_settings
+
+    chosen = parse_settings(settings)
+    if general_ratio is not None:
+        if not 0 <= general_ratio < float("inf"):
+            raise UsageError(f"--general-ratio {general_ratio}: expected 0 or more general samples per domain sample")
+        chosen["data.general_ratio"] = general_ratio
+    return chosen
+
+
+def _published_layers(domain: str | None, model: str) -> list[dict[str, Any]]:
+    """The field's recipe, and over it that of a preset. Raises UsageError for a field or a model that does not exist."""
+    from adapt.model.loading import find_model
+    from adapt.train.recipe import PRESET_RECIPES
+
+    field = dict(find_domain(domain).recipe) if domain else {}
+    return [field, PRESET_RECIPES.get(find_model(model).config.preset or "", {})]
 
 
 def _check_folder(folder: Path, *, resume: bool, dry_run: bool) -> None:

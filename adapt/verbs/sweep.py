@@ -106,7 +106,6 @@ def sweep(
     """
     kind, values = _kind(ratios, fractions, general_ratio)
     files, mixed = _files(data, "--data"), _files(general, "--general")
-    root = None if images is None else Path(images)
     call = SweepCall(
         output=Path(output), model=str(model), data=files, general=mixed,
         sides={
@@ -115,15 +114,12 @@ def sweep(
         },
         kind=kind, values=values, seeds=tuple(int(seed) for seed in _numbers("--seeds", seeds, whole=True)),
         general_ratio=general_ratio, keep=_share("--keep", keep), general_floor=_share("--general-floor", general_floor),
-        alphas=_numbers("--alphas", alphas, most=1.0), domain=domain, images=root,
+        alphas=_numbers("--alphas", alphas, most=1.0), domain=domain, images=None if images is None else Path(images),
         settings=tuple(each for each in set if not each.startswith("evaluate.")),
         evaluation=tuple(each for each in set if each.startswith("evaluate.")),
         options={"field": parse_options(option), "general": parse_options(general_option)},
     )  # fmt: skip
-    _check_settings(call)
-    with _alone(call.output):
-        _remember(call)
-        return _carry_out(call, keep_models)
+    return _start(call, keep_models)
 
 
 # ---- what was asked for ----
@@ -286,6 +282,14 @@ def _plain(value: Any) -> Any:
 
 
 # ---- the runs ----
+
+
+def _start(call: SweepCall, keep_models: bool) -> dict[str, Any]:
+    """Begin, or go on with, a sweep in its folder, alone."""
+    _check_settings(call)
+    with _alone(call.output):
+        _remember(call)
+        return _carry_out(call, keep_models)
 
 
 def _carry_out(call: SweepCall, keep_models: bool) -> dict[str, Any]:
