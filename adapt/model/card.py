@@ -66,7 +66,10 @@ print(ask(["picture.jpg"], "What is in the picture?"))
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-    """A file it was trained on, as its manifest tells: ``licence`` and ``language`` are '' where nothing tells."""
+    """A file it was trained on, as its manifest tells: ``licence`` and ``language`` are '' where nothing tells.
+
+    ``rows`` are those of all splits in the file that was read; ``is_edited`` where its manifest is of another content.
+    """
 
     name: str
     mixed_in: bool = False
@@ -74,6 +77,7 @@ class DataFacts:
     rows: int | None = None
     licence: str = ""
     language: str = ""
+    is_edited: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,15 +245,17 @@ def _data(data: Sequence[DataFacts]) -> str:
             each.name,
             "mixed in" if each.mixed_in else "the field",
             each.task or UNKNOWN,
-            UNKNOWN if each.rows is None else f"{each.rows:,}",
+            (UNKNOWN if each.rows is None else f"{each.rows:,}") + (", edited" if each.is_edited else ""),
             each.licence or UNKNOWN,
         )
         for each in data
     ]
     words = (
-        "Rows and licence are what the file's manifest says of it. Test rows are among them, and were trained on only"
-        " where that was asked for. Where it says no licence, ask where the data came from.\n"
+        "Rows are those of the file that was read; test rows are among them, and were trained on only where that was asked"
+        " for. Task and licence are what the file's manifest says. Where it says no licence, ask where the data came from.\n"
     )
+    if any(each.is_edited for each in data):
+        words += "\nA file that is called edited is not as it was converted: its manifest speaks of other rows.\n"
     return "## What it learnt from\n\n" + _table(("file", "part", "task", "rows, all splits", "licence"), rows) + "\n" + words
 
 

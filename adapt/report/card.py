@@ -62,9 +62,9 @@ def _score(score: ScoreSet, before: ScoreSet | None) -> ScoreFacts:
 
 def _facts(config: Mapping[str, Any], plan: Mapping[str, Any], scores: tuple[ScoreFacts, ...]) -> TrainingFacts:
     arguments, recipe = config["arguments"], config["recipe"]
-    data = [_data(Path(path), mixed_in=False) for path in arguments["data"]]
+    data = [_data(Path(path), config, mixed_in=False) for path in arguments["data"]]
     if recipe.get("data.general_ratio"):
-        data += [_data(Path(path), mixed_in=True) for path in arguments.get("general") or ()]
+        data += [_data(Path(path), config, mixed_in=True) for path in arguments.get("general") or ()]
     samples, epochs, packages = plan.get("samples", {}), plan.get("epochs", {}), config.get("packages", {})
     told = [
         ("steps", f"{plan.get('steps', 0):,}"),
@@ -79,8 +79,11 @@ def _facts(config: Mapping[str, Any], plan: Mapping[str, Any], scores: tuple[Sco
     return TrainingFacts(tuple(data), tuple(told), scores, _origin(config.get("model", {})))
 
 
-def _data(path: Path, *, mixed_in: bool) -> DataFacts:
-    """By the manifest beside the file. Licence and language are facts that a reader or a person wrote into it."""
+def _data(path: Path, config: Mapping[str, Any], *, mixed_in: bool) -> DataFacts:
+    """By the manifest beside the file. Licence and language are facts that a reader or a person wrote into it.
+
+    The rows are those that the run has read, which a manifest from before an edit does not know.
+    """
     try:
         manifest = read_manifest(path)
     except DataError:
@@ -88,13 +91,18 @@ def _data(path: Path, *, mixed_in: bool) -> DataFacts:
     facts = manifest.get("facts")
     facts = facts if isinstance(facts, dict) else {}
     task, counts = str(manifest.get("task") or ""), manifest.get("counts")
-    rows = counts.get("records") if isinstance(counts, dict) else None
+    read, converted = config.get("files", {}).get(str(path)), manifest.get("sha256")
+    is_edited = read is not None and converted is not None and read != converted
+    rows = config.get("rows", {}).get(str(path))
+    if rows is None and isinstance(counts, dict) and not is_edited:  # a run of a version that did not count them
+        rows = counts.get("records")
     licence = facts.get("licence") or facts.get("license") or manifest.get("licence") or manifest.get("license") or ""
     spoken = facts.get("language") or manifest.get("language") or ("en" if task and task not in ANY_LANGUAGE else "")
     if task == "translate":
         options = manifest.get("options")
         spoken = options.get("to", "") if isinstance(options, dict) else ""
-    return DataFacts(path.name, mixed_in, task, rows if isinstance(rows, int) else None, str(licence), str(spoken))
+    num_rows = rows if isinstance(rows, int) else None
+    return DataFacts(path.name, mixed_in, task, num_rows, str(licence), str(spoken), is_edited)
 
 
 def _origin(model: Mapping[str, Any]) -> str:

@@ -377,6 +377,7 @@ def description(prepared: Prepared, world: World) -> dict[str, Any]:
         "model": prepared.found.provenance,
         "data_fingerprint": prepared.index.fingerprint,
         "files": {str(path.absolute()): safe.file_sha256(path) for path in prepared.index.files},
+        "rows": _rows_of_files(prepared.index),
         "plan_digest": prepared.plan.digest,
         "device": "cpu" if world.device.type == "cpu" else torch.cuda.get_device_name(world.device),
         "devices": world.size,
@@ -385,6 +386,12 @@ def description(prepared: Prepared, world: World) -> dict[str, Any]:
         "packages": {name: version(name) for name in (*RECORDED_PACKAGES, *lora_packages, *optimizer_packages)},
         "git_commit": _git_commit(),
     }
+
+
+def _rows_of_files(index: Index) -> dict[str, int]:
+    """How many rows of all splits each file has."""
+    counts = np.bincount(np.asarray(index.table["file"][:]), minlength=len(index.files))
+    return {str(path.absolute()): int(count) for path, count in zip(index.files, counts, strict=True)}
 
 
 def _git_commit() -> str | None:

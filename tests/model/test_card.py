@@ -154,6 +154,24 @@ def test_the_licence_that_convert_writes_is_shown(run: Path, tmp_path: Path, fac
     assert f"| rsclassify | 31 | {shown} |" in model_card("internvl2_5", 12, PROVENANCE, facts_of_run(run))
 
 
+def test_a_file_that_was_cut_after_its_conversion_has_the_rows_that_were_read(run: Path, tmp_path: Path) -> None:
+    """The manifest speaks of 31 rows, the run has read 12: these stand in the card, and that the file was edited."""
+    manifest = {"task": "rsclassify", "counts": {"records": 31}, "sha256": "a" * 64, "licence": "CC0"}
+    (tmp_path / "aid.manifest.json").write_text(json.dumps(manifest))
+    config = json.loads((run / "config.json").read_text())
+    data = str(tmp_path / "aid.jsonl")
+
+    def card(**more: Any) -> str:
+        (run / "config.json").write_text(json.dumps(config | more))
+        return model_card("internvl2_5", 12, PROVENANCE, facts_of_run(run))
+
+    cut = card(files={data: "b" * 64}, rows={data: 12})
+    assert "| aid.jsonl | the field | rsclassify | 12, edited | CC0 |" in cut and "is not as it was converted" in cut
+    assert "| rsclassify | unknown, edited | CC0 |" in card(files={data: "b" * 64})  # a run from before rows were counted
+    whole = card(files={data: "a" * 64}, rows={data: 31})
+    assert "| rsclassify | 31 | CC0 |" in whole and "edited" not in whole
+
+
 def test_a_card_of_a_person_is_left_alone(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Scores do not overwrite what somebody wrote into the card; one line says so."""
     write_scores(run / "scores", hashlib.sha256(b"weights").hexdigest(), 0.75)

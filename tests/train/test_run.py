@@ -1,5 +1,6 @@
 """Runs in this process: what a resume refuses, and which data, stages and losses a run can meet."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -42,6 +43,20 @@ def test_a_resume_is_of_the_same_plan_and_model(data: dict[str, Path], tmp_path:
     shutil.move(tmp_path / "base", tmp_path / "moved")
     run(data, tmp_path / "run", model=tmp_path / "moved", resume=True, **both)
     assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+def test_the_card_counts_the_rows_that_were_read(data: dict[str, Path], tmp_path: Path) -> None:
+    """A file of 72 rows, cut to 60 after a conversion whose manifest stays: config.json and the card have 60."""
+    manifest = {"task": "vqa", "counts": {"records": 72}, "sha256": hashlib.sha256(data["field"].read_bytes()).hexdigest()}
+    (tmp_path / "field.manifest.json").write_text(json.dumps(manifest))
+    lines = data["field"].read_text().splitlines(keepends=True)
+    data["field"].write_text("".join(lines[:60]))
+    run(data, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["rows"] == {str(data["field"]): 60, str(data["common"]): len(lines)}
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "| field.jsonl | the field | vqa | 60, edited | unknown |" in card
+    assert f"| common.jsonl | mixed in | unknown | {len(lines)} | unknown |" in card
 
 
 def test_accepted_new_data_is_in_the_log(data: dict[str, Path], tmp_path: Path) -> None:
