@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+NEGLIGIBLE = 1e-12  # a figure this small is rounding
+
 
 def is_first_rank() -> bool:
     """Whether this process speaks: of several started by torchrun only rank 0 does."""
@@ -24,6 +26,11 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return "less than 0.01 s" if seconds < 0.01 else f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def figure(value: float) -> str:
+    """Four significant digits. BLEU adds 1e-15 to what it divides: a score of nothing comes out near 1e-19, which is 0."""
+    return "0" if abs(value) < NEGLIGIBLE else f"{value:.4g}"
 
 
 def show_json(value: Any) -> None:
@@ -79,7 +86,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return figure(value) if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, int):
         return f"{value:,}"
     return " ".join(str(value).split())

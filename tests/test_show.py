@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapt.show import counted, duration, show_scores, show_table, show_values
+from adapt.show import counted, duration, figure, show_scores, show_table, show_values
 
 
 def test_columns_are_aligned_and_numbers_stand_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,3 +54,11 @@ def test_times_are_in_the_unit_that_a_reader_would_choose(seconds: float, said: 
 def test_one_thing_is_not_several() -> None:
     """1 fault, 2 faults, 1,000 faults."""
     assert [counted(number, "fault") for number in (0, 1, 1000)] == ["0 faults", "1 fault", "1,000 faults"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.88151, "0.8815"), (1e-05, "1e-05"), (8.447e-19, "0"), (-3e-37, "0"), (0.0, "0"), (17.0, "17")]
+)
+def test_a_score_of_nothing_is_shown_as_nothing(value: float, said: str) -> None:
+    """What BLEU leaves where no word fits is 0; a small learning rate stays what it is."""
+    assert figure(value) == said

@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from adapt.show import figure
+
 UNKNOWN = "unknown"
 _SEAL = "<!-- Written by adapt, which brings it up to date until this line or anything above it is changed. sha256 {} -->\n"
 _SEALED = re.compile(re.escape(_SEAL).replace(r"\{\}", "([0-9a-f]{64})"))
@@ -226,10 +228,10 @@ def _scores(scores: Sequence[ScoreFacts]) -> str:
         rows = [
             (
                 name + (" (headline)" if name == score.headline else ""),
-                f"{metric['value']:.4g}",
-                f"{metric['low']:.4g} to {metric['high']:.4g}",
+                figure(metric["value"]),
+                f"{figure(metric['low'])} to {figure(metric['high'])}",
                 f"{metric['count']:,}",
-                "-" if score.before is None or name not in score.before else f"{score.before[name]:.4g}",
+                "-" if score.before is None or name not in score.before else figure(score.before[name]),
             )
             for name, metric in score.metrics.items()
         ]

@@ -17,6 +17,7 @@ from adapt.report.gallery import MOST_GALLERIES, choose_shots, to_content
 from adapt.report.runs import RunFacts
 from adapt.report.scores import describe_scores
 from adapt.report.training import describe_training
+from adapt.show import figure
 
 FOLDER = Path(__file__).parent
 MOST_BYTES = 12 * 2**20
@@ -48,7 +49,7 @@ def _number(value: Any) -> str:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return figure(value) if isinstance(value, float) else str(value)
 
 
 def _content(runs: Sequence[RunFacts]) -> dict[str, Any]:
