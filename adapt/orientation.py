@@ -51,7 +51,12 @@ def stored(picture: Image.Image, orientation: int) -> Image.Image:
 def upright_size(size: Size, orientation: int) -> Size:
     """(width, height) of the upright picture of a stored ``size``; of a stored picture, for an upright one."""
     width, height = size
-    return (height, width) if orientation >= 5 else (width, height)
+    return (height, width) if swaps_sides(orientation) else (width, height)
+
+
+def swaps_sides(orientation: int) -> bool:
+    """Whether an upright picture of this tag is as wide as the stored one is high."""
+    return orientation >= 5
 
 
 def upright_point(point: Point, size: Size, orientation: int) -> Point:

@@ -200,7 +200,7 @@ def windowed(values_HW: np.ndarray, window: Window, where: str) -> np.ndarray:
 
 
 def show_held(sample: Any, pictures: Sequence[Held], settings: Settings | None) -> Any:
-    """The sample with its pictures as they are held: their names, their sizes where it has a field for them, moved objects.
+    """The sample with its pictures as they are held: names, sizes and tag where it has fields for them, moved objects.
 
     A sample whose coordinates turn with its pictures has a method ``upright(orientations)``, called with stored ``sizes``.
     """
@@ -215,4 +215,6 @@ def show_held(sample: Any, pictures: Sequence[Held], settings: Settings | None) 
     if moves and hasattr(sample, "upright"):
         sample = dataclasses.replace(sample, sizes=tuple(picture.stored_size for picture in pictures))
         sample = sample.upright(tuple(picture.turned for picture in pictures))
+    if hasattr(sample, "orientation"):
+        sample = dataclasses.replace(sample, orientation=pictures[0].orientation)
     return dataclasses.replace(sample, sizes=tuple(picture.size for picture in pictures))

@@ -16,6 +16,7 @@ from typing import Any
 from adapt.boxes import Box
 from adapt.domain import Rejected
 from adapt.errors import DataError
+from adapt.orientation import UPRIGHT, swaps_sides
 
 Point = tuple[float, float]
 ROUNDING_PX = 0.01  # x + width of floats may pass the edge by less than this; such a box is not counted as cut
@@ -65,7 +66,8 @@ class ObjectsSample:
     """A picture and all labelled objects in it, in the source's order; it may have none.
 
     ``sizes`` are filled in with the decoded picture's (width, height) before the sample is converted; ``stated_size`` is the
-    (width, height) that the annotations were made for, where the file says so: ``clipped`` compares the two.
+    (width, height) that the annotations were made for, where the file says so: ``clipped`` compares the two. ``orientation`` is
+    filled in too: the tag of the picture's file, whether its pixels were turned by it or not.
     """
 
     id: str
@@ -77,6 +79,7 @@ class ObjectsSample:
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     sizes: tuple[tuple[int, int], ...] = ()
     stated_size: tuple[int, int] | None = None
+    orientation: int = UPRIGHT
 
     @property
     def size(self) -> tuple[int, int]:
@@ -217,10 +220,9 @@ def clipped(sample: ObjectsSample) -> ObjectsSample:
 def _check_sizes(sample: ObjectsSample) -> None:
     stated = sample.stated_size
     if stated is not None and stated != sample.size:
-        turned = "; it may have been labelled upright: add --option upright=labelled" if stated == sample.size[::-1] else ""
         raise DataError(
             f"{sample.where}: stated as {stated[0]}x{stated[1]}, but picture {sample.pictures[0]} is "
-            f"{sample.size[0]}x{sample.size[1]}{turned}"
+            f"{sample.size[0]}x{sample.size[1]}{_advice(sample)}"
         )
     for number, each in enumerate(sample.objects, 1):
         if isinstance(each.mask, Rle) and each.mask.size != sample.size:
@@ -228,6 +230,15 @@ def _check_sizes(sample: ObjectsSample) -> None:
                 f"{sample.where}: object {number} '{each.name[:80]}': a mask of {each.mask.size[0]}x{each.mask.size[1]}, but "
                 f"picture {sample.pictures[0]} is {sample.size[0]}x{sample.size[1]}"
             )
+
+
+def _advice(sample: ObjectsSample) -> str:
+    """What to do where the stated sides are the picture's, swapped. ``upright=yes`` goes by each stated size: it fits both."""
+    if sample.stated_size != sample.size[::-1]:
+        return ""
+    if swaps_sides(sample.orientation):
+        return f"; its orientation tag ({sample.orientation}) swaps the two: use --option upright=yes"
+    return "; no option helps where no orientation tag swaps the two: correct the stated width and height"
 
 
 def _clip_polygon(polygon: Sequence[Point], size: tuple[int, int]) -> tuple[Point, ...]:

@@ -57,11 +57,9 @@ def test_an_outline_outside_is_left_out() -> None:
 
 
 def test_another_size_than_stated_is_rejected() -> None:
-    """Both sizes are named; a turned one is spoken of; masks are held to the picture's size, too."""
+    """Both sizes are named; swapped sides are spoken of; masks are held to the picture's size, too."""
     whole = PictureObject("x", (0, 0, 80, 60))
-    with pytest.raises(
-        DataError, match=r"^s.json#1: stated as 60x80, but picture a.png is 80x60; it may have been labelled upright"
-    ):
+    with pytest.raises(DataError, match=r"^s.json#1: stated as 60x80, but picture a.png is 80x60; no option helps"):
         clipped(dataclasses.replace(sample(whole), stated_size=(60, 80)))
     with pytest.raises(DataError, match=r"stated as 81x60, but picture a.png is 80x60$"):
         clipped(dataclasses.replace(sample(whole), stated_size=(81, 60)))

@@ -277,6 +277,39 @@ def test_pictures_with_a_tag_are_told_and_turned(tmp_path: Path, capsys: pytest.
     assert found["labelled"] == [((30, 40), [[4, 3, 12, 9]]), plain]
 
 
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("stated", [(40, 30), (30, 40)])
+def test_the_advice_for_swapped_sides_ends(tmp_path: Path, tag: int, stated: tuple[int, int]) -> None:
+    """Whatever the tag, the stated size and the option: the option that an error names converts, or it says that none does."""
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png", exif=exif)
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", "width": stated[0], "height": stated[1]}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [4, 3, 8, 6], "area": 48, "iscrowd": 0}],
+        "categories": [{"id": 1, "name": "cell"}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
+    output = tmp_path / "out.jsonl"
+
+    def told(upright: str) -> str:
+        options = [f"upright={upright}", "format=coco"]
+        try:
+            convert(task="ground", input=tmp_path / "boxes.json", images=tmp_path, output=output, option=options, workers=0)
+        except DataError as error:
+            return str(error)
+        return ""
+
+    faults = [told(upright) for upright in ("no", "yes", "labelled")]
+    advised = {name for fault in faults for name in re.findall(r"--option upright=(\w+)", fault)}
+    assert not any(told(name) for name in advised)
+    assert all("--option upright=" in fault or "no option helps" in fault for fault in faults if fault)
+    # A quarter turn: no fits sides as stored, labelled upright ones, yes both. Else the sides are wrong under any option.
+    is_quarter, is_stored = tag >= 5, stated == (40, 30)
+    expected = [is_stored, True, not is_stored] if is_quarter else [is_stored] * 3
+    assert [not fault for fault in faults] == expected
+
+
 def test_deep_pictures_inside_a_table(tmp_path: Path) -> None:
     """vqa: embedded deep pictures are stretched as they are read, once; bands are not chosen a second time."""
     colours = np.stack([DEEP // 50, DEEP // 7, DEEP], 2)
