@@ -49,6 +49,13 @@ _START = re.compile(r"⟦T(\d+)⟧")
 _FORGED = re.compile(rf"{_TAG}|[⟦⟧]")
 # Two letters in a row, or one that is not of ASCII: "A" and "12 m" are the same in every language, "是" is not.
 _WORDS = re.compile(r"[^\W\d_]{2}|[^\W\d_\x00-\x7f]")
+# The letters of a language's script, from Unicode's blocks; all that are not here are written in Latin ones.
+_LATIN = "A-Za-z\u00c0-\u024f"
+_SCRIPTS = {
+    "ar": "\u0600-\u06ff", "hi": "\u0900-\u097f", "ja": "\u3040-\u30ff\u3400-\u9fff", "ko": "\u1100-\u11ff\uac00-\ud7af",
+    "ru": "\u0400-\u04ff", "zh": "\u3400-\u9fff",
+}  # fmt: skip
+_WORD = re.compile(rf"[{_LATIN}]{{3,}}|(?:(?![{_LATIN}])[^\W\d_])+")  # no unit such as km
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +162,21 @@ def from_message(answer: str, splits: Sequence[Split]) -> list[str]:
         texts.append(each.head + _unmark(next(bodies), marked, number) + each.tail)
         number += len(marked)
     return texts
+
+
+def check_script(message: str, answer: str, language: str) -> None:
+    """Raise DataError for an answer that is no translation into ``language``: by its script, so not between two that share one.
+
+    A word with a capital may be a name, and an answer of names alone may stay as it was sent.
+    """
+    target = re.compile(f"[{_SCRIPTS.get(language, _LATIN)}]")
+    words = [word for word in _WORD.findall(message) if word == word.lower()]
+    if not words or any(target.search(word) for word in words):
+        return
+    if message.split() == answer.split():
+        raise DataError(f"the answer is the text that was sent, expected it in {LANGUAGES[language]}")
+    if not target.search(_START.sub("", answer)):
+        raise DataError(f"the answer holds no letter of {LANGUAGES[language]}")
 
 
 def _unmark(body: str, marked: Sequence[Piece], before: int) -> str:

@@ -1,5 +1,6 @@
 """What a translator sees of a text, and how its answer becomes the text again."""
 
+import contextlib
 import json
 import random
 import re
@@ -9,7 +10,7 @@ import time
 import pytest
 
 from adapt.errors import DataError
-from adapt.translation import from_message, split, to_message
+from adapt.translation import check_script, from_message, split, to_message
 
 PROTECTED = [
     "<image>",
@@ -54,6 +55,34 @@ def test_a_name_is_translated_inside_its_tags() -> None:
     assert from_message("⟦T1⟧\n⟦2|狗⟧和⟦1|红色汽车⟧在哪里?", splits) == [
         "<image>\n<ref>狗</ref>和<ref>红色汽车</ref><box>[[1, 2, 3, 4]]</box>在哪里?"
     ]
+
+
+@pytest.mark.parametrize(
+    ("language", "sent", "answer", "fault"),
+    [
+        ("zh", "Where is the dog?", "Where is the dog?", "is the text that was sent"),
+        ("zh", "Where is the dog?", "  Where is the dog? ", "is the text that was sent"),
+        ("zh", "Where is the dog?", "Gou zai nali?", "holds no letter of Simplified Chinese"),
+        ("zh", "Where is the dog?", "狗在哪里?", ""),
+        ("zh", "Which make is it? Toyota", "是什么牌子? Toyota", ""),
+        ("zh", "Toyota Corolla, 12 km", "Toyota Corolla, 12 km", ""),
+        ("zh", "狗 is on the iPhone", "狗 is on the iPhone", ""),
+        ("ja", "Where is the dog?", "いぬはどこ?", ""),
+        ("ko", "Where is the dog?", "Where is the dog?", "expected it in Korean"),
+        ("ru", "Where is the dog?", "Где собака?", ""),
+        ("ar", "Where is the dog?", "Where is the dog?", "expected it in Arabic"),
+        ("hi", "Where is the dog?", "कुत्ता कहाँ है?", ""),
+        ("en", "狗在哪里?", "狗在哪里?", "expected it in English"),
+        ("en", "iPhone在哪里?", "iPhone在哪里?", "expected it in English"),
+        ("en", "狗在哪里?", "Where is the dog?", ""),
+        ("de", "hotel, radio", "hotel, radio", ""),  # both languages have these words
+    ],
+)
+def test_an_answer_in_another_script_is_no_translation(language: str, sent: str, answer: str, fault: str) -> None:
+    """Told by letters alone: a text as it was sent, or in the wrong script; numbers and names may stay."""
+    message, back = (f"⟦T1⟧\n{text}" for text in (sent, answer))
+    with pytest.raises(DataError, match=fault) if fault else contextlib.nullcontext():
+        check_script(message, back, language)
 
 
 def test_texts_without_words_are_not_sent() -> None:

@@ -173,7 +173,9 @@ def _ask(work: _Work, message: str, splits: list[translation.Split]) -> list[str
     for _ in range(TRIES):
         answer = work.endpoint.ask(messages)
         try:
-            return translation.from_message(answer, splits)
+            texts = translation.from_message(answer, splits)
+            translation.check_script(message, answer, work.language)
+            return texts
         except DataError as error:
             fault = str(error)
         again = {"role": "user", "content": _AGAIN.format(fault=fault)}

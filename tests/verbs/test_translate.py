@@ -144,6 +144,30 @@ def test_a_bad_answer_fails_its_row_alone(data: Path, serve: Callable[..., Serve
     assert listed["where"] == "in.jsonl:8" and re.search(reason, listed["reason"])
 
 
+@pytest.mark.parametrize("reason", ["is the text that was sent", "holds no letter of Simplified Chinese"])
+def test_what_is_no_translation_fails_its_row(data: Path, serve: Callable[..., Server], reason: str) -> None:
+    """An endpoint that echoes, or says something in English: every row is listed with the reason, and no file is there."""
+
+    def echo(request: dict[str, Any]) -> tuple[int, Any]:
+        text = request["messages"][1]["content"]
+        return says(text if "sent" in reason else text.replace("row", "line").replace("car", "van"))
+
+    with pytest.raises(DataError, match=f"12 of 12 rows failed.*{reason}"):
+        run(data, serve(echo))
+    assert not (data / "out" / "zh.jsonl").exists()
+    listed = (data / "out" / "zh.rejected.jsonl").read_text().splitlines()
+    assert len(listed) == 12 and all(reason in json.loads(line)["reason"] for line in listed)
+
+
+def test_numbers_and_names_may_stay(data: Path, serve: Callable[..., Server]) -> None:
+    """Rows of numbers, units, names and Chinese come back as they were sent, and are rows of the output."""
+    texts = ["Toyota Corolla", "12 km, 3.5 cm", "IBM", "这是 a car", "New York: 2 iPhones"]
+    rows = [ChatRecord(f"s{number}", (Turn("human", "12?"), Turn("gpt", text))) for number, text in enumerate(texts)]
+    adapt.write_records(data / "in.jsonl", rows)
+    run(data, serve(lambda request: says(request["messages"][1]["content"])))
+    assert [record.answer for record in adapt.read_records(data / "out" / "zh.jsonl")] == texts
+
+
 def test_a_lost_mark_is_asked_for_again(data: Path, serve: Callable[..., Server]) -> None:
     """The second answer may be right: the fault of the first is told to the model."""
     server = serve(lambda request: says("⟦T1⟧ nothing") if len(request["messages"]) == 2 else good(request))
