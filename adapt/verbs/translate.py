@@ -210,8 +210,19 @@ def _open_progress(target: Path, header: Mapping[str, str], resume: bool) -> Ite
         raise UsageError(f"{path}: a translation was under way; add --resume to go on, or delete the file to start again")
     if resume and not path.exists():
         say(f"{path}: not there; starting with the first row")
+    missing = [folder for folder in path.parents if not folder.exists()]
     with open_journal(path, header, busy="is translating into it", advice="delete it to start again") as journal:
-        yield _Progress(journal, {_line_of(entry, journal.where(place)): place for place, entry in journal.entries()})
+        progress = _Progress(journal, {_line_of(entry, journal.where(place)): place for place, entry in journal.entries()})
+        try:
+            yield progress
+        except BaseException:
+            if not progress.places:  # nothing to go on with: no file says that there is
+                path.unlink(missing_ok=True)
+            raise
+        finally:
+            for folder in missing:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
 
 
 def _line_of(entry: Any, where: str) -> int:
@@ -268,8 +279,8 @@ def _report_failed(source: Path, target: Path, failed: Mapping[int, str], total:
     records.write_rows(path, listed)
     shown = "; ".join(f"{each['where']}: {each['reason']}" for each in listed[:SHOWN_REASONS])
     if len(failed) > max_bad:
+        kept = "; the others are kept: --resume asks for these again" if len(failed) < total else ""
         raise DataError(
-            f"{len(failed):,} of {total:,} rows failed, more than --max-bad {max_bad}; see {path}; the others are kept: "
-            f"--resume asks for these again; first: {shown}"
+            f"{len(failed):,} of {total:,} rows failed, more than --max-bad {max_bad}; see {path}{kept}; first: {shown}"
         )
     say(f"{len(failed):,} of {total:,} rows failed; see {path}; first: {shown}")

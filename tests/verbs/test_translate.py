@@ -194,11 +194,35 @@ def test_a_refusal_ends_the_run_at_once(data: Path, serve: Callable[..., Server]
 
 
 def test_nobody_listens(data: Path, serve: Callable[..., Server]) -> None:
-    """An address without a server is said after a few tries."""
+    """An address without a server is said after a few tries; what was there before is there, and nothing else."""
     server = serve(good)
-    server.url = "http://127.0.0.1:9/v1"
-    with pytest.raises(DataError, match="http://127.0.0.1:9 cannot be reached.*is the server running"):
+    before = sorted(data.rglob("*"))
+    for url in ("http://127.0.0.1:9/v1", server.url):
+        server.answer = lambda request: (401, {"error": "no key"})
+        with pytest.raises(DataError, match="http://127.0.0.1:9 cannot be reached.*is the server running|answers 401"):
+            run(data, server, output=data / "new" / "folder" / "zh.jsonl", endpoint=url)
+        assert sorted(data.rglob("*")) == before
+
+
+def test_a_run_without_an_answer_leaves_the_work_of_an_earlier_one(data: Path, serve: Callable[..., Server]) -> None:
+    """Eleven rows are there: a server that then is away takes none of them."""
+    server = serve(lambda request: says("") if "row 7" in request["messages"][1]["content"] else good(request))
+    with pytest.raises(DataError, match="--resume"):
         run(data, server)
+    with pytest.raises(DataError, match="cannot be reached"):
+        run(data, server, endpoint="http://127.0.0.1:9/v1", resume=True)
+    server.answer, server.requests = good, []
+    assert run(data, server, resume=True)["counts"]["converted"] == 12 and len(server.requests) == 1
+
+
+def test_a_run_in_which_every_row_fails_can_be_started_again(data: Path, serve: Callable[..., Server]) -> None:
+    """There is nothing to resume: no progress is left, the list of reasons is, and a new run needs no --resume."""
+    server = serve(lambda request: says(""))
+    with pytest.raises(DataError, match="12 of 12 rows failed, more than --max-bad 0; see [^;]*; first"):
+        run(data, server)
+    assert sorted(path.name for path in (data / "out").iterdir()) == ["zh.rejected.jsonl"]
+    server.answer = good
+    assert run(data, server)["counts"]["converted"] == 12
 
 
 def test_failed_rows_are_asked_for_again_and_nothing_twice(data: Path, serve: Callable[..., Server]) -> None:
