@@ -194,9 +194,13 @@ class Domain:
     demo: Demo | None = None
 
 
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value
+
+
 def _load(entry: EntryPoint) -> Domain:
     """The domain of one installed package. Whatever its code raises is that package's fault, and is said with its name."""
-    package = entry.dist.name if entry.dist is not None else entry.value
+    package = _package(entry)
     try:
         found = entry.load()
     except Exception as error:
@@ -209,38 +213,44 @@ def _load(entry: EntryPoint) -> Domain:
     return found
 
 
-def all_domains() -> list[Domain]:
-    """Every installed domain, by name. Raises UsageError where two provide one name."""
-    domains = sorted(map(_load, entry_points(group=ENTRY_POINT_GROUP)), key=lambda domain: domain.name)
-    if not domains:
+def _installed() -> list[tuple[str, Domain]]:
+    """(package, domain) of every entry point, by the domain's name."""
+    found = [(_package(entry), _load(entry)) for entry in entry_points(group=ENTRY_POINT_GROUP)]
+    if not found:
         raise UsageError("no domain is installed: the package's entry points are missing; run 'pip install -e .'")
-    return domains
+    return sorted(found, key=lambda each: (each[1].name, each[0]))
 
 
-def _only(kind: str, name: str, found: Iterable[tuple[str, Any]]) -> Any:
-    by_name: dict[str, Any] = {}
-    for each, value in found:
-        if each in by_name:
-            raise UsageError(f"two installed packages provide the {kind} '{each}'; remove one")
-        by_name[each] = value
-    if name not in by_name:
-        raise unknown(kind, name, by_name)
-    return by_name[name]
+def all_domains() -> list[Domain]:
+    """Every installed domain, by name. Raises UsageError, naming the package, for one that cannot be loaded."""
+    return [domain for _, domain in _installed()]
+
+
+def _only(kind: str, name: str, provided: Callable[[Domain], Iterable[Any]]) -> Any:
+    """What is called so among all that domains provide."""
+    found = [(package, domain, value) for package, domain in _installed() for value in provided(domain)]
+    matches = [each for each in found if each[2].name == name]
+    if not matches:
+        raise unknown(kind, name, {value.name for _, _, value in found})
+    if len(matches) > 1:
+        owners = " and ".join(f"the field '{domain.name}' of the package {package}" for package, domain, _ in matches)
+        raise UsageError(f"the {kind} '{name}' is provided by {owners}; rename it in one, or uninstall one of the packages")
+    return matches[0][2]
 
 
 def find_domain(name: str) -> Domain:
     """The domain of that name; one without a recipe has the general one. Raises UsageError with the nearest match."""
-    return _only("domain", name, ((domain.name, domain) for domain in all_domains()))
+    return _only("domain", name, lambda domain: (domain,))
 
 
 def find_task(name: str) -> Task:
     """The task of that name. Raises UsageError with the nearest match."""
-    return _only("task", name, ((task.name, task) for domain in all_domains() for task in domain.tasks))
+    return _only("task", name, lambda domain: domain.tasks)
 
 
 def find_benchmark(name: str) -> Benchmark:
     """The benchmark of that name. Raises UsageError with the nearest match."""
-    return _only("benchmark", name, ((each.name, each) for domain in all_domains() for each in domain.benchmarks))
+    return _only("benchmark", name, lambda domain: domain.benchmarks)
 
 
 def parse_options(given: str | Iterable[str] | Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapt.domain import Option, all_domains, parse_options
+from adapt.domain import Option, all_domains, find_benchmark, find_task, parse_options
 from adapt.errors import UsageError
 
 
@@ -37,6 +37,14 @@ def test_a_malformed_option_is_wrong_usage(given: Any, said: str) -> None:
     assert str(error.value) == said
 
 
+def install(folder: Path, name: str, target: str) -> None:
+    """A package adapt-NAME in ``folder`` as pip leaves it, which declares a domain."""
+    information = folder / f"adapt_{name}-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: adapt-{name}\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[adapt.domains]\n{name} = {target}\n")
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
@@ -49,14 +57,30 @@ def test_a_package_that_cannot_be_loaded_is_named(
     target: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else's broken package is wrong usage, by its name, and not a fault of ours."""
-    information = tmp_path / "adapt_wind-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: adapt-wind\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text(f"[adapt.domains]\nwind = {target}\n")
+    install(tmp_path, "wind", target)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match=re.escape("field 'wind' of the package adapt-wind")) as error:
         all_domains()
     assert said in str(error.value)
+
+
+def test_two_packages_with_one_name_are_both_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task, both fields and both packages, and what to do; other tasks are found all the same."""
+    for name in ("wind", "water"):
+        (tmp_path / f"field_{name}.py").write_text(
+            "import dataclasses\nfrom adapt.domain import Domain\nfrom domains.general import DOMAIN as OTHER\n"
+            f"TASKS = tuple(dataclasses.replace(OTHER.tasks[0], name=name) for name in ('blades', '{name}s'))\n"
+            f"DOMAIN = Domain('{name}', 'x', TASKS, (dataclasses.replace(OTHER.benchmarks[0], name='power'),))\n"
+        )
+        install(tmp_path, name, f"field_{name}:DOMAIN")
+    monkeypatch.syspath_prepend(tmp_path)
+    owners = "the field 'water' of the package adapt-water and the field 'wind' of the package adapt-wind"
+    for kind, name, find in (("task", "blades", find_task), ("benchmark", "power", find_benchmark)):
+        with pytest.raises(UsageError) as error:
+            find(name)
+        told = f"the {kind} '{name}' is provided by {owners}; rename it in one, or uninstall one of the packages"
+        assert str(error.value) == told
+    assert find_task("winds").name == "winds" and find_task("ground").name == "ground"
 
 
 def test_an_option_of_one_name_means_one_thing_in_all_tasks() -> None:
