@@ -131,7 +131,7 @@ def check(ctx: click.Context, files: tuple[Path, ...], as_json: bool, **given: A
     found = verbs.check(files, **given)
     show_findings(found, as_json=as_json)
     if found["faults"]:
-        ctx.exit(command.fail(f"{counted(len(found['faults']), 'fault')} in {counted(found['records'], 'row')}", command.FAULT))
+        ctx.exit(command.fail(f"{counted(len(found['faults']), 'fault')} in {counted(found['rows'], 'row')}", command.FAULT))
 
 
 @command.verb(

@@ -56,6 +56,26 @@ def test_every_bad_row_is_listed_with_its_line(folder: Path) -> None:
     assert found(path) == [("2", "row"), ("3", "row"), ("4", "id"), ("5", "row"), ("6", "row"), ("8", "row")]
 
 
+def test_the_counts_fit_each_other(folder: Path) -> None:
+    """Bad rows are rows too; a row that shows one missing picture twice, or has one bad box twice, has one fault."""
+    missing, twice, boxed = (row(name, image="gone.png") for name in "234")
+    del twice["width"], twice["height"]
+    twice |= {"image": ["gone.png", "gone.png"]}
+    twice["conversations"][0]["value"] = "<image><image>?"
+    boxed |= {"image": "a.png"}
+    for turn in boxed["conversations"]:
+        turn["value"] += "<box>[[9, 1, 9, 4]]</box>"
+    path = write(folder / "f.jsonl", row("1"), "{not json", missing, twice, boxed)
+    (folder / "none.jsonl").write_text("\n")
+    result = check([path, folder / "none.jsonl"], against=write(folder / "g.jsonl", "[1]", row("1", image="b.png")))
+    kinds = [(Path(fault["where"]).name, fault["kind"]) for fault in result["faults"]]
+    assert kinds == [
+        ("f.jsonl:2", "row"), ("f.jsonl:3", "picture"), ("f.jsonl:5", "box"), ("none.jsonl:1", "row"), ("g.jsonl:1", "row")
+    ]  # fmt: skip
+    assert result["faults"][1]["message"].endswith("(and 1 more such row)")
+    assert (result["rows"], result["records"], sum(result["counts"].values())) == (7, 4, 5)
+
+
 def test_pictures(folder: Path) -> None:
     """Missing, cut, climbing and wrongly sized pictures are found by headers and ends; a hole inside takes --decode."""
     whole = (folder / "b.png").read_bytes()
@@ -84,7 +104,7 @@ def test_a_picture_that_changed_since_its_conversion_is_named(folder: Path) -> N
     (folder / "a.png").write_bytes((folder / "c.png").read_bytes())
     assert found(folder / "f.jsonl") == found(folder / "f.jsonl", decode=True) == [("1", "changed")]
     assert check(folder / "f.jsonl")["faults"][0]["message"] == (
-        "picture 'a.png' was changed since it was converted (and 1 more such rows)"
+        "picture 'a.png' was changed since it was converted (and 1 more such row)"
     )
     (folder / "f.pictures.jsonl").unlink()
     assert found(folder / "f.jsonl") == []

@@ -132,7 +132,7 @@ def test_check_prints_one_json_document_and_exits_1(tmp_path: Path) -> None:
     answer = run("check", "bad.jsonl", "--json", cwd=tmp_path)
     assert answer.returncode == 1
     assert [fault["where"] for fault in json.loads(answer.stdout)["faults"]] == ["bad.jsonl:1", "bad.jsonl:2"]
-    assert last_line(answer) == "error: 2 faults in 0 rows"
+    assert last_line(answer) == "error: 2 faults in 2 rows"
 
 
 def test_tasks_is_plain_text_where_no_terminal_is() -> None:

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Hashable, Iterable
 
+from adapt.show import counted
+
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
@@ -32,13 +34,13 @@ KINDS = {
 def first_of_each(found: Iterable[tuple[Hashable, Fault]]) -> list[Fault]:
     """The first fault under each key, saying how many rows share it: one missing picture is one fault, not a hundred."""
     first: dict[Hashable, Fault] = {}
-    counts: dict[Hashable, int] = {}
+    rows: dict[Hashable, dict[str, None]] = {}  # a row that shows one picture twice is one row
     for key, fault in found:
         first.setdefault(key, fault)
-        counts[key] = counts.get(key, 0) + 1
+        rows.setdefault(key, {})[fault.where] = None
     return [
         fault
-        if counts[key] == 1
-        else dataclasses.replace(fault, message=f"{fault.message} (and {counts[key] - 1:,} more such rows)")
+        if len(rows[key]) == 1
+        else dataclasses.replace(fault, message=f"{fault.message} (and {counted(len(rows[key]) - 1, 'more such row')})")
         for key, fault in first.items()
     ]

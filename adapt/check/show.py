@@ -17,7 +17,7 @@ def show_findings(found: Mapping[str, Any], *, as_json: bool) -> None:
         return
     summary = {
         name: found[name]
-        for name in ("records", "pictures", "splits", "sources", "tiles", "tokens", "training", "control_tokens")
+        for name in ("rows", "records", "pictures", "splits", "sources", "tiles", "tokens", "training", "control_tokens")
     }
     if "hours" in (summary["training"] or {}):
         summary["training"] = {name: value for name, value in summary["training"].items() if name != "hours"} | {

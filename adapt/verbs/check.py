@@ -32,16 +32,17 @@ def check(
     """Check chat JSONL files as one run would read them, and return what was found.
 
     The answer holds ``faults`` ({where, kind, message}, in the order of files and lines), ``counts`` of them by kind,
-    ``records``, ``pictures``, ``splits``, ``sources``, ``answers``, ``letters``, ``control_tokens``, ``notes``, and with
-    ``model`` ``tiles``, ``tokens`` and ``training``: what one epoch takes, with ``gpu`` in memory and hours too. ``decode``
-    reads pictures whole instead of their headers and ends; ``similar`` also compares what they look like. Faults do not raise.
+    ``rows`` (all that were looked at: bad ones and those of ``against`` too), ``records`` (the good ones of ``files``),
+    ``pictures``, ``splits``, ``sources``, ``answers``, ``letters``, ``control_tokens``, ``notes``, with ``model`` ``tiles``,
+    ``tokens`` and ``training``: what one epoch takes, with ``gpu`` in memory and hours too. ``decode`` reads pictures whole
+    instead of their headers and ends; ``similar`` also compares what they look like. Faults do not raise.
     Raises DataError for a file that cannot be read, UsageError for a wrong call.
     """
     paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
     other = None if against is None else Path(against)
     root = None if images is None else Path(images)
     _check_call(paths, other, root, model, gpu)
-    rows, faults = _read_all(paths, root)
+    rows, faults, num_bad = _read_all(paths, root)
     tests, bad = read_rows(other, root) if other is not None else ([], [])
     pictures = look([*rows, *tests], decode=decode)
     faults += bad + _faults(rows, tests, pictures, similar=similar)
@@ -53,6 +54,7 @@ def check(
     notes = _notes(paths, rows, pictures) + letter_notes(letters) + ([] if costs is None else costs.notes)
     return {
         "files": [str(path) for path in paths],
+        "rows": len(rows) + len(tests) + num_bad + _num_bad(bad),
         "records": len(rows),
         "pictures": len({(row.root, name) for row in rows for name in row.record.images}),
         "faults": [dataclasses.asdict(fault) for fault in faults],
@@ -83,14 +85,22 @@ def _check_call(
             raise no_file(path)
 
 
-def _read_all(paths: Sequence[Path], images: Path | None) -> tuple[list[Row], list[Fault]]:
+def _read_all(paths: Sequence[Path], images: Path | None) -> tuple[list[Row], list[Fault], int]:
+    """The good rows, the faults, and how many rows are bad: a file without a row is a fault, too."""
     rows: list[Row] = []
     faults: list[Fault] = []
+    num_bad = 0
     for path in paths:
         good, bad = read_rows(path, images)
         rows += good
+        num_bad += _num_bad(bad)
         faults += bad or ([] if good else [Fault(f"{path}:1", "row", "no rows; expected one chat record a line")])
-    return rows, faults
+    return rows, faults, num_bad
+
+
+def _num_bad(faults: Sequence[Fault]) -> int:
+    """How many rows are none of the good ones; one with a doubled id is."""
+    return sum(fault.kind == "row" for fault in faults)
 
 
 def _faults(
@@ -108,14 +118,14 @@ def _faults(
 
 
 def _in_order(faults: Sequence[Fault], paths: Sequence[Path]) -> list[Fault]:
-    """The faults in the order of files and lines."""
+    """The faults in the order of files and lines, each once: a row may hold one box twice."""
     order = {str(path): number for number, path in enumerate(paths)}
 
     def place(fault: Fault) -> tuple[int, int]:
         path, _, line = fault.where.rpartition(":")
         return order[path], int(line)
 
-    return sorted(faults, key=place)
+    return sorted(dict.fromkeys(faults), key=place)
 
 
 def _notes(paths: Sequence[Path], rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[str]:
