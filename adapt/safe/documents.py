@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from adapt.errors import DataError
 from adapt.safe.files import not_utf8, read_bytes, read_text, utf16_marks
 
 MAX_LINE_BYTES = 16 * 2**20
+_ESCAPED = re.compile("[\udc80-\udcff]")  # how "surrogateescape" shows a byte that is not UTF-8
 MAX_XML_BYTES = 16 * 2**20
 MAX_YAML_BYTES = 2**17  # it is read letter by letter in Python
 MAX_YAML_DEPTH = 50
@@ -192,8 +194,19 @@ def read_text_lines(path: Path) -> Iterator[str]:
                 if len(line) == MAX_LINE_BYTES:
                     raise DataError(f"{path}:{number}: a line of more than {MAX_LINE_BYTES:,} letters is not a row")
                 yield line
-        except UnicodeDecodeError as error:  # some thousand bytes are decoded at once
-            raise DataError(f"{path}: not UTF-8, soon after line {number}; save the file as UTF-8") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}:{_undecodable(path)}; save the file as UTF-8") from error
+
+
+def _undecodable(path: Path) -> str:
+    """The number of the first line that is not UTF-8, and its first such byte: a decoder only says in which block it lies."""
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
+        number = 0
+        while line := handle.readline(MAX_LINE_BYTES):
+            number += 1
+            if found := _ESCAPED.search(line):
+                return f"{number}: not UTF-8 (byte 0x{ord(found[0]) - 0xDC00:02x})"
+    raise AssertionError(f"{path} changed while it was read")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

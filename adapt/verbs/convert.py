@@ -196,7 +196,8 @@ class _Wanted:
             known = ", ".join(sorted(self._known)) or "no splits"
             raise UsageError(f"no split '{self._split}' in {self._input}: it has {known}")
         if not self._found:
-            raise DataError(f"{self._input}: no samples found")
+            is_empty = self._input.is_file() and not self._input.stat().st_size
+            raise DataError(f"{self._input}: {'the file is empty' if is_empty else 'no samples found'}")
 
 
 def _draw(task: Task, source: Source, reading: Reading, split: str | None, limit: int) -> set[int] | None:

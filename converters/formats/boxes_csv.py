@@ -38,6 +38,7 @@ _ALIASES = {
     "wkt": ("geometry", "polygon", "wkt", "polygonwkt_pix"),
     "split": ("split", "set", "subset"),
 }
+_EXPECTED = "image_path, label and xmin, ymin, xmax, ymax (or x, y, width, height, or geometry)"
 _CORNERS, _EXTENT = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height")
 
 
@@ -104,12 +105,12 @@ def read(source: Source) -> Objects:
     ignored: collections.Counter[str] = collections.Counter()
     samples: list[ObjectsSample | Rejected] = []
     for path in paths:
-        columns = _columns(header_of(path), source.options)
-        if not is_boxes(header_of(path)):
-            raise UsageError(
-                f"{path}: its columns are {', '.join(header_of(path))[:120]}; expected image_path, label and xmin, "
-                "ymin, xmax, ymax (or x, y, width, height, or geometry)"
-            )
+        header = header_of(path)
+        if not is_boxes(header):
+            is_empty = next(safe.read_lines(path), None) is None
+            found = "the file is empty" if is_empty else f"its columns are {', '.join(header)[:120]}"
+            raise UsageError(f"{path}: {found}; expected {_EXPECTED}")
+        columns = _columns(header, source.options)
         try:
             classes = _read_classes(path.parent / CLASSES)
             rows, unnamed = _by_picture(path, columns, source.input)

@@ -218,3 +218,11 @@ def test_pictures_of_one_stem_are_both_read(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("image_path,label,xmin,ymin,xmax,ymax\na.png,x,1,1,4,4\na.jpg,x,1,1,4,4\n")
     found = annotations.read_objects(Source(tmp_path / "boxes.csv", None, {}, 0)).samples
     assert [each.id for each in found if isinstance(each, ObjectsSample)] == ["boxes-a.png", "boxes-a.jpg"]
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_a_csv_without_a_line_is_said_to_be_empty(tmp_path: Path, content: str) -> None:
+    """There is no list of columns where there are none."""
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(UsageError, match="a.csv: the file is empty; expected image_path, label and xmin"):
+        read(tmp_path / "a.csv")

@@ -241,10 +241,21 @@ def test_a_table_in_utf_16_says_so(pictures: Path, name: str, encoding: str) -> 
         convert(task="vqa", input=pictures / name, output=pictures / "out.jsonl")
 
 
-def test_a_csv_that_is_not_utf_8_names_the_line(pictures: Path) -> None:
-    """A byte of another encoding deep in a large file."""
-    rows = "".join(f"a.png,question {number},a\n" for number in range(5000))
-    content = ("image,question,answer\n" + rows).encode() + b"a.png,caf\xe9?,a\n"
-    (pictures / "t.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"t.csv: not UTF-8, soon after line 4\d\d\d; save the file as UTF-8"):
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("line", [1, 2, 3, 700, 5001])
+def test_a_csv_that_is_not_utf_8_names_the_line(pictures: Path, line: int, end: str) -> None:
+    """A byte of another encoding, in the header, near the start and deep in a large file; another one stands at its end."""
+    rows = ["image,question,answer,more", *(f"a.png,question {number},a,Ü" for number in range(5000))]
+    lines = [row.encode() for row in rows]
+    lines[line - 1] += b" caf\xe9"
+    (pictures / "t.csv").write_bytes(b"\xef\xbb\xbf" + end.encode().join([*lines, b"\xff"]))
+    with pytest.raises(DataError, match=rf"t.csv:{line}: not UTF-8 \(byte 0xe9\); save the file as UTF-8$"):
         convert(task="vqa", input=pictures / "t.csv", output=pictures / "out.jsonl", workers=0)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
+def test_an_empty_table_is_said_to_be_empty(tmp_path: Path, name: str) -> None:
+    """A file of no byte is named as one."""
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match=f"{name}: the file is empty$"):
+        convert(task="vqa", input=tmp_path / name, output=tmp_path / "out.jsonl")
