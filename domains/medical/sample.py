@@ -245,7 +245,8 @@ def _write_medmnist(folder: Path, seed: int, size: int) -> int:
 def write_sample(folder: Path, *, seed: int = 0, size: int = DEFAULT_SIZE) -> dict[str, Any]:
     """Write about ``size`` pictures of each dataset under ``folder``, the same bytes for the same seed and size.
 
-    Returns {dataset: {path (relative to folder), task, pictures, questions}}. Raises UsageError for a size below 16.
+    Returns {dataset: {path (relative to folder), task, pictures, questions}}; of BCCD's cells it is asked what each one is, and
+    of each kind in a picture where and how many. Raises UsageError for a size below 16.
     """
     if size < LEAST_SIZE:
         raise UsageError(f"--size {size}: the medical sample needs at least {LEAST_SIZE}, two pictures of each kind of cell")
@@ -254,12 +255,13 @@ def write_sample(folder: Path, *, seed: int = 0, size: int = DEFAULT_SIZE) -> di
     (folder / "README.txt").write_text(_README.format(seed=seed, size=size), encoding="utf-8")
     smears = [cells.compose(Draws(seed, "sample/medical/smears", number)) for number in range(size)]
     splits = _splits(size, seed)
+    boxed = sum(len(smear.cells) + 2 * len({voc_name(cell.kind) for cell in smear.cells}) for smear in smears)
     _write_voc(folder / "BCCD", smears, splits)
     asked = _write_vqa(folder / "vqa_rad", smears, splits, seed)
     asked_in_both = _write_slake(folder / "Slake1.0", smears, splits, seed)
     single = _write_medmnist(folder / "bloodmnist", seed, size)
     return {
-        "bccd": {"path": "BCCD", "task": "medground", "pictures": size, "questions": size},
+        "bccd": {"path": "BCCD", "task": "medground", "pictures": size, "questions": boxed},
         "vqa_rad": {"path": "vqa_rad", "task": "vqarad", "pictures": size, "questions": asked},
         "slake": {"path": "Slake1.0", "task": "slake", "pictures": size, "questions": asked_in_both},
         "bloodmnist": {"path": "bloodmnist", "task": "medmnist", "pictures": single, "questions": single},
