@@ -285,13 +285,18 @@ def _object(row: Any, where: str) -> Place:
 
 def _read_parquet(path: Path, without: tuple[str, ...] = ()) -> Iterator[Place]:
     import datasets
+    import pyarrow.parquet
 
-    # Streaming: `datasets` would otherwise copy the whole table into its cache first.
     try:
+        pyarrow.parquet.read_metadata(path)  # or `datasets` would say what is wrong in lines of its own
+        # Streaming: `datasets` would otherwise copy the whole table into its cache first.
         found = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+        yield from _undecoded(found, path.name, without)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a Parquet file: {error}") from error
-    yield from _undecoded(found, path.name, without)
+        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+        raise DataError(
+            f"{path}: not a whole Parquet file: {reason}; it was cut or damaged, fetch or write it again"
+        ) from error
 
 
 def _by_split(found: Any, name: str, without: tuple[str, ...] = ()) -> dict[str | None, Iterator[Place]]:

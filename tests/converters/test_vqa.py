@@ -259,3 +259,20 @@ def test_an_empty_table_is_said_to_be_empty(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(DataError, match=f"{name}: the file is empty$"):
         convert(task="vqa", input=tmp_path / name, output=tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["empty", "cut", "without its end", "text", "a hole"])
+def test_a_damaged_parquet_file_is_named_in_one_line(tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its path and what to do, and no line of the library's own; a hole inside is found where it is read."""
+    rows = {"image": ["a.png"] * 500, "question": [f"{number**9}?" for number in range(500)], "answer": ["x"] * 500}
+    path = tmp_path / "t.parquet"
+    datasets.Dataset.from_dict(rows).to_parquet(path)
+    whole = path.read_bytes()
+    third = len(whole) // 3
+    path.write_bytes({
+        "empty": b"", "cut": whole[:third], "without its end": whole[:-4], "text": b"a text of some length",
+        "a hole": whole[:third] + b"\xff" * third + whole[2 * third :],
+    }[kind])  # fmt: skip
+    with pytest.raises(DataError, match=r"t.parquet: not a whole Parquet file: [^.\n]*; it was cut or damaged, fetch or write"):
+        convert(task="vqa", input=path, output=tmp_path / "out.jsonl", workers=0)
+    assert "Failed to read" not in capfd.readouterr().err
