@@ -429,13 +429,10 @@ def collate(trees: Sequence[EncodedTree], image_token_id: int, *, one_row: bool 
             weights[row, begin:end], branch_of[row, begin:end] = branch_weights, branch
             sources[row, begin:end] = tree.sources[branch]
     targets = np.flatnonzero(weights.reshape(-1))
-    tiles = np.concatenate([np.zeros((0, dummy_px, dummy_px, 3), np.uint8)] * (not trees) + [tree.tiles for tree in trees])
-    if dummy_px and not len(tiles):
-        tiles = np.zeros((1, dummy_px, dummy_px, 3), np.uint8)
     blocks = block_tables(tree_of[0], branch_of[0]) if one_row else None
     keeps = [tree.keep for tree in trees if tree.keep is not None]
     return Batch(
-        tiles_NCHW=torch.from_numpy(np.ascontiguousarray(tiles.transpose(0, 3, 1, 2))),
+        tiles_NCHW=torch.from_numpy(np.ascontiguousarray(_tiles(trees, dummy_px).transpose(0, 3, 1, 2))),
         input_ids_RL=torch.from_numpy(ids),
         position_ids_RL=torch.from_numpy(positions),
         tree_RL=torch.from_numpy(tree_of),
@@ -447,11 +444,21 @@ def collate(trees: Sequence[EncodedTree], image_token_id: int, *, one_row: bool 
         target_sources_P=torch.from_numpy(sources.reshape(-1)[targets]),
         keep_MN=torch.from_numpy(np.concatenate(keeps, axis=1)) if keeps else None,
         blocks=None if blocks is None else tuple(torch.from_numpy(table)[None, None] for table in blocks),
-        prefix_apart=len(trees[0].prefix_ids)
-        if len(trees) == 1 and len(trees[0].prefix_ids) >= LONG_PREFIX and not one_row
-        else 0,
+        prefix_apart=0 if one_row else _prefix_apart(trees),
         num_tokens=sum(tree.num_tokens for tree in trees),
     )
+
+
+def _tiles(trees: Sequence[EncodedTree], dummy_px: int) -> np.ndarray:
+    """uint8[N, H, W, 3]: the tiles of all trees in their order; without any, one black tile of ``dummy_px`` (0: none)."""
+    tiles = np.concatenate([np.zeros((0, dummy_px, dummy_px, 3), np.uint8)] * (not trees) + [tree.tiles for tree in trees])
+    return np.zeros((1, dummy_px, dummy_px, 3), np.uint8) if dummy_px and not len(tiles) else tiles
+
+
+def _prefix_apart(trees: Sequence[EncodedTree]) -> int:
+    """The length of the prefix of a tree alone that is long enough to be computed apart, else 0."""
+    prefix = len(trees[0].prefix_ids) if len(trees) == 1 else 0
+    return prefix if prefix >= LONG_PREFIX else 0
 
 
 def _predecessors(targets: np.ndarray, branch_of: np.ndarray, tree_of: np.ndarray) -> np.ndarray:

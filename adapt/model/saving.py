@@ -70,16 +70,10 @@ def save_model(
         tensors = {name: tensor.to("cpu", dtype or tensor.dtype).contiguous() for name, tensor in to_disk(state, names).items()}
         save_file(tensors, staged / "model.safetensors", metadata={"format": "pt"})
         if tokenizer is not None:
-            template = get_template(config.template)
+            _save_tokenizer(staged, config, tokenizer, layout)
             if layout == "transformers":
-                _save_processor(staged, config, tokenizer, template)
                 card = model_card(config.template, config.max_tiles, provenance, facts)
                 (staged / "README.md").write_text(card, encoding="utf-8")
-            else:
-                tokenizer.chat_template = None
-                tokenizer.save_pretrained(staged)
-            _name_tokenizer_class(staged)
-            _generation(tokenizer, template).save_pretrained(staged)
         if layout == "internvl":
             _write_json(staged / "preprocessor_config.json", _official_preprocessor(config))
         own = {
@@ -91,6 +85,18 @@ def save_model(
             "provenance": dict(provenance),
         }
         _write_json(staged / "adapt.json", own)
+
+
+def _save_tokenizer(folder: Path, config: ModelConfig, tokenizer: PreTrainedTokenizerBase, layout: str) -> None:
+    """The tokenizer and how to generate with it; of the transformers layout with the processor and its chat template."""
+    template = get_template(config.template)
+    if layout == "transformers":
+        _save_processor(folder, config, tokenizer, template)
+    else:
+        tokenizer.chat_template = None
+        tokenizer.save_pretrained(folder)
+    _name_tokenizer_class(folder)
+    _generation(tokenizer, template).save_pretrained(folder)
 
 
 def _name_tokenizer_class(folder: Path) -> None:

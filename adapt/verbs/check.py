@@ -65,9 +65,7 @@ def check(
         "letters": letters,
         "control_tokens": control_tokens(rows),
         "notes": notes,
-        "tiles": None if costs is None else costs.tiles,
-        "tokens": None if costs is None else costs.tokens,
-        "training": None if costs is None else costs.training,
+        **{name: None if costs is None else getattr(costs, name) for name in ("tiles", "tokens", "training")},
     }
 
 

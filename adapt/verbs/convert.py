@@ -17,7 +17,7 @@ from typing import Any
 import adapt
 from adapt import atomic, made, pixels, randomness, records
 from adapt.conversion.ids import SeenIds
-from adapt.conversion.lines import Line, Shared
+from adapt.conversion.lines import Line, Result, Shared
 from adapt.conversion.pictures import PictureBook
 from adapt.conversion.rejections import Rejections
 from adapt.conversion.stream import stream
@@ -122,19 +122,11 @@ def _convert(
         places = records.pictures_path(output), output, records.manifest_path(output)
         pictures, lines, about = staged.enter_context(atomic.staged_files(*places))
         rejections = staged.enter_context(Rejections(output))
-        for sample, result in track(stream(shared, samples, book, workers), None, "converting"):
-            tally.read += 1
-            tally.has_places = tally.has_places or hasattr(sample, "upright")
-            fault = result if isinstance(result, Rejected) else tally.repeated(sample, result)
-            if fault is not None:
-                rejections.add(fault)
-                continue
-            assert not isinstance(result, Rejected)
-            for line in result:
-                tally.add(line, is_made=reading.image_root == source.made)
-                lines.write(line.content)
-                if line.images and not shared.makes:
-                    pictures.writelines(records.dump_row(row).encode() + b"\n" for row in book.rows(line.images))
+        for line in _standing(track(stream(shared, samples, book, workers), None, "converting"), tally, rejections):
+            tally.add(line, is_made=reading.image_root == source.made)
+            lines.write(line.content)
+            if line.images and not shared.makes:
+                pictures.writelines(records.dump_row(row).encode() + b"\n" for row in book.rows(line.images))
         wanted.check()
         if tally.made:
             assert source.made is not None
@@ -152,6 +144,19 @@ def _convert(
     _remove_made(source, _made_names(source) - tally.made)
     _tell_turned(source, manifest["pictures"]["with_orientation_tag"], tally.has_places)
     return manifest
+
+
+def _standing(results: Iterable[tuple[Any, Result]], tally: "_Tally", rejections: Rejections) -> Iterator[Line]:
+    """The lines of each sample that is not rejected. They must be added to ``tally`` as they come: ids are compared with it."""
+    for sample, result in results:
+        tally.read += 1
+        tally.has_places = tally.has_places or hasattr(sample, "upright")
+        fault = result if isinstance(result, Rejected) else tally.repeated(sample, result)
+        if fault is not None:
+            rejections.add(fault)
+            continue
+        assert not isinstance(result, Rejected)
+        yield from result
 
 
 def _tell_turned(source: Source, turned: int, has_places: bool) -> None:
