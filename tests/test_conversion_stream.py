@@ -1,11 +1,13 @@
-"""How samples are cut into chunks for the workers."""
+"""How samples come from their readers, and how they are cut into chunks for the workers."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from adapt.conversion import stream
-from adapt.domain import Rejected
+from adapt.domain import Rejected, Source, find_domain, find_task, read_options
+from adapt.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,3 +32,27 @@ def test_a_picture_of_endless_questions_does_not_fill_the_memory() -> None:
     for sample in (Asked(()), Rejected("here", "why")):
         assert [len(chunk) for chunk in stream._chunks(sample for _ in range(600))] == [256, 256, 88]
     assert list(stream._chunks(iter([]))) == []
+
+
+@pytest.mark.parametrize(
+    ("domain", "task", "folder", "last", "options"),
+    [
+        ("medical", "vqarad", "vqa_rad", "testset.json", {}),
+        ("medical", "slake", "Slake1.0", "test.json", {"kinds": "vqa,detect"}),
+        ("remote_sensing", "rsvqa", "RSVQA-LR", "LR_split_test_questions.json", {}),
+    ],
+)
+def test_samples_are_made_as_they_are_asked_for(
+    domain: str, task: str, folder: str, last: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    """Samples of the first file come before the last file is read, which is damaged: they are not all held together."""
+    write_sample = find_domain(domain).sample
+    assert write_sample is not None
+    write_sample(tmp_path, seed=0, size=16)
+    (tmp_path / folder / last).write_text("{")
+    chosen = find_task(task)
+    source = Source(tmp_path / folder, None, read_options(chosen.options, options, task), 0, None)
+    samples = iter(chosen.read(source).samples)
+    assert next(samples).split == "train"
+    with pytest.raises(DataError, match=f"{last}.*not JSON"):
+        list(samples)

@@ -65,15 +65,19 @@ def read(source: Source) -> Reading:
         refuse_idle(source.options, [SUFFIX], f"kinds={source.options['kinds']}")
     languages = LANGUAGES if source.options["language"] == "all" else (source.options["language"],)
     ignored: collections.Counter[str] = collections.Counter()
-    samples: list[Sample] = []
-    for stem, split in SPLITS.items():
-        path = folder / f"{stem}.json"
-        if path.is_file():
-            asked, pictures = _read_split(path, split, below, languages if "vqa" in kinds else (), ignored)
-            samples += asked
-            samples += _read_marked(root, pictures, split, languages, ignored) if "detect" in kinds else []
-    ignored["list that repeats test.json"] = sum((folder / name).is_file() for name in REPEATED_LISTS)
-    return Reading(root, samples, ignored={name: count for name, count in ignored.items() if count})
+    if repeated := sum((folder / name).is_file() for name in REPEATED_LISTS):
+        ignored["list that repeats test.json"] = repeated
+
+    def read_all() -> Iterator[Sample]:
+        for stem, split in SPLITS.items():
+            path = folder / f"{stem}.json"
+            if path.is_file():
+                pictures: dict[str, str] = {}
+                yield from _read_split(path, split, below, languages if "vqa" in kinds else (), pictures, ignored)
+                if "detect" in kinds:
+                    yield from _read_marked(root, pictures, split, languages, ignored)
+
+    return Reading(root, read_all(), ignored=ignored)
 
 
 def convert(sample: VqaSample | MarkedSample, context: None, source: Source) -> list[ChatRecord]:
@@ -119,14 +123,17 @@ def _picture_folder(root: Path, *, given: bool) -> str:
 
 
 def _read_split(
-    path: Path, split: str, below: str, languages: tuple[str, ...], ignored: collections.Counter[str]
-) -> tuple[list[Sample], dict[str, str]]:
-    """The questions, and picture -> place of its first row, of one file.
+    path: Path,
+    split: str,
+    below: str,
+    languages: tuple[str, ...],
+    pictures: dict[str, str],
+    ignored: collections.Counter[str],
+) -> Iterator[Sample]:
+    """The questions of one file; ``pictures`` become picture -> place of its first row.
 
     Without ``languages`` no question is read, and only rows that name no picture are rejected: their marks are lost.
     """
-    asked: list[Sample] = []
-    pictures: dict[str, str] = {}
     for number, row in rows.read_list(path):
         where = rows.place(path, number, row)
         try:
@@ -141,10 +148,9 @@ def _read_split(
             if row["q_lang"] not in languages:
                 ignored[f"question in another language ({row['q_lang']})"] += 1
                 continue
-            asked.append(_sample(row, where, split, picture))
+            yield _sample(row, where, split, picture)
         except DataError as error:
-            asked.append(Rejected(where, str(error).removeprefix(f"{where}: "), split))
-    return asked, pictures
+            yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
 
 
 def _sample(row: Mapping[str, Any], where: str, split: str, picture: str) -> VqaSample:
@@ -175,7 +181,8 @@ def _read_marked(
         except DataError as error:
             yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
             continue
-        ignored["picture with nothing marked"] += not marked
+        if not marked:
+            ignored["picture with nothing marked"] += 1
         mask = f"{picture.rpartition('/')[0]}/mask.png"
         details = {"mask": mask} if (folder / "mask.png").is_file() else {}
         for name, found in marked.items():

@@ -40,9 +40,10 @@ def read(source: Source) -> Reading:
     files = _find_files(source.input)
     root = source.images or files[0].parent
     folder = next((f"{name}/" for name in PICTURE_FOLDERS if (root / name).is_dir()), "")
-    samples = [sample for path in files for sample in _read_file(path, folder)]
+    read_all = (sample for path in files for sample in _read_file(path, folder))
     if source.options["shared_pictures"] == "keep":
-        return Reading(root, samples)
+        return Reading(root, read_all)
+    samples = list(read_all)
     if not any(sample.split == "test" for sample in samples):
         raise UsageError(
             f"option shared_pictures=drop: {source.input} holds no test to compare with; point --input at the folder"

@@ -36,21 +36,19 @@ def read(source: Source) -> Reading:
     root = source.images or folder
     names = _picture_names(root)
     ignored: collections.Counter[str] = collections.Counter()
-    samples: list[VqaSample | Rejected] = []
-    for split in SPLITS:
-        if (folder / f"{prefix}_split_{split}_questions.json").is_file():
-            samples.extend(_read_split(folder, prefix, split, names, ignored))
+    splits = [split for split in SPLITS if (folder / f"{prefix}_split_{split}_questions.json").is_file()]
+    samples = (sample for split in splits for sample in _read_split(folder, prefix, split, names, ignored))
     return Reading(root, samples, ignored=ignored)
 
 
 def _read_flat(source: Source, splits: list[str]) -> Reading:
     root = source.images or source.input
     pictures = _picture_names(root, required=False)
-    samples = [
+    samples = (
         _flat_sample(row, f"{split}_qa.json#{index}", split, pictures)
         for split in splits
         for index, row in enumerate(safe.read_array(source.input / f"{split}_qa.json", "questions"))
-    ]
+    )
     return Reading(root, samples)
 
 
