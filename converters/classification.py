@@ -215,8 +215,12 @@ def _read_folder(source: Source) -> Reading:
 
 def _read_table(source: Source) -> Reading:
     found = table.read_tables(source, picture_column=source.options["image"])
-    rows = list(found.rows)
     column, separator = source.options["label"], source.options.get("separator")
+    # Classes are known when all rows are; what else stands in them goes, or the bytes of all pictures would be held.
+    rows = [
+        dataclasses.replace(row, values={column: row.values.get(column)}) if isinstance(row, table.Row) else row
+        for row in found.rows
+    ]
     if separator is not None or any(isinstance(row, table.Row) and isinstance(row.values.get(column), list) for row in rows):
         return _read_several(source, rows, found, separator)
     if "none" in source.options:

@@ -1,15 +1,19 @@
 """Classification questions: the names, the options, and that only the picture tells the answer."""
 
 import collections
+import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 import pytest
 from PIL import Image
 
 import adapt
-from adapt.domain import Answered, Source, find_benchmark
+from adapt.domain import Answered, Source, find_benchmark, read_options
 from adapt.errors import DataError, UsageError
 from adapt.verbs import check, convert
 from converters import classification
@@ -161,6 +165,27 @@ def test_a_table_without_classes_says_what_it_lacks(rows: str, said: str, tmp_pa
     (tmp_path / "t.csv").write_text(f"image,label\n{rows}")
     with pytest.raises(DataError, match=said):
         convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "out.jsonl")
+
+
+def test_pictures_inside_tables_are_not_held_together(tmp_path: Path) -> None:
+    """Reading 16 files of 0.3 MB, a picture in each, takes the memory of a few: a set may be larger than the machine's."""
+    generator = np.random.default_rng(0)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    for number in range(16):
+        file = io.BytesIO()
+        Image.fromarray(generator.integers(0, 256, (300, 300, 3), np.uint8)).save(file, "PNG", compress_level=0)
+        row = {"image": [{"bytes": file.getvalue(), "path": None}], "label": ["ab"[number % 2]]}
+        datasets.Dataset.from_dict(row, features=features).to_parquet(tmp_path / f"train-{number:05}-of-00016.parquet")
+    source = Source(tmp_path, None, read_options(classification.TASK.options, {}, "classify"), 0, tmp_path / "made")
+    list(classification.read(source).samples)  # what is imported for it is not counted
+    tracemalloc.start()
+    try:
+        samples = list(classification.read(source).samples)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(samples) == len(list((tmp_path / "made").iterdir())) == 16
+    assert peak < 2e6 < sum(path.stat().st_size for path in tmp_path.glob("*.parquet")) / 2
 
 
 def write_several(folder: Path, labels: list[Any], name: str = "t.jsonl") -> Path:
