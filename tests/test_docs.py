@@ -23,7 +23,14 @@ PAGES = [
     *sorted((CHECKOUT / "domains").glob("*/README.md")),
 ]
 # What a guide calls the user's own copy of a dataset, and where the reference data has one.
-DATASETS = {"data/EuroSAT": "data/eurosat_rgb", "data/easy-VQA": "data/easy_vqa/data"}
+DATASETS = {
+    "data/EuroSAT": "data/eurosat_rgb",
+    "data/easy-VQA": "data/easy_vqa/data",
+    "data/VQA-RAD": "data/vqa_rad",
+    "data/DriveLM": "data/drivelm_sample",
+    "data/RSVQA-LR": "data/configilm_mock/RSVQA-LR",
+    "data/RSVQA-HR": "data/configilm_mock/RSVQA-HR",
+}
 STEPS = int(os.environ.get("ADAPT_DOCS_STEPS", "4"))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import InternVLForConditionalGeneration
 
-from adapt.errors import DataError, UsageError
+from adapt.errors import UsageError
 from adapt.model.config import PRESETS
 from adapt.model.internvl import InternVL
 from adapt.train import checkpoint
@@ -144,7 +144,7 @@ def test_a_changed_shard_is_another_base(data: dict[str, Path], tmp_path: Path) 
     run(data, tmp_path / "run", *LORA, model=base)
     shutil.rmtree(tmp_path / "run" / "model")
     save_file({name: tensor + 0.01 for name, tensor in shards["b.safetensors"].items()}, base / "b.safetensors")
-    with pytest.raises(DataError, match="the run started from the model"):
+    with pytest.raises(UsageError, match="the run started from the model"):
         run(data, tmp_path / "run", *LORA, model=base, resume=True)
 
 
