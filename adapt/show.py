@@ -217,13 +217,13 @@ def show_demo(summary: Mapping[str, Mapping[str, float]], page: str) -> None:
 def show_sweep(summary: Mapping[str, Any], page: str) -> None:
     """What each point of a sweep scores and keeps, and the recommendation in words."""
     one = {"ratios": "ratio", "fractions": "fraction"}[summary["kind"]]
-    kept = {"kept": "of general"} if one == "ratio" else {"kept_field": "of field", "kept": "of general"}
+    kept = {"kept": "general"} if one == "ratio" else {"kept_field": "field", "kept": "general"}
     rows = [("base", *_sweep_cells(summary["base"]), *["-"] * (2 * len(kept)))]
     for name, points in ((one, summary["points"]), ("alpha", summary["interpolation"]["points"])):
         for row in points:
             shares = [f"{row[key][of]:.3f}" if key in row else "-" for key in kept for of in ("value", "at_least")]
             rows.append((f"{name} {row[name]:g}", *_sweep_cells(row), *shares))
-    kept_heads = [head for of in kept.values() for head in (f"{of} kept", f"{of} at least")]
+    kept_heads = [head for of in kept.values() for head in (f"{of} kept", "of it at least")]
     show_table(("model", "field", "95 %", "general", "95 %", *kept_heads), rows, page)
     show_lines(summary["sentence"])
 

@@ -5,7 +5,7 @@ Only what was measured goes in, no times and no dates: a sweep that was killed a
 
 import dataclasses
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,7 @@ ONE = {RATIOS: "ratio", FRACTIONS: "fraction"}
 # What the recommendation goes by: which of a row's shares, in words.
 KEPT = {RATIOS: "kept", FRACTIONS: "kept_field"}
 KEPT_OF = {RATIOS: "general score, against the base", FRACTIONS: "field score, against the largest fraction"}
-MEAN_MARK = "mean mark"
-QUESTION_ONLY = "question_only"  # the last words of a floor that counts what each question text reaches at most
+QUESTION_ONLY = "question_only"  # the last words of a floor that gives each question text its commonest answer in the test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,13 +69,22 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
-    """What tuning added to the field's score, ``of`` which measure: tuned minus base, its 95 % interval paired by picture."""
+    """What tuning added to the field's headline: tuned minus base, its 95 % interval paired by picture."""
 
-    of: str
     value: float
     low: float
     high: float
     count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Worth:
+    """Whether the field gained anything at a setting. ``gain`` as a row of the table has it; ``above_base``: surely, by that
+    or, where it is None, by intervals that lie apart; ``above_floor``: None where the benchmark tells no floor."""
+
+    gain: Mapping[str, Any] | None
+    above_base: bool
+    above_floor: bool | None
 
 
 def summarise(measured: Measured) -> dict[str, Any]:
@@ -88,9 +96,12 @@ def summarise(measured: Measured) -> dict[str, Any]:
             row["kept_field"] = dataclasses.asdict(kept)
     candidates = [Candidate(row[ONE[measured.kind]], Retained(**row[KEPT[measured.kind]])) for row in points]
     advice = advise(candidates, measured.keep)
-    named = next(row for row in points if row[ONE[measured.kind]] == _named(advice))
+    named = next(
+        row for row in points if row[ONE[measured.kind]] == (advice.best if advice.setting is None else advice.setting)
+    )
     benchmarks = {side: _benchmark(measured, side, len(base[side])) for side in SIDES}
     scores = {side: _score(measured, [measured.base], side) for side in SIDES}
+    worth = _worth(named, scores["field"], benchmarks["field"])
     return {
         "kind": measured.kind,
         "keep": measured.keep,
@@ -105,9 +116,12 @@ def summarise(measured: Measured) -> dict[str, Any]:
         },
         "recommendation": {"of": KEPT_OF[measured.kind], "reached": advice.setting is not None}
         | dataclasses.asdict(advice)
-        | _worth(named, benchmarks["field"]["floors"]),
+        | dataclasses.asdict(worth),
         "sentence": " ".join(
-            [sentence(measured.kind, measured.keep, advice), *_doubts(named, scores["field"], benchmarks["field"])]
+            [
+                sentence(measured.kind, measured.keep, advice),
+                *_doubts(worth, named["field"], scores["field"], benchmarks["field"]),
+            ]
         ),
         "settings": dict(measured.settings),
     }
@@ -128,58 +142,39 @@ def sentence(kind: str, keep: float, advice: Advice) -> str:
     )
 
 
-def _named(advice: Advice) -> float:
-    """The setting that the sentence is about: the recommended one, else the one that keeps most."""
-    return advice.best if advice.setting is None else advice.setting
+def _worth(named: Mapping[str, Any], base: Mapping[str, Any], field: Mapping[str, Any]) -> Worth:
+    """Of the setting that the sentence names, whatever it is named for."""
+    gain, tuned, floor = named["gain"], named["field"], _highest_floor(field)
+    above_base = tuned["low"] > base["high"] if gain is None else gain["low"] > 0
+    return Worth(gain, above_base, None if floor is None else tuned["low"] > floor)
 
 
-def _worth(named: Mapping[str, Any], floors: Mapping[str, float]) -> dict[str, Any]:
-    """Whether the field gained anything there; of a floor that the benchmark does not tell, None."""
-    least = named["field"]["low"]
-    highest, question_only = _highest(floors)
-    return {
-        "gain": named["gain"],
-        "above_base": named["gain"]["low"] > 0,
-        "above_floor": None if highest is None else least > highest,
-        "above_question_only": None if question_only is None else least > question_only,
-    }
+def _highest_floor(field: Mapping[str, Any]) -> float | None:
+    """Of one answer to all, to each type, or by chance. What each question text could reach is counted on the test itself, and
+    is no floor where most texts are asked once."""
+    return max((value for name, value in field["floors"].items() if not name.endswith(QUESTION_ONLY)), default=None)
 
 
-def _highest(floors: Mapping[str, float]) -> tuple[float | None, float | None]:
-    """The highest floor of one answer (to all, to each type, by chance), and the one of each question text."""
-    blind = [value for name, value in floors.items() if not name.endswith(QUESTION_ONLY)]
-    return max(blind, default=None), next((value for name, value in floors.items() if name.endswith(QUESTION_ONLY)), None)
-
-
-def _doubts(named: Mapping[str, Any], base: Mapping[str, Any], field: Mapping[str, Any]) -> list[str]:
+def _doubts(worth: Worth, tuned: Mapping[str, Any], base: Mapping[str, Any], field: Mapping[str, Any]) -> list[str]:
     """What speaks against the setting that the sentence names, in words."""
-    worth, tuned, found = _worth(named, field["floors"]), named["field"], []
-    highest, question_only = _highest(field["floors"])
+    is_share, floor, found = metrics.is_share(field["metric"]), _highest_floor(field), []
 
-    def shown(value: float | None) -> str:
-        assert value is not None
-        return f"{100 * value:.1f} %" if metrics.is_share(field["metric"]) else f"{value:.3f}"
+    def shown(score: Mapping[str, Any]) -> str:
+        value, low, high = (f"{100 * score[key]:.1f}" if is_share else f"{score[key]:.3f}" for key in ("value", "low", "high"))
+        return f"{value}{' %' if is_share else ''} ({low} to {high})"
 
-    if not worth["above_base"]:
-        gain = named["gain"]
+    if not worth.above_base:
         found.append(
-            f"But the field gained nothing that is sure: {field['metric']} is {shown(tuned['value'])} there and "
-            f"{shown(base['value'])} of the base, a difference of {100 * gain['value']:+.1f} points "
-            f"({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}{', of the mean mark' if gain['of'] == MEAN_MARK else ''})."
+            f"But the field gained nothing that is sure: {field['metric']} is {shown(tuned)} there and {shown(base)} of the "
+            "base."
         )
-    score = f"{shown(tuned['value'])} ({shown(tuned['low'])} to {shown(tuned['high'])})"
-    if worth["above_floor"] is False:
+    if floor is not None and worth.above_floor is False:
         found.append(
-            f"{'And' if found else 'But'} the field's score there, {score}, is not surely above {shown(highest)}, which the "
-            "commonest answers reach without a picture."
+            f"{'And' if found else 'But'} the field's score there, {shown(tuned)}, is not surely above "
+            f"{f'{100 * floor:.1f} %' if is_share else f'{floor:.3f}'}, which needs no picture."
         )
     if found:
         found.append("Train longer, on more data or at another rate before a setting is chosen by this.")
-    if worth["above_question_only"] is False:
-        found.append(
-            f"The field's score there, {score}, does not show that pictures are used: question texts alone, each with its "
-            f"commonest answer in this test, reach {shown(question_only)}."
-        )
     return found
 
 
@@ -207,9 +202,14 @@ def _benchmark(measured: Measured, side: str, compared: int) -> dict[str, Any]:
         "data": of.data.name,
         "split": of.split,
         "floor": floors.get(headline),
-        "floors": {name: value for name, value in floors.items() if name == headline or name.startswith(f"{headline}_")},
+        "floors": {name: value for name, value in floors.items() if _metric_of(name, document["metrics"]) == headline},
         "compared": compared,
     }
+
+
+def _metric_of(floor: str, names: Iterable[str]) -> str | None:
+    """The metric that a floor is of: ``micro_all_question_only`` is of ``micro_all``, not of ``micro``."""
+    return max((name for name in names if floor == name or floor.startswith(f"{name}_")), key=len, default=None)
 
 
 def _document(model: Model, side: str) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def _row(measured: Measured, point: Point, base: Mapping[str, Marks]) -> dict[st
     return (
         {name: point.setting}
         | {side: _score(measured, point.models, side) for side in SIDES}
-        | {"gain": dataclasses.asdict(gain), "kept": dataclasses.asdict(kept), "models": models}
+        | {"gain": None if gain is None else dataclasses.asdict(gain), "kept": dataclasses.asdict(kept), "models": models}
     )
 
 
@@ -238,16 +238,22 @@ def _kept(measured: Measured, models: Sequence[Model], side: str, base: Marks, f
     return retained(base, [{name: each[name] for name in base} for each in marks], measured.sides[side].groups, floor=floor)
 
 
-def _gain(measured: Measured, models: Sequence[Model], base: Marks) -> Gain:
-    """The seeds' mean marks of the field's questions minus the base's: of the headline where it is the mean of these marks."""
+def _gain(measured: Measured, models: Sequence[Model], base: Marks) -> Gain | None:
+    """The seeds' mean headline of the field minus the base's, paired by their marks.
+
+    None where the headline is not the mean of the marks that are compared: a corpus measure, one of some types of question
+    alone, or a rule that scores a question only where another one was answered right.
+    """
     marks = [marks_of(model, "field") for model in models]
-    tuned = {name: sum(each[name] for each in marks) / len(marks) for name in base}
-    found = compare(list(tuned.values()), list(base.values()), [measured.sides["field"].groups[name] for name in base])
-    document = _document(measured.base, "field")
-    headlines = [_headline(document), *(_headline(_document(model, "field")) for model in models)]
+    headlines = [_headline(_document(model, "field")) for model in (measured.base, *models)]
     sums = [sum(each[name] for name in base) for each in (base, *marks)]
-    is_mean = all(math.isclose(total, value * len(base), abs_tol=1e-6) for total, value in zip(sums, headlines, strict=True))
-    return Gain(document["headline"] if is_mean else MEAN_MARK, found.difference, found.low, found.high, found.count)
+    if not base or not all(
+        math.isclose(total, value * len(base), abs_tol=1e-6) for total, value in zip(sums, headlines, strict=True)
+    ):
+        return None
+    tuned = [sum(each[name] for each in marks) / len(marks) for name in base]
+    found = compare(tuned, list(base.values()), [measured.sides["field"].groups[name] for name in base])
+    return Gain(found.difference, found.low, found.high, found.count)
 
 
 def _headline(document: Mapping[str, Any]) -> float:
