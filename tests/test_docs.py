@@ -1,7 +1,8 @@
 """The commands of README.md and docs/*.md, run as they are printed.
 
 Each document's ```bash and ```python blocks run in order in one empty folder; ```sh blocks (installing, make) do not.
-``ADAPT_DOCS_STEPS`` is the number of steps to which ``adapt finetune`` is cut (4 by default, 0 leaves it whole).
+``ADAPT_DOCS_STEPS`` is the number of steps to which ``adapt finetune`` is cut (4 by default, 0 leaves it whole). What so short
+a training leaves ends no answer: where it is cut, ``adapt evaluate`` is held to answers of 4 tokens.
 """
 
 import dataclasses
@@ -52,10 +53,15 @@ def blocks(path: Path) -> list[Block]:
 
 
 def cut(script: str, steps: int) -> str:
-    """The script with every ``adapt finetune`` held to ``steps`` steps; a command may go over several lines."""
-    lines = script.replace("\\\n", " ").splitlines()
-    setting = f" --set train.max_steps={steps}" if steps else ""
-    return "\n".join(line + setting if re.match(r"\s*adapt finetune\b", line) else line for line in lines)
+    """The script with every ``adapt finetune`` held to ``steps`` steps, and ``adapt evaluate`` to short answers; a command may
+    go over several lines."""
+    held = {"finetune": f"train.max_steps={steps}", "evaluate": "evaluate.max_new_tokens=4"} if steps else {}
+
+    def hold(line: str) -> str:
+        verb = re.match(r"\s*adapt (\w+)", line)
+        return f"{line} --set {held[verb[1]]}" if verb and verb[1] in held else line
+
+    return "\n".join(map(hold, script.replace("\\\n", " ").splitlines()))
 
 
 def run(block: Block, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -147,8 +153,12 @@ def test_every_sweep_that_is_printed_is_one_the_command_takes() -> None:
         assert given["benchmark"] and given["data"] and given["general"], line
 
 
-def test_cutting_changes_training_only() -> None:
-    """The cut adds a setting to finetune, over line ends too, and leaves every other command alone."""
-    script = "adapt convert --task a\nadapt finetune --model nano \\\n  --data a\n"
-    assert cut(script, 3) == "adapt convert --task a\nadapt finetune --model nano    --data a --set train.max_steps=3"
-    assert cut(script, 0) == "adapt convert --task a\nadapt finetune --model nano    --data a"
+def test_cutting_shortens_training_and_answers_only() -> None:
+    """The cut adds a setting to finetune, over line ends too, and to evaluate, and leaves every other command alone."""
+    script = "adapt convert --task a\nadapt finetune --model nano \\\n  --data a\nadapt evaluate --data a\n"
+    assert cut(script, 3).splitlines() == [
+        "adapt convert --task a",
+        "adapt finetune --model nano    --data a --set train.max_steps=3",
+        "adapt evaluate --data a --set evaluate.max_new_tokens=4",
+    ]
+    assert cut(script, 0) == script.replace("\\\n", " ").removesuffix("\n")

@@ -46,17 +46,22 @@ class Contender:
 
 
 def find_contenders(runs: Sequence[RunFacts]) -> list[Contender]:
-    """What was tuned from stands before what was tuned; a run that another came from is looked up where it was not given."""
+    """What was tuned from stands before what was tuned. A run that another came from is looked up where it was not given, for
+    the measurements that the given ones have."""
     shown = {run.folder.resolve() for run in runs}
     bases = {base.folder.resolve(): base for run in runs if run.config and (base := read_base(run)) is not None}
     behind = [base for place, base in bases.items() if place not in shown]
-    found = [
-        Contender(base.name, f"from {model_name(base.base)}", tuple(score for score in base.scores if score.owner == TUNED))
+    given = [each for run in runs for each in (_of_run(run, [*runs, *behind]) if run.config else _of_scores(run))]
+    asked = {score.measurement for contender in given for score in contender.scores}
+    looked_up = [
+        Contender(
+            base.name,
+            f"from {model_name(base.base)}",
+            tuple(score for score in base.scores if score.owner == TUNED and (score.measurement in asked or not asked)),
+        )
         for base in behind
     ]
-    for run in runs:
-        found += _of_run(run, [*runs, *behind]) if run.config else _of_scores(run)
-    return _bases_once(found)
+    return _bases_once([*looked_up, *given])
 
 
 def _bases_once(contenders: Sequence[Contender]) -> list[Contender]:

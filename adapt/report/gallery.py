@@ -16,6 +16,7 @@ MOST_GALLERIES = 12
 PICTURE_BYTES = 6 * 2**20  # of JPEG in a page: 8 MiB as base64
 ONE_PICTURE_BYTES = 40_000
 MOST_CHARACTERS = 1200  # of a question or an answer
+FOLDED_CHARACTERS = 300  # what is seen of a longer one before it is opened
 MOST_SHAPES = 100  # of one picture
 # Whose a box is, for its colour and its dashes: what the truth says, what the model says, what the question says.
 CLASSES = {TRUTH: "truth", STORED: "truth", PREDICTED: "predicted", ASKED: "asked"}
@@ -101,11 +102,25 @@ def _shot(where: str, record: ChatRecord, answered: AnsweredSet) -> Shot:
         right = is_right(record.answer, answer, sheet.marks.get(record.id))
         given.append((sheet.name, _clip(answer) or "(nothing)", right))
     question = record.question.replace(IMAGE_PLACEHOLDER, "").strip()
-    return Shot(card, answered.root, _clip(question), _clip(record.answer), tuple(given))
+    return Shot(card, answered.root, _clip(question, is_end=True), _clip(record.answer), tuple(given))
 
 
-def _clip(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} ... ({len(text):,} characters in all)"
+def _clip(text: str, *, is_end: bool = False) -> str:
+    """The first characters, or the last: of a question the words before the end are often the same everywhere."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    said = f"({len(text):,} characters in all)"
+    return f"{said} ... {text[-MOST_CHARACTERS:]}" if is_end else f"{text[:MOST_CHARACTERS]} ... {said}"
+
+
+def fold(text: str, *, is_end: bool = False) -> tuple[str, str | None]:
+    """What is seen of a text, its start or the last paragraph of its end, and the whole of it where that is more."""
+    if len(text) <= FOLDED_CHARACTERS:
+        return text, None
+    if is_end:
+        end = text[-FOLDED_CHARACTERS:]
+        return "... " + (end.rpartition("\n\n")[2] if "\n\n" in end else end.split(maxsplit=1)[-1]), text
+    return text[:FOLDED_CHARACTERS].rsplit(maxsplit=1)[0] + " ...", text
 
 
 def to_content(galleries: Sequence[Gallery]) -> list[dict[str, Any]]:
@@ -133,9 +148,9 @@ def _to_card(shot: Shot, thumbnails: Mapping[tuple[Path, str], Thumbnail]) -> di
     return {
         "stages": stages,
         "drawn": [whose for whose in ("truth", "predicted", "asked") if whose in drawn],
-        "question": shot.question,
-        "expected": shot.expected,
-        "answers": shot.answers,
+        "question": fold(shot.question, is_end=True),
+        "expected": fold(shot.expected),
+        "answers": [(name, fold(answer), right) for name, answer, right in shot.answers],
         "notes": notes,
     }
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,14 +107,20 @@ def test_nothing_scrolls_sideways(browser: Browser, grounded: Path, tmp_path: Pa
 
 
 def test_paper_shows_what_is_folded(browser: Browser, grounded: Path, tmp_path: Path) -> None:
-    """Printed, the page is white, and the folded recipe takes its room."""
+    """Printed, the page is white, the folded recipe takes its room, and long words of a question stand whole, once."""
     browser.call("Emulation.clearDeviceMetricsOverride")
     browser.open(report(grounded, output=tmp_path / "r.html"))
-    height = "[...document.querySelectorAll('details:not([open])')].map(each => each.getBoundingClientRect().height)"
+    closed = "[...document.querySelectorAll('details:not([open])')].filter(each => IN_SHOT each.closest('.shot'))"
+    height = closed.replace("IN_SHOT", "!") + ".map(each => each.getBoundingClientRect().height)"
+    words = closed.replace("IN_SHOT", "") + (
+        ".map(each => [each.querySelector('summary'), each.querySelector('span')].map(part => part.checkVisibility()))"
+    )
     before = browser.evaluate(height)
+    assert browser.evaluate(words) == [[True, False]] * 4
     browser.call("Emulation.setEmulatedMedia", media="print")
     after = browser.evaluate(height)
     assert before and all(printed > shown + 20 for shown, printed in zip(before, after, strict=True))
+    assert browser.evaluate(words) == [[False, True]] * 4
     assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     browser.call("Emulation.setEmulatedMedia", media="")
 
@@ -232,6 +240,36 @@ def test_a_base_that_is_a_run_is_found(tmp_path: Path) -> None:
     write_set(run / "scores", data, ["x"] * 4, [1.0, 1.0, 1.0, 0.0])
     text = Page(report(run, output=tmp_path / "r.html")).words
     assert "75.0 % +50.0 points" in text and "from first" in text
+
+
+def test_what_only_a_base_that_was_looked_up_has_stays_on_its_own_page(tmp_path: Path) -> None:
+    """The base was measured on a second field, the run was not: the run's page says nothing of it; both, asked for, do."""
+    data = write_questions(tmp_path, 4)
+    other = data.with_name("other.jsonl")
+    shutil.copy(data, other)
+    base = write_run(tmp_path / "first", {"preset": "nano"})
+    run = write_run(tmp_path / "second", {"folder": str(base)})
+    write_set(base / "scores" / "field", data, ["x"] * 4, [0.0, 1.0, 0.0, 0.0])
+    write_set(base / "scores" / "other", other, ["only the base"] * 4, [0.0, 1.0, 0.0, 0.0])
+    write_set(run / "scores" / "field", data, ["x"] * 4, [1.0, 1.0, 1.0, 0.0])
+    assert "only the base" not in Page(report(run, output=tmp_path / "r.html")).words
+    both = Page(report([base, run], output=tmp_path / "both.html")).words
+    assert "only the base" in both and "not measured" in both
+
+
+def test_of_a_long_question_its_end_is_seen_and_of_a_long_answer_its_start(tmp_path: Path) -> None:
+    """What stands before every question of a set is folded away, in a summary that opens the whole."""
+    head = "Every question of this set begins with the same long words. " * 10
+    Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(tmp_path / "road.png")
+    turns = (Turn("human", f"{head}\n<image>\n\nHow many cars?"), Turn("gpt", "three"))
+    write_records(tmp_path / "field.jsonl", [ChatRecord("q0", turns, ("road.png",))])
+    run = write_run(tmp_path / "run", {"preset": "nano"})
+    write_set(run / "scores", tmp_path / "field.jsonl", ["One and " + "two and " * 90 + "a hundred"], [0.0])
+    page = report(run, output=tmp_path / "r.html").read_text()
+    folded = re.findall(r"<summary>(\.\.\..*?|One.*?)</summary>", page, re.DOTALL)
+    assert [each.split()[-1] for each in folded] == ["cars?", "..."]
+    assert folded[0] == "... How many cars?" and len(folded[1]) < 310
+    assert page.count("Every question of this set") == 10 and "a hundred" in page
 
 
 def test_runs_without_a_common_base_are_tested_in_pairs(tmp_path: Path) -> None:
