@@ -19,6 +19,7 @@ from adapt.show import figure
 
 UNKNOWN = "unknown"
 _SEAL = "<!-- Written by adapt, which brings it up to date until this line or anything above it is changed. sha256 {} -->\n"
+_TOLD_ROWS = re.compile(rf"^\| .* \| (?:mixed in|the field) \| .* \| ([\d,]+|{UNKNOWN})(?:, edited)? \| .* \|$", re.MULTILINE)
 _SEALED = re.compile(re.escape(_SEAL).replace(r"\{\}", "([0-9a-f]{64})"))
 
 _USE = """## How to ask it
@@ -70,7 +71,8 @@ print(ask(["picture.jpg"], "What is in the picture?"))
 class DataFacts:
     """A file it was trained on, as its manifest tells: ``licence`` and ``language`` are '' where nothing tells.
 
-    ``rows`` are those of all splits in the file that was read; ``is_edited`` where its manifest is of another content.
+    ``rows`` are those of all splits in the file that was read; ``is_edited`` where its manifest was of
+    another content then.
     """
 
     name: str
@@ -129,6 +131,18 @@ def is_sealed(card: str) -> bool:
     if not found or found[-1].end() != len(card):
         return False
     return hashlib.sha256(card[: found[-1].start() - 1].encode()).hexdigest() == found[-1][1]
+
+
+def keep_rows(facts: TrainingFacts, card: str) -> TrainingFacts:
+    """Facts with the numbers of rows that a run's earlier card tells, where nothing else tells them any more."""
+    told = [None if number == UNKNOWN else int(number.replace(",", "")) for number in _TOLD_ROWS.findall(card)]
+    if len(told) != len(facts.data):
+        return facts
+    data = [
+        dataclasses.replace(each, rows=number if each.rows is None else each.rows)
+        for each, number in zip(facts.data, told, strict=True)
+    ]
+    return dataclasses.replace(facts, data=tuple(data))
 
 
 def _files(provenance: Mapping[str, Any], facts: TrainingFacts) -> tuple[list[str], list[str]]:
@@ -257,7 +271,7 @@ def _data(data: Sequence[DataFacts]) -> str:
         " for. Task and licence are what the file's manifest says. Where it says no licence, ask where the data came from.\n"
     )
     if any(each.is_edited for each in data):
-        words += "\nA file that is called edited is not as it was converted: its manifest speaks of other rows.\n"
+        words += "\nA file that is called edited was changed between its conversion and the training.\n"
     return "## What it learnt from\n\n" + _table(("file", "part", "task", "rows, all splits", "licence"), rows) + "\n" + words
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from adapt import atomic, progress, safe
 from adapt.errors import DataError
-from adapt.model.card import DataFacts, ScoreFacts, TrainingFacts, hub_id, is_sealed, model_card
+from adapt.model.card import DataFacts, ScoreFacts, TrainingFacts, hub_id, is_sealed, keep_rows, model_card
 from adapt.records import read_manifest
 from adapt.report.contenders import find_contenders
 from adapt.report.runs import BEST, TUNED, RunFacts, ScoreSet
@@ -41,7 +41,7 @@ def update_cards(run: RunFacts) -> None:
             continue
         before = {score.measurement: score for contender in contenders for _, score in contender.before}
         told = tuple(_score(score, before.get(score.measurement)) for score in scores)
-        new = _card(safe.read_object(own), _facts(run.config, run.plan, told))
+        new = _card(safe.read_object(own), keep_rows(_facts(run.config, run.plan, told), old))
         if new != old:
             atomic.write_text(card, new)
 
@@ -82,7 +82,7 @@ def _facts(config: Mapping[str, Any], plan: Mapping[str, Any], scores: tuple[Sco
 def _data(path: Path, config: Mapping[str, Any], *, mixed_in: bool) -> DataFacts:
     """By the manifest beside the file. Licence and language are facts that a reader or a person wrote into it.
 
-    The rows are those that the run has read, which a manifest from before an edit does not know.
+    The rows, and whether the file was edited, are as when training began: the file may have been converted again since.
     """
     try:
         manifest = read_manifest(path)
@@ -92,16 +92,16 @@ def _data(path: Path, config: Mapping[str, Any], *, mixed_in: bool) -> DataFacts
     facts = facts if isinstance(facts, dict) else {}
     task, counts = str(manifest.get("task") or ""), manifest.get("counts")
     read, converted = config.get("files", {}).get(str(path)), manifest.get("sha256")
-    is_edited = read is not None and converted is not None and read != converted
     rows = config.get("rows", {}).get(str(path))
-    if rows is None and isinstance(counts, dict) and not is_edited:  # a run of a version that did not count them
-        rows = counts.get("records")
+    if rows is None and isinstance(counts, dict) and (None in (read, converted) or read == converted):
+        rows = counts.get("records")  # of a run of a version that did not count them
     licence = facts.get("licence") or facts.get("license") or manifest.get("licence") or manifest.get("license") or ""
     spoken = facts.get("language") or manifest.get("language") or ("en" if task and task not in ANY_LANGUAGE else "")
     if task == "translate":
         options = manifest.get("options")
         spoken = options.get("to", "") if isinstance(options, dict) else ""
     num_rows = rows if isinstance(rows, int) else None
+    is_edited = str(path) in config.get("edited", ())
     return DataFacts(path.name, mixed_in, task, num_rows, str(licence), str(spoken), is_edited)
 
 

@@ -29,7 +29,7 @@ from adapt.model.flops import flops_of
 from adapt.model.language import rope_threshold
 from adapt.model.loading import Found, find_model
 from adapt.model.tokenizer_files import load_tokenizer
-from adapt.records import iterate_records
+from adapt.records import iterate_records, read_manifest
 from adapt.train import memory
 from adapt.train.distributed import World
 from adapt.train.recipe import LORA, Recipe, TrainRecipe, recipe_settings, trained_parts
@@ -362,6 +362,7 @@ def description(prepared: Prepared, world: World) -> dict[str, Any]:
     request = prepared.request
     lora_packages = ("peft",) if request.recipe.train.stage == LORA else ()
     optimizer_packages = ("torchao",) if request.recipe.train.optimizer == "adamw8bit" else ()
+    digests = {path: safe.file_sha256(path) for path in prepared.index.files}
     return {
         "adapt_version": __version__,
         "arguments": {
@@ -376,8 +377,12 @@ def description(prepared: Prepared, world: World) -> dict[str, Any]:
         "recipe": recipe_settings(request.recipe),
         "model": prepared.found.provenance,
         "data_fingerprint": prepared.index.fingerprint,
-        "files": {str(path.absolute()): safe.file_sha256(path) for path in prepared.index.files},
+        "files": {str(path.absolute()): digest for path, digest in digests.items()},
         "rows": _rows_of_files(prepared.index),
+        # Known now alone: a file that is converted again has another manifest.
+        "edited": [
+            str(path.absolute()) for path, digest in digests.items() if read_manifest(path).get("sha256") not in (None, digest)
+        ],
         "plan_digest": prepared.plan.digest,
         "device": "cpu" if world.device.type == "cpu" else torch.cuda.get_device_name(world.device),
         "devices": world.size,

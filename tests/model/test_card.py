@@ -165,11 +165,29 @@ def test_a_file_that_was_cut_after_its_conversion_has_the_rows_that_were_read(ru
         (run / "config.json").write_text(json.dumps(config | more))
         return model_card("internvl2_5", 12, PROVENANCE, facts_of_run(run))
 
-    cut = card(files={data: "b" * 64}, rows={data: 12})
-    assert "| aid.jsonl | the field | rsclassify | 12, edited | CC0 |" in cut and "is not as it was converted" in cut
-    assert "| rsclassify | unknown, edited | CC0 |" in card(files={data: "b" * 64})  # a run from before rows were counted
-    whole = card(files={data: "a" * 64}, rows={data: 31})
+    cut = card(files={data: "b" * 64}, rows={data: 12}, edited=[data])
+    assert "| aid.jsonl | the field | rsclassify | 12, edited | CC0 |" in cut and "changed between its conversion and" in cut
+    uncounted = card(files={data: "b" * 64})  # a run from before rows were counted
+    assert "| rsclassify | unknown | CC0 |" in uncounted and "edited" not in uncounted
+    whole = card(files={data: "a" * 64}, rows={data: 31}, edited=[])
     assert "| rsclassify | 31 | CC0 |" in whole and "edited" not in whole
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_conversion_after_the_run_leaves_the_card_as_it_is(run: Path, tmp_path: Path, counted: bool) -> None:
+    """Converted again with other rows, then scored: the old count stands, also of a run that kept none, and no "edited"."""
+    manifest = {"task": "rsclassify", "counts": {"records": 1031}, "sha256": "a" * 64}
+    (tmp_path / "aid.manifest.json").write_text(json.dumps(manifest))
+    data = str(tmp_path / "aid.jsonl")
+    config = json.loads((run / "config.json").read_text()) | {"files": {data: "a" * 64}}
+    config |= {"rows": {data: 1031}, "edited": []} if counted else {}
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "model" / "README.md").write_text(model_card("internvl2_5", 12, PROVENANCE, facts_of_run(run)))
+    (tmp_path / "aid.manifest.json").write_text(json.dumps(manifest | {"counts": {"records": 40}, "sha256": "b" * 64}))
+    write_scores(run / "scores", hashlib.sha256(b"weights").hexdigest(), 0.75)
+    update_cards(read_run(run, "run"))
+    card = (run / "model" / "README.md").read_text()
+    assert "0.75" in card and "| aid.jsonl | the field | rsclassify | 1,031 | unknown |" in card and "edited" not in card
 
 
 def test_a_card_of_a_person_is_left_alone(run: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,7 @@ def test_the_card_counts_the_rows_that_were_read(data: dict[str, Path], tmp_path
     run(data, tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["rows"] == {str(data["field"]): 60, str(data["common"]): len(lines)}
+    assert config["edited"] == [str(data["field"])]
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "| field.jsonl | the field | vqa | 60, edited | unknown |" in card
     assert f"| common.jsonl | mixed in | unknown | {len(lines)} | unknown |" in card
