@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from adapt import progress, safe
@@ -63,7 +63,10 @@ class _Reply:
 
 
 class Endpoint:
-    """A model at a URL. Thread-safe: each thread keeps a connection of its own."""
+    """A model at a URL. Thread-safe: each thread keeps a connection of its own.
+
+    ``timeout_s`` bounds each wait for the server, not a request as a whole: with every byte it begins anew.
+    """
 
     def __init__(self, url: str, model: str, *, first_wait_s: float = FIRST_WAIT_S, timeout_s: float = TIMEOUT_S) -> None:
         """Raises UsageError for what is no http or https address."""
@@ -185,17 +188,21 @@ class Endpoint:
             connection = self._mine.connection = self._kind(self._host, self._port, timeout=patience_s)
             with self._lock:
                 self._open.add(connection)
-            with _timed(f"takes no connection within {patience_s:g} s"):
+            try:
                 connection.connect()
+            except TimeoutError as error:  # nobody is there, which more time for an answer would not change
+                raise ConnectionError(f"no connection within {patience_s:g} s") from error
             connection.sock.settimeout(self._timeout_s)
         with self._lock:  # ``close`` came before, or will find the socket
             if self._stop.is_set():
                 raise EndpointError("stopped")
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if self._key else {})
-        with _timed(f"gives no answer within {self._timeout_s:g} s"):
+        try:
             connection.request("POST", self._path, body, headers)
             answer = connection.getresponse()
             content = answer.read(MAX_ANSWER_BYTES + 1)
+        except TimeoutError as error:
+            raise TimeoutError(f"gives no answer within {self._timeout_s:g} s") from error
         if len(content) > MAX_ANSWER_BYTES:
             raise http.client.HTTPException(f"an answer of more than {MAX_ANSWER_BYTES:,} bytes")
         if answer.will_close:
@@ -209,15 +216,6 @@ class Endpoint:
             with self._lock:
                 self._open.discard(connection)
             connection.close()
-
-
-@contextlib.contextmanager
-def _timed(what: str) -> Iterator[None]:
-    """A time-out says what was waited for."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise TimeoutError(what) from error
 
 
 def _completion(body: bytes) -> Completion:

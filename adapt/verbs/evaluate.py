@@ -35,7 +35,7 @@ class EvaluateSettings:
 
     ``temperature`` 0 is greedy; above it answers are drawn, by ``top_k``, ``top_p`` and ``seed`` (adapt.Sampling). Of a server
     ``concurrency`` questions are asked at a time, ``max_bad`` that it cannot answer are accepted (they count as wrong), and
-    each request has ``timeout`` seconds.
+    a request is tried again after ``timeout`` seconds in which the server sends nothing.
     ``scoring`` is ``generate``, or ``likelihood``: the likeliest of each record's candidates is its answer.
     """
 

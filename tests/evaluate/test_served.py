@@ -1,8 +1,10 @@
 """What a server is sent, and what becomes of its replies: a stand-in that speaks the protocol decodes what it gets."""
 
 import base64
+import contextlib
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image, ImageOps
 from stand_in import Server, says
 
+from adapt.endpoint import Endpoint, EndpointError, EndpointTimeoutError
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord, Turn, write_records
 from adapt.verbs import evaluate
@@ -244,7 +247,7 @@ def test_a_server_that_answers_nothing_is_not_asked_everything(tmp_path: Path, s
 def test_a_server_that_hangs_is_told_of_and_given_up(
     tmp_path: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each request has evaluate.timeout seconds; two retries, a line each, and the error says what gives it more time."""
+    """A server may be silent for evaluate.timeout seconds; two retries, a line each, and the error says how to give it more."""
     done = threading.Event()
 
     def hang(request: dict[str, Any]) -> Any:
@@ -262,6 +265,19 @@ def test_a_server_that_hangs_is_told_of_and_given_up(
     assert time.monotonic() - begun < 10 and len(server.requests) == 3
     lines = [line for line in capsys.readouterr().err.splitlines() if "gives no answer within 0.2 s; try" in line]
     assert [line.partition("; ")[2].partition(" in ")[0] for line in lines] == ["try 2 of 3", "try 3 of 3"]
+
+
+def test_a_connection_that_does_not_come_about_is_no_slow_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that never shakes hands cannot be reached: six tries, and no advice to wait longer for an answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        asked = Endpoint(f"{place}/v1", "m", first_wait_s=0.01, timeout_s=0.1)
+        told = f"{place} cannot be reached: no connection within 0.1 s; is the server running"
+        with contextlib.closing(asked), pytest.raises(EndpointError, match=told) as error:
+            asked.ask([{"role": "user", "content": "x"}])
+    assert not isinstance(error.value, EndpointTimeoutError)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition("; ")[2].partition(" in ")[0] for line in lines] == [f"try {number} of 6" for number in range(2, 7)]
 
 
 def test_every_retry_is_told_in_a_line(
