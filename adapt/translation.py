@@ -55,6 +55,7 @@ _SCRIPTS = {
     "ar": "\u0600-\u06ff", "hi": "\u0900-\u097f", "ja": "\u3040-\u30ff\u3400-\u9fff", "ko": "\u1100-\u11ff\uac00-\ud7af",
     "ru": "\u0400-\u04ff", "zh": "\u3400-\u9fff",
 }  # fmt: skip
+_UNITS = "µμºª"  # letters to Unicode, signs of units and numbers to a reader
 _WORD = re.compile(rf"[{_LATIN}]{{3,}}|(?:(?![{_LATIN}])[^\W\d_])+")  # no unit such as km
 
 
@@ -167,16 +168,24 @@ def from_message(answer: str, splits: Sequence[Split]) -> list[str]:
 def check_script(message: str, answer: str, language: str) -> None:
     """Raise DataError for an answer that is no translation into ``language``: by its script, so not between two that share one.
 
-    A word with a capital may be a name, and an answer of names alone may stay as it was sent.
+    A word with a capital may be a name, and an answer of names alone may stay as it was sent. Numerals may become digits.
     """
     target = re.compile(f"[{_SCRIPTS.get(language, _LATIN)}]")
-    words = [word for word in _WORD.findall(message) if word == word.lower()]
+    words = [word for word in _WORD.findall(_letters(message)) if word == word.lower()]
     if not words or any(target.search(word) for word in words):
         return
     if message.split() == answer.split():
         raise DataError(f"the answer is the text that was sent, expected it in {LANGUAGES[language]}")
-    if not target.search(_START.sub("", answer)):
+    text = _START.sub("", answer)
+    letters = _letters(text)
+    is_number = not letters.strip() and any(letter.isnumeric() for letter in text)
+    if not is_number and not target.search(letters):
         raise DataError(f"the answer holds no letter of {LANGUAGES[language]}")
+
+
+def _letters(text: str) -> str:
+    """The letters of a text, with a blank for all else: ``\\w`` holds superscripts, fractions and numbers in circles too."""
+    return "".join(letter if letter.isalpha() and letter not in _UNITS else " " for letter in text)
 
 
 def _unmark(body: str, marked: Sequence[Piece], before: int) -> str:

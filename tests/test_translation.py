@@ -57,6 +57,9 @@ def test_a_name_is_translated_inside_its_tags() -> None:
     ]
 
 
+NUMBERS = ("12 m²", "5 µm", "5 μm", "Toyota Corolla, 12 m²", "37 °C, 90º", "½", "①")  # in Latin letters, or none
+
+
 @pytest.mark.parametrize(
     ("language", "sent", "answer", "fault"),
     [
@@ -75,6 +78,11 @@ def test_a_name_is_translated_inside_its_tags() -> None:
         ("en", "狗在哪里?", "狗在哪里?", "expected it in English"),
         ("en", "iPhone在哪里?", "iPhone在哪里?", "expected it in English"),
         ("en", "狗在哪里?", "Where is the dog?", ""),
+        *((language, text, text, "") for language in ("zh", "en") for text in NUMBERS),
+        ("en", "三", "3", ""),
+        ("en", "一半", "½", ""),
+        ("zh", "Where is the dog?", "...", "holds no letter of Simplified Chinese"),
+        ("zh", "12 m² of forest", "12 m² of forest", "is the text that was sent"),
         ("de", "hotel, radio", "hotel, radio", ""),  # both languages have these words
     ],
 )
