@@ -292,6 +292,8 @@ def _read_parquet(path: Path, without: tuple[str, ...] = ()) -> Iterator[Place]:
         # Streaming: `datasets` would otherwise copy the whole table into its cache first.
         found = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
         yield from _undecoded(found, path.name, without)
+    except DataError:  # a ValueError too, and no damage
+        raise
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
         raise DataError(
@@ -306,7 +308,7 @@ def _by_split(found: Any, name: str, without: tuple[str, ...] = ()) -> dict[str 
 
 
 def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[Place]:
-    """Rows with pictures as bytes; class numbers become class names."""
+    """Rows with pictures as bytes; class numbers become names. A number without one is a DataError in its row's place."""
     import datasets
 
     features = dict(rows.features or {})
@@ -324,10 +326,14 @@ def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[
         if isinstance(feature, datasets.ClassLabel) and column not in without
     }
     for index, row in enumerate(rows):
-        for column, feature in labels.items():
-            if row[column] is not None and row[column] >= 0:
-                row[column] = feature.int2str(row[column])
-        yield f"{name}#{index}", row
+        where = f"{name}#{index}"
+        numbers = {column: row[column] for column in labels if row[column] is not None and row[column] >= 0}
+        if beyond := [column for column, number in numbers.items() if number >= labels[column].num_classes]:
+            column = beyond[0]
+            names = f"the table names {labels[column].num_classes} classes, from 0"
+            yield where, DataError(f"{where}: class {numbers[column]} in column '{column}', but {names}")
+            continue
+        yield where, row | {column: labels[column].int2str(number) for column, number in numbers.items()}
 
 
 def _open_hub(name: str) -> tuple[str, dict[str | None, Iterator[Place]]]:

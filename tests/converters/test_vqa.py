@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow
 import pytest
 from PIL import Image
 
@@ -276,3 +277,22 @@ def test_a_damaged_parquet_file_is_named_in_one_line(tmp_path: Path, kind: str, 
     with pytest.raises(DataError, match=r"t.parquet: not a whole Parquet file: [^.\n]*; it was cut or damaged, fetch or write"):
         convert(task="vqa", input=path, output=tmp_path / "out.jsonl", workers=0)
     assert "Failed to read" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t"])
+def test_a_class_number_without_a_name_is_one_rejected_row(tmp_path: Path, name: str) -> None:
+    """Class 7 of two in a sound table: the row is listed with its place, and the others are converted."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    words, names = datasets.Value("string"), datasets.ClassLabel(names=["no", "yes"])
+    features = datasets.Features({"image": words, "question": words, "answer": names})
+    cells = {"image": ["a.png"] * 3, "question": ["0?", "1?", "2?"], "answer": [0, 7, 1]}
+    stored = pyarrow.table(cells).replace_schema_metadata(features.arrow_schema.metadata)
+    table = datasets.Dataset(datasets.table.InMemoryTable(stored))
+    table.to_parquet(tmp_path / name) if name.endswith(".parquet") else table.save_to_disk(tmp_path / name)
+    with pytest.raises(DataError, match=r"1 of 3 samples rejected"):
+        convert(task="vqa", input=tmp_path / name, output=tmp_path / "out.jsonl", images=tmp_path, workers=0)
+    convert(task="vqa", input=tmp_path / name, output=tmp_path / "out.jsonl", images=tmp_path, workers=0, max_bad=1)
+    assert [record.answer for record in adapt.read_records(tmp_path / "out.jsonl")] == ["no", "yes"]
+    listed = json.loads((tmp_path / "out.rejected.jsonl").read_text())
+    assert listed["where"].endswith(f"{name}#1")
+    assert "class 7 in column 'answer', but the table names 2 classes, from 0" in listed["reason"]
