@@ -32,7 +32,7 @@ def check(
     """Check chat JSONL files as one run would read them, and return what was found.
 
     The answer holds ``faults`` ({where, kind, message}, in the order of files and lines), ``counts`` of them by kind,
-    ``rows`` (all that were looked at: bad ones and those of ``against`` too), ``records`` (the good ones of ``files``),
+    ``rows`` of ``files`` (the bad ones too; those of ``against`` are not among them), ``records`` (the good ones of them),
     ``pictures``, ``splits``, ``sources``, ``answers``, ``letters``, ``control_tokens``, ``notes``, with ``model`` ``tiles``,
     ``tokens`` and ``training``: what one epoch takes, with ``gpu`` in memory and hours too. ``decode`` reads pictures whole
     instead of their headers and ends; ``similar`` also compares what they look like. Faults do not raise.
@@ -54,7 +54,7 @@ def check(
     notes = _notes(paths, rows, pictures) + letter_notes(letters) + ([] if costs is None else costs.notes)
     return {
         "files": [str(path) for path in paths],
-        "rows": len(rows) + len(tests) + num_bad + _num_bad(bad),
+        "rows": len(rows) + num_bad,
         "records": len(rows),
         "pictures": len({(row.root, name) for row in rows for name in row.record.images}),
         "faults": [dataclasses.asdict(fault) for fault in faults],
