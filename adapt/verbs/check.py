@@ -65,7 +65,9 @@ def check(
         "letters": letters,
         "control_tokens": control_tokens(rows),
         "notes": notes,
-        **{name: None if costs is None else getattr(costs, name) for name in ("tiles", "tokens", "training")},
+        "tiles": None if costs is None else costs.tiles,
+        "tokens": None if costs is None else costs.tokens,
+        "training": None if costs is None else costs.training,
     }
 
 
