@@ -122,11 +122,12 @@ def _convert(
         places = records.pictures_path(output), output, records.manifest_path(output)
         pictures, lines, about = staged.enter_context(atomic.staged_files(*places))
         rejections = staged.enter_context(Rejections(output))
-        for line in _standing(track(stream(shared, samples, book, workers), None, "converting"), tally, rejections):
-            tally.add(line, is_made=reading.image_root == source.made)
-            lines.write(line.content)
-            if line.images and not shared.makes:
-                pictures.writelines(records.dump_row(row).encode() + b"\n" for row in book.rows(line.images))
+        for sample, result in track(stream(shared, samples, book, workers), None, "converting"):
+            for line in _standing(sample, result, tally, rejections):
+                tally.add(line, is_made=reading.image_root == source.made)
+                lines.write(line.content)
+                if line.images and not shared.makes:
+                    pictures.writelines(records.dump_row(row).encode() + b"\n" for row in book.rows(line.images))
         wanted.check()
         if tally.made:
             assert source.made is not None
@@ -146,17 +147,16 @@ def _convert(
     return manifest
 
 
-def _standing(results: Iterable[tuple[Any, Result]], tally: "_Tally", rejections: Rejections) -> Iterator[Line]:
-    """The lines of each sample that is not rejected. They must be added to ``tally`` as they come: ids are compared with it."""
-    for sample, result in results:
-        tally.read += 1
-        tally.has_places = tally.has_places or hasattr(sample, "upright")
-        fault = result if isinstance(result, Rejected) else tally.repeated(sample, result)
-        if fault is not None:
-            rejections.add(fault)
-            continue
-        assert not isinstance(result, Rejected)
-        yield from result
+def _standing(sample: Any, result: Result, tally: "_Tally", rejections: Rejections) -> Sequence[Line]:
+    """The lines of a sample, none where it is rejected: also for an id of a line that ``tally`` has."""
+    tally.read += 1
+    tally.has_places = tally.has_places or hasattr(sample, "upright")
+    fault = result if isinstance(result, Rejected) else tally.repeated(sample, result)
+    if fault is not None:
+        rejections.add(fault)
+        return ()
+    assert not isinstance(result, Rejected)
+    return result
 
 
 def _tell_turned(source: Source, turned: int, has_places: bool) -> None:
