@@ -193,15 +193,22 @@ def test_a_refusal_ends_the_run_at_once(data: Path, serve: Callable[..., Server]
     assert run(data, server, resume=True)["counts"]["converted"] == 12
 
 
-def test_nobody_listens(data: Path, serve: Callable[..., Server]) -> None:
-    """An address without a server is said after a few tries; what was there before is there, and nothing else."""
-    server = serve(good)
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://127.0.0.1:9/v1", "http://127.0.0.1:9 cannot be reached: .*; is the server running"),
+        (None, r"http://127.0.0.1:\d+ answers 401: no key; set ADAPT_API_KEY"),
+    ],
+)
+def test_a_server_that_answers_nothing_leaves_nothing(
+    data: Path, serve: Callable[..., Server], url: str | None, told: str
+) -> None:
+    """An address without a server is said after a few tries, a refusal at once; no folder is made, and no file."""
+    server = serve(lambda request: (401, {"error": "no key"}))
     before = sorted(data.rglob("*"))
-    for url in ("http://127.0.0.1:9/v1", server.url):
-        server.answer = lambda request: (401, {"error": "no key"})
-        with pytest.raises(DataError, match="http://127.0.0.1:9 cannot be reached.*is the server running|answers 401"):
-            run(data, server, output=data / "new" / "folder" / "zh.jsonl", endpoint=url)
-        assert sorted(data.rglob("*")) == before
+    with pytest.raises(DataError, match=told):
+        run(data, server, output=data / "new" / "folder" / "zh.jsonl", endpoint=url or server.url)
+    assert sorted(data.rglob("*")) == before
 
 
 def test_a_run_without_an_answer_leaves_the_work_of_an_earlier_one(data: Path, serve: Callable[..., Server]) -> None:
