@@ -221,7 +221,7 @@ def show_sweep(summary: Mapping[str, Any], page: str) -> None:
     rows = [("base", *_sweep_cells(summary["base"]), *["-"] * (2 * len(kept)))]
     for name, points in ((one, summary["points"]), ("alpha", summary["interpolation"]["points"])):
         for row in points:
-            shares = [f"{row[key][of]:.3f}" if key in row else "-" for key in kept for of in ("value", "at_least")]
+            shares = [f"{row[key][of]:.3f}" if row.get(key) else "-" for key in kept for of in ("value", "at_least")]
             rows.append((f"{name} {row[name]:g}", *_sweep_cells(row), *shares))
     kept_heads = [head for of in kept.values() for head in (f"{of} kept", "of it at least")]
     show_table(("model", "field", "95 %", "general", "95 %", *kept_heads), rows, page)

@@ -21,6 +21,11 @@ ONE = {RATIOS: "ratio", FRACTIONS: "fraction"}
 # What the recommendation goes by: which of a row's shares, in words.
 KEPT = {RATIOS: "kept", FRACTIONS: "kept_field"}
 KEPT_OF = {RATIOS: "general score, against the base", FRACTIONS: "field score, against the largest fraction"}
+NOTHING = {"value": 0.0, "low": 0.0, "high": 0.0, "at_least": 0.0}
+NOTHING_TO_KEEP = (
+    "The largest fraction has no field question right: there is nothing of which a smaller one could keep a share. Train "
+    "longer, on more data or at another rate."
+)
 QUESTION_ONLY = "question_only"  # the last words of a floor that gives each question text its commonest answer in the test
 
 
@@ -93,15 +98,18 @@ def summarise(measured: Measured) -> dict[str, Any]:
     points = [_row(measured, point, base) | _plans(measured, point) for point in measured.points]
     if measured.kind == FRACTIONS:
         for row, kept in zip(points, _kept_of_the_largest(measured, list(base["field"])), strict=True):
-            row["kept_field"] = dataclasses.asdict(kept)
-    candidates = [Candidate(row[ONE[measured.kind]], Retained(**row[KEPT[measured.kind]])) for row in points]
-    advice = advise(candidates, measured.keep)
+            row["kept_field"] = None if kept is None else dataclasses.asdict(kept)
+    kept_of = [(row[ONE[measured.kind]], row[KEPT[measured.kind]]) for row in points]
+    advice = advise([Candidate(setting, Retained(**(kept or NOTHING))) for setting, kept in kept_of], measured.keep)
     named = next(
         row for row in points if row[ONE[measured.kind]] == (advice.best if advice.setting is None else advice.setting)
     )
     benchmarks = {side: _benchmark(measured, side, len(base[side])) for side in SIDES}
     scores = {side: _score(measured, [measured.base], side) for side in SIDES}
     worth = _worth(named, scores["field"], benchmarks["field"])
+    doubts = _doubts(worth, named["field"], scores["field"], benchmarks["field"])
+    doubts += _doubts_of_general(measured, scores["general"], benchmarks["general"])
+    is_kept = all(kept is not None for _, kept in kept_of)
     return {
         "kind": measured.kind,
         "keep": measured.keep,
@@ -117,12 +125,7 @@ def summarise(measured: Measured) -> dict[str, Any]:
         "recommendation": {"of": KEPT_OF[measured.kind], "reached": advice.setting is not None}
         | dataclasses.asdict(advice)
         | dataclasses.asdict(worth),
-        "sentence": " ".join(
-            [
-                sentence(measured.kind, measured.keep, advice),
-                *_doubts(worth, named["field"], scores["field"], benchmarks["field"]),
-            ]
-        ),
+        "sentence": " ".join([sentence(measured.kind, measured.keep, advice), *doubts]) if is_kept else NOTHING_TO_KEEP,
         "settings": dict(measured.settings),
     }
 
@@ -157,25 +160,41 @@ def _highest_floor(field: Mapping[str, Any]) -> float | None:
 
 def _doubts(worth: Worth, tuned: Mapping[str, Any], base: Mapping[str, Any], field: Mapping[str, Any]) -> list[str]:
     """What speaks against the setting that the sentence names, in words."""
-    is_share, floor, found = metrics.is_share(field["metric"]), _highest_floor(field), []
-
-    def shown(score: Mapping[str, Any]) -> str:
-        value, low, high = (f"{100 * score[key]:.1f}" if is_share else f"{score[key]:.3f}" for key in ("value", "low", "high"))
-        return f"{value}{' %' if is_share else ''} ({low} to {high})"
-
+    floor, found = _highest_floor(field), []
+    score, before = _shown(tuned, field["metric"]), _shown(base, field["metric"])
     if not worth.above_base:
-        found.append(
-            f"But the field gained nothing that is sure: {field['metric']} is {shown(tuned)} there and {shown(base)} of the "
-            "base."
-        )
+        found.append(f"But the field gained nothing that is sure: {field['metric']} is {score} there and {before} of the base.")
     if floor is not None and worth.above_floor is False:
         found.append(
-            f"{'And' if found else 'But'} the field's score there, {shown(tuned)}, is not surely above "
-            f"{f'{100 * floor:.1f} %' if is_share else f'{floor:.3f}'}, which needs no picture."
+            f"{'And' if found else 'But'} the field's score there, {score}, is not surely above "
+            f"{_worded(floor, field['metric'])}, which needs no picture."
         )
     if found:
         found.append("Train longer, on more data or at another rate before a setting is chosen by this.")
     return found
+
+
+def _doubts_of_general(measured: Measured, base: Mapping[str, Any], general: Mapping[str, Any]) -> list[str]:
+    """Where the base's general score may be what needs no picture, and no floor was asked for, keeping it shows nothing."""
+    floor = _highest_floor(general)
+    if measured.kind == FRACTIONS or floor is None or base["low"] > floor or measured.floor >= floor:
+        return []
+    score, blind = _shown(base, general["metric"]), _worded(floor, general["metric"])
+    return [
+        f"The base's general score, {score}, is not surely above {blind}, which needs no picture: what is kept of it shows no "
+        "ability. Measure on questions that the base can answer, or give --general-floor."
+    ]
+
+
+def _shown(score: Mapping[str, Any], metric: str) -> str:
+    """A score and its interval as a sentence has them."""
+    scale, digits = (100, 1) if metrics.is_share(metric) else (1, 3)
+    low, high = (f"{scale * score[key]:.{digits}f}" for key in ("low", "high"))
+    return f"{_worded(score['value'], metric)} ({low} to {high})"
+
+
+def _worded(value: float, metric: str) -> str:
+    return f"{100 * value:.1f} %" if metrics.is_share(metric) else f"{value:.3f}"
 
 
 def marks_of(model: Model, side: str) -> Marks:
@@ -289,12 +308,9 @@ def _plans(measured: Measured, point: Point) -> dict[str, Any]:
     }
 
 
-def _kept_of_the_largest(measured: Measured, compared: Sequence[str]) -> list[Retained]:
-    """What each fraction keeps of the largest one's field score, on the questions that all have marks for."""
+def _kept_of_the_largest(measured: Measured, compared: Sequence[str]) -> list[Retained | None]:
+    """What each fraction keeps of the largest one's field score, on the questions that all have marks for; None where that one
+    has nothing right, and there is nothing to keep: what was measured is worth its page all the same."""
     most = [marks_of(model, "field") for model in max(measured.points, key=lambda point: point.setting).models]
     whole = {name: sum(marks[name] for marks in most) / len(most) for name in compared}
-    # Where the largest fraction gets nothing right there is nothing to keep of it; what was measured is worth its page.
-    return [
-        _kept(measured, point.models, "field", whole, 0.0) if any(whole.values()) else Retained(0.0, 0.0, 0.0, 0.0)
-        for point in measured.points
-    ]
+    return [_kept(measured, point.models, "field", whole, 0.0) if any(whole.values()) else None for point in measured.points]

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -238,18 +239,26 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _remember(call: SweepCall) -> None:
-    """Keep what was asked, or compare it with what was. Raises UsageError, naming what differs in what a run is."""
+    """Keep what was asked, or compare it with what was. Raises UsageError, naming what differs in what a run is.
+
+    Before there is a run anything may be asked: a base that has nothing to keep is refused, and another one takes its place.
+    """
     now = _description(call)
     place = call.output / CONFIG
     if place.is_file():
         was = safe.read_object(place)
-        different = [f"{name} was {was.get(name)}, is {now[name]}" for name in now if now[name] != was.get(name)]
-        different = [each for each in different if each.partition(" ")[0] not in FREE]
+        different = [name for name in now if now[name] != was.get(name) and name not in FREE]
+        if different and (call.output / "runs").is_dir():
+            said = "; ".join(f"{name} was {_brief(was.get(name))}, is {_brief(now[name])}" for name in different)
+            raise UsageError(f"{call.output}: a sweep with other settings: {said}; give those again, or another --output")
         if different:
-            raise UsageError(
-                f"{call.output}: a sweep with other settings: {'; '.join(different)}; give those again, or another --output"
-            )
+            shutil.rmtree(call.output / "base", ignore_errors=True)
     atomic.write_text(place, json.dumps(now, indent=1, ensure_ascii=False))
+
+
+def _brief(value: Any) -> str:
+    """A setting in a message: digests by their first digits."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", json.dumps(value, ensure_ascii=False))
 
 
 def _description(call: SweepCall) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adapt.errors import UsageError
+from adapt.errors import DataError, UsageError
 from adapt.model.interpolation import interpolate
 from adapt.records import ChatRecord, Turn, read_records, write_records, write_rows
 from adapt.verbs import finetune, sweep
@@ -153,6 +153,22 @@ def test_a_finished_sweep_is_asked_again_at_once(base: Path, data: dict[str, Pat
         sweep(**arguments(base, data, folder) | {"set": (*SETTINGS[:-1], "train.learning_rate=2e-4")})
     assert (folder / "sweep.config.json").read_bytes() == before
     assert weights == {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/model/model.safetensors")}
+
+
+@pytest.mark.slow
+def test_a_sweep_that_could_not_start_holds_its_folder_for_no_model(base: Path, data: dict[str, Path], tmp_path: Path) -> None:
+    """A base that has nothing to keep is refused before there is a run: the same folder may be asked with another one."""
+    settings = ("train.max_steps=1", "train.samples_per_step=4", "data.workers=0", "data.max_tiles=1")
+    finetune(
+        model="nano", data=[data["common"]], general=[data["field"]], general_ratio=0, output=tmp_path / "new", set=settings
+    )
+    asked = arguments(base, data, tmp_path / "sweep") | {"ratios": "0", "seeds": "0", "alphas": ""}
+    with pytest.raises(DataError, match="no ability that could be kept"):
+        sweep(**asked | {"model": tmp_path / "new"})
+    assert not (tmp_path / "sweep" / "runs").exists()
+    assert sweep(**asked)["base"]["general"]["value"] > 0
+    with pytest.raises(UsageError, match="model was .*weights_sha256"):
+        sweep(**asked | {"model": tmp_path / "new"})
 
 
 @pytest.mark.slow
@@ -366,6 +382,21 @@ def test_no_question_that_all_have_a_mark_for_is_no_gain_of_zero(by_hand: Any, t
     assert [row["gain"] for row in summarise(by_hand)["points"]] == [None, None, None]
 
 
+def test_a_base_that_knows_no_more_than_the_floor_has_no_ability_to_keep(by_hand: Any, tmp_path: Path) -> None:
+    """The base has 160 of 200 general questions right, always one answer would have 0.78: keeping that shows nothing, unless a
+    floor was asked for."""
+    import dataclasses
+
+    from adapt.evaluate.sweep import summarise
+
+    place = tmp_path / "base" / "scores" / "general" / "scores.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | {"floor": {"exact": 0.78}}))
+    said = "is not surely above 78.0 %, which needs no picture: what is kept of it shows no ability."
+    assert said in summarise(by_hand)["sentence"]
+    assert said not in summarise(dataclasses.replace(by_hand, floor=0.78))["sentence"]
+    assert said not in summarise(dataclasses.replace(by_hand, kind="fractions"))["sentence"]
+
+
 def test_fractions_show_which_score_each_column_is_of(by_hand: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The recommendation goes by the field's score: its share kept stands beside that of the general score, both named."""
     import dataclasses
@@ -385,17 +416,26 @@ def test_fractions_show_which_score_each_column_is_of(by_hand: Any, tmp_path: Pa
     assert "kept_field" not in summarise(by_hand)["points"][0]
 
 
-def test_fractions_of_which_the_largest_gets_nothing_right_have_a_page(by_hand: Any, tmp_path: Path) -> None:
+def test_fractions_of_which_the_largest_gets_nothing_right_have_a_page(
+    by_hand: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """There is nothing to keep of such a field score: no fraction is recommended, and what was measured is not lost."""
     import dataclasses
 
     from adapt.evaluate.sweep import Model, Point, summarise
+    from adapt.evaluate.sweep_page import write_page
+    from adapt.show import show_sweep
 
     write_measured(tmp_path / "f1", {"field": 0, "general": 150})
     points = (Point(0.5, (Model(tmp_path / "r0", 0),)), Point(1.0, (Model(tmp_path / "f1", 0),)))
     summary = summarise(dataclasses.replace(by_hand, kind="fractions", points=points))
-    assert summary["recommendation"]["setting"] is None
+    assert summary["recommendation"]["setting"] is None and not summary["recommendation"]["reached"]
     assert [row["field"]["value"] for row in summary["points"]] == [0.75, 0.0]
+    assert [row["kept_field"] for row in summary["points"]] == [None, None]
+    assert summary["sentence"].startswith("The largest fraction has no field question right: there is nothing of which")
+    assert "has no field question right" in Page(write_page(summary, tmp_path)).text
+    show_sweep(summary, "sweep.html")
+    assert "has no field question right" in " ".join(capsys.readouterr().out.split())
 
 
 def test_questions_that_a_rule_scores_for_some_models_only_are_left_out(by_hand: Any, tmp_path: Path) -> None:
