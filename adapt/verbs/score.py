@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adapt import safe
 from adapt.domain import Benchmark, find_benchmark, parse_options
 from adapt.errors import DataError, UsageError, no_file
 from adapt.evaluate.paired import compare_headlines
@@ -37,6 +38,10 @@ def score(
     for path in (Path(each) for each in (references, predictions, against) if each is not None):
         if not path.is_file():
             raise no_file(path)
+    for path in (Path(each) for each in (predictions, against) if each is not None):
+        if next(safe.read_lines(path), None) is None:
+            own = ", or the benchmark's own file" if chosen.read_official else ""
+            raise DataError(f'{path}: the file is empty, expected JSONL rows {{"id": ..., "answer": ...}}{own}; write it again')
     given, found = _read(chosen, Path(predictions), Path(references))
     if found is not None and split is not None:
         raise UsageError(f"{references}: the benchmark's own file has no splits; leave --split {split} out")
@@ -47,16 +52,28 @@ def score(
     scores = score_answers(chosen, pairing.answered, options, Path(predictions).parent)
     document = to_document(chosen, scores, pairing, given.malformed)
     if against is not None:
-        theirs = _pair(found, _read(chosen, Path(against), Path(references))[0], Path(against))
+        others = _read(chosen, Path(against), Path(references))[0]
+        theirs = _pair(found, others, Path(against))
         other = score_answers(chosen, theirs.answered, options, Path(against).parent)
         paired = compare_headlines(document["headline"], scores, other, theirs.answered)
         document["paired"] = {"against": str(against)} | paired
-        if theirs.missing:
-            say(f"{len(theirs.missing):,} references have no answer in {against}: wrong; first: {theirs.missing[0]}")
-    for kind, why in (("missing", "references have no answer: wrong"), ("unknown", "answers belong to no reference: left out")):
-        if document[kind]:
-            say(f"{len(document[kind]):,} {why}; first: {document[kind][0]}")
+        _tell(theirs, others, f" in {against}")
+    _tell(pairing, given)
     return document
+
+
+def _tell(pairing: Pairing, given: Predictions, where: str = "") -> None:
+    """One line on stderr for each way in which references and answers do not meet, or an answer is none."""
+    unread = [each.record.id for each in pairing.answered if each.answer is None and each.record.id in given.answers]
+    malformed = frozenset(given.malformed)
+    for names, what in (
+        (pairing.missing, f"references have no answer{where}: wrong"),
+        (pairing.unknown, f"answers{where} belong to no reference: left out"),
+        ([name for name in unread if name in malformed], f"answers{where} are neither text nor number: wrong"),
+        ([name for name in unread if name not in malformed], f"answers{where} are null: wrong"),
+    ):
+        if names:
+            say(f"{len(names):,} {what}; first: {names[0]}")
 
 
 def _pair(records: Sequence[ChatRecord], given: Predictions, path: Path) -> Pairing:

@@ -101,12 +101,39 @@ def test_what_is_no_prediction_is_refused_with_its_line(references, tmp_path, ro
 
 
 @pytest.mark.parametrize("answer", [["yes"], {"text": "yes"}, True])
-def test_malformed_answers_are_wrong_and_counted(references, tmp_path, answer):
-    """An answer that is neither text nor number is wrong and listed, and stops nothing."""
+def test_malformed_answers_are_wrong_and_counted(references, tmp_path, capsys, answer):
+    """An answer that is neither text nor number is wrong, listed and said on stderr, and stops nothing."""
     rows = [{"id": "r0", "answer": answer}] + [{"id": f"r{number}", "answer": "yes"} for number in (1, 2, 3)]
     scores = score(benchmark="vqa", predictions=write(tmp_path / "p.jsonl", rows), references=references)
     assert scores["malformed"] == ["r0"] and scores["missing"] == []
     assert scores["metrics"]["exact"]["value"] == 0.75
+    assert "\n1 answers are neither text nor number: wrong; first: r0\n" in capsys.readouterr().err
+
+
+def test_null_answers_are_said_and_so_are_those_of_the_other_run(references, tmp_path, capsys):
+    """Null is no text of another kind, each has its line; the file of --against is looked at the same way, by its name."""
+    rows = [{"id": f"r{number}", "answer": answer} for number, answer in enumerate([None, ["x"], "yes", None])]
+    ours, theirs = write(tmp_path / "p.jsonl", rows), write(tmp_path / "q.jsonl", [*rows[1:], {"id": "x", "answer": None}])
+    score(benchmark="vqa", predictions=ours, references=references, against=theirs)
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        f"1 references have no answer in {theirs}: wrong; first: r0",
+        f"1 answers in {theirs} belong to no reference: left out; first: x",
+        f"1 answers in {theirs} are neither text nor number: wrong; first: r1",
+        f"1 answers in {theirs} are null: wrong; first: r3",
+        "1 answers are neither text nor number: wrong; first: r1",
+        "2 answers are null: wrong; first: r0",
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_an_empty_file_of_answers_is_refused(references, tmp_path, content):
+    """A file without a row is a write that failed, not a score of zero; so is that of --against."""
+    whole = write(tmp_path / "p.jsonl", [{"id": "r0", "answer": "yes"}])
+    empty = tmp_path / "q.jsonl"
+    empty.write_text(content)
+    for given in ({"predictions": empty}, {"predictions": whole, "against": empty}):
+        with pytest.raises(DataError, match=r"q\.jsonl: the file is empty, expected JSONL rows"):
+            score(benchmark="vqa", references=references, **given)
 
 
 def test_numbers_are_answers(tmp_path):
@@ -119,18 +146,19 @@ def test_numbers_are_answers(tmp_path):
 
 @pytest.mark.parametrize("benchmark", ["vqa", "classify", "rsclassify", "rsvqa"])
 def test_no_answers_at_all_is_a_score_of_zero(tmp_path, benchmark):
-    """An empty prediction file is a complete failure of the model, not an error of the command."""
+    """Answers that are all null are a complete failure of the model, not an error of the command."""
     rows = [reference(number, truth) | {"meta": {"type": "presence"}} for number, truth in enumerate(["yes", "no"])]
-    references, predictions = write(tmp_path / "r.jsonl", rows), write(tmp_path / "p.jsonl", [])
+    nothing = [{"id": row["id"], "answer": None} for row in rows]
+    references, predictions = write(tmp_path / "r.jsonl", rows), write(tmp_path / "p.jsonl", nothing)
     scores = score(benchmark=benchmark, predictions=predictions, references=references)
-    assert scores["missing"] == ["r0", "r1"]
+    assert scores["missing"] == [] and scores["details"]["answers"]["none"] == 2
     assert scores["metrics"][scores["headline"]]["value"] == 0.0
     json.dumps(scores, allow_nan=False)
 
 
 def test_wrong_usage_is_named(references, tmp_path):
     """Unknown benchmarks and options come with the nearest name, malformed options with the form to use."""
-    given = {"predictions": write(tmp_path / "p.jsonl", []), "references": references}
+    given = {"predictions": write(tmp_path / "p.jsonl", [{"id": "r0", "answer": "yes"}]), "references": references}
     with pytest.raises(UsageError, match="unknown benchmark 'rsvqua': did you mean 'rsvqa'"):
         score(benchmark="rsvqua", **given)
     with pytest.raises(UsageError, match="expected name=value"):
@@ -144,7 +172,11 @@ def test_wrong_usage_is_named(references, tmp_path):
 def test_no_references_is_an_error(tmp_path):
     """Nothing to score is a DataError, not a score of zero."""
     with pytest.raises(DataError, match="no rows"):
-        score(benchmark="vqa", predictions=write(tmp_path / "p.jsonl", []), references=write(tmp_path / "r.jsonl", []))
+        score(
+            benchmark="vqa",
+            predictions=write(tmp_path / "p.jsonl", [{"id": "r0", "answer": "yes"}]),
+            references=write(tmp_path / "r.jsonl", []),
+        )
 
 
 def test_sample_writes_whole_and_says_what_to_paste(tmp_path):
