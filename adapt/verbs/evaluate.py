@@ -26,6 +26,7 @@ from adapt.records import ChatRecord, image_root, read_records, write_rows
 PARTIAL = "predictions.partial.jsonl"
 # Settings that change nothing in what is answered, and act on a server alone.
 _OF_SERVERS = ("concurrency", "max_bad", "timeout")
+_NAMED = 3  # of the questions without an answer; scores.json has all
 LONGEST_TIMEOUT_S = 24 * 3600.0
 
 
@@ -297,6 +298,13 @@ def _answer(
         raise DataError(
             f"{len(failed):,} of {len(records):,} questions have no answer, first '{name}': {reason}; start the same command "
             "again to ask for these, or accept them as wrong with --set evaluate.max_bad=N"
+        )
+    if failed:
+        first = [f"'{record.id}'" for record in records if record.id in failed][:_NAMED]
+        progress.say(
+            f"{len(failed):,} of {len(records):,} questions have no answer and count as wrong "
+            f"(evaluate.max_bad={call.settings.max_bad}): {', '.join(first)}{', ...' if len(failed) > _NAMED else ''}; "
+            "the reasons stand in scores.json, engine.failed"
         )
     own = {record.id: replies[record.id] for record in records if record.id in replies}
     speed = round((len(left) - len(failed)) / seconds, 2) if left else None

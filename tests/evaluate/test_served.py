@@ -198,7 +198,9 @@ def test_cut_answers_and_refusals_are_kept_and_counted(tmp_path: Path, serve: Ca
     assert scores["metrics"]["exact"]["value"] == pytest.approx(2 / 6) and scores["details"]["answers"]["empty"] == 3
 
 
-def test_questions_that_cannot_be_answered_are_asked_again_or_accepted(tmp_path: Path, serve: Callable[..., Server]) -> None:
+def test_questions_that_cannot_be_answered_are_asked_again_or_accepted(
+    tmp_path: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
     """A failure is no wrong answer: exit by DataError, the others kept; accepted ones are wrong, named, and null."""
 
     def too_long(request: dict[str, Any]) -> tuple[int, Any]:
@@ -217,6 +219,17 @@ def test_questions_that_cannot_be_answered_are_asked_again_or_accepted(tmp_path:
     assert rows(tmp_path / "out" / "predictions.jsonl")[3] == {"id": "r3", "answer": None}
     assert scores["metrics"]["exact"]["value"] == pytest.approx(5 / 6) and scores["details"]["answers"]["none"] == 1
     assert scores["questions_per_second"] == 0
+    assert "1 of 6 questions have no answer and count as wrong (evaluate.max_bad=1): 'r3'; the" in capsys.readouterr().err
+
+
+def test_of_many_accepted_failures_the_first_are_named(
+    tmp_path: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five of six fail and six are accepted: their number and the first three, in the order of the questions."""
+    server = serve(lambda request: yes(request) if "0?" in question_of(request) else (400, {"error": "no"}))
+    run(write(tmp_path, plain(6)), server, set=["evaluate.max_bad=6", "evaluate.concurrency=1"])
+    told = "5 of 6 questions have no answer and count as wrong (evaluate.max_bad=6): 'r1', 'r2', 'r3', ...; the reasons"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
