@@ -191,10 +191,12 @@ def show_scores(scores: Mapping[str, Any], title: str = "") -> None:
 def _paired_line(paired: Mapping[str, Any]) -> str:
     if "reason" in paired:
         return f"against {paired['against']}: {paired['reason']}"
+    # Where as many are drawn as there are questions, each stands for itself, with or without a picture.
+    drawn = f" of {counted(paired['groups'], 'picture')}" if paired["groups"] < paired["count"] else ""
     points = {name: f"{100 * paired[name]:+.1f}" for name in ("difference", "low", "high")}
     return (
         f"against {paired['against']}: {paired['headline']} {points['difference']} points, 95 % {points['low']} to "
-        f"{points['high']}, p = {paired['p']:.3g}, {paired['count']:,} questions"
+        f"{points['high']}, p = {paired['p']:.3g}, {counted(paired['count'], 'question')}{drawn}"
     )
 
 

@@ -25,13 +25,15 @@ _ROUNDING = 1e-9
 
 @dataclasses.dataclass(frozen=True)
 class Paired:
-    """The first run's mean mark minus the second's, its 95 % interval, the two-sided p-value, the number of questions."""
+    """The first run's mean mark minus the second's, its 95 % interval, the two-sided p-value, the numbers of
+    questions and of the groups (pictures) that were drawn and swapped."""
 
     difference: float
     low: float
     high: float
     p_value: float
     count: int
+    groups: int
 
 
 def compare(marks_a: Sequence[float], marks_b: Sequence[float], groups: Sequence[Hashable], *, seed: int = 0) -> Paired:
@@ -45,15 +47,17 @@ def compare(marks_a: Sequence[float], marks_b: Sequence[float], groups: Sequence
             f"marks of {len(marks_a):,} and {len(marks_b):,} questions in {len(groups):,} groups; expected as many"
         )
     differences = [float(first) - float(second) for first, second in zip(marks_a, marks_b, strict=True)]
-    if len(set(groups)) < 2:
+    num_groups = len(set(groups))
+    if num_groups < 2:
         mean = sum(differences) / len(differences) if differences else 0.0
-        return Paired(mean, -1.0, 1.0, 1.0, len(differences))
+        return Paired(mean, -1.0, 1.0, 1.0, len(differences), num_groups)
     metric = share(differences, groups, seed)
-    return Paired(metric.value, metric.low, metric.high, _p_value(_sums(differences, groups), seed), metric.count)
+    p_value = _p_value(_sums(differences, groups), seed)
+    return Paired(metric.value, metric.low, metric.high, p_value, metric.count, num_groups)
 
 
 def compare_headlines(headline: str, first: Scores, second: Scores, answered: Sequence[Answered]) -> dict[str, Any]:
-    """What scores.json says of a pair: {headline, difference, low, high, p, count}.
+    """What scores.json says of a pair: {headline, difference, low, high, p, count, groups}.
 
     A headline that is no mean of the rows' marks (a corpus measure such as CIDEr, a macro average, a sum of several) cannot
     be taken apart by question: then {headline, reason}.
@@ -65,8 +69,15 @@ def compare_headlines(headline: str, first: Scores, second: Scores, answered: Se
         if not marks or metric is None or metric.count != len(marks) or abs(sum(marks) / len(marks) - metric.value) > _ROUNDING:
             return {"headline": headline, "reason": f"{headline} is no mean of the marks of single questions: no paired test"}
     found = compare(marks_a, marks_b, [group_of(record) for record in chosen])
-    row = {"difference": found.difference, "low": found.low, "high": found.high, "p": found.p_value, "count": found.count}
-    return {"headline": headline} | row
+    return {
+        "headline": headline,
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p_value,
+        "count": found.count,
+        "groups": found.groups,
+    }
 
 
 def _counts(identifier: str, scores: Scores) -> bool:

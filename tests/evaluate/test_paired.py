@@ -45,7 +45,7 @@ def test_a_picture_is_swapped_as_a_whole():
     )
     found = compare(first, second, groups)
     assert found.p_value == reached / 8 == 0.25
-    assert (found.difference, found.count) == (4 / 6, 6)
+    assert (found.difference, found.count, found.groups) == (4 / 6, 6, 3)
     assert compare(first, second, range(6)).p_value == 2 / 16  # as if independent: four coins
 
 
@@ -95,9 +95,9 @@ def test_who_is_first_is_the_sign():
 
 def test_what_cannot_be_told_is_defined():
     """No question, one picture, no difference: nothing found, and never an error; lists of unequal length are one."""
-    assert compare([], [], []) == Paired(0.0, -1.0, 1.0, 1.0, 0)
-    assert compare([1, 1], [0, 0], ["a", "a"]) == Paired(1.0, -1.0, 1.0, 1.0, 2)
-    assert compare([1, 0, 1], [1, 0, 1], "abc") == Paired(0.0, 0.0, 0.0, 1.0, 3)
+    assert compare([], [], []) == Paired(0.0, -1.0, 1.0, 1.0, 0, 0)
+    assert compare([1, 1], [0, 0], ["a", "a"]) == Paired(1.0, -1.0, 1.0, 1.0, 2, 1)
+    assert compare([1, 0, 1], [1, 0, 1], "abc") == Paired(0.0, 0.0, 0.0, 1.0, 3, 3)
     with pytest.raises(ValueError, match="marks of 2 and 1 questions in 2 groups"):
         compare([1, 0], [1], "ab")
 

@@ -219,7 +219,7 @@ def test_against_another_run(tmp_path, capsys):
     paired = scores["paired"]
     assert paired == {
         "against": str(theirs), "headline": "exact", "difference": 7 / 8, "low": paired["low"], "high": 1.0,
-        "p": 2 / 2**7, "count": 8,
+        "p": 2 / 2**7, "count": 8, "groups": 8,
     }  # fmt: skip
     assert 0.5 < paired["low"] < 7 / 8
     assert f"1 references have no answer in {theirs}: wrong; first: r7" in capsys.readouterr().err
@@ -243,3 +243,16 @@ def test_against_on_the_command_line(tmp_path, capsys):
     assert re.fullmatch(r"against .*q\.jsonl: exact \+87\.5 points, 95 % \+\d+\.\d to \+100\.0, p = 0\.0156, 8 questions", line)
     assert command.run(adapt, [*given, "--against", str(theirs), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["paired"]["p"] == 2 / 2**7
+
+
+def test_against_says_how_many_pictures_are_drawn(tmp_path, capsys):
+    """Eight questions of two pictures: the interval and the test have two draws, and the line and the document say so."""
+    rows = [reference(number, "yes") | {"image": f"{number % 2}.png"} for number in range(8)]
+    references = write(tmp_path / "eight.jsonl", rows)
+    ours = write(tmp_path / "p.jsonl", [{"id": f"r{number}", "answer": "yes"} for number in range(8)])
+    theirs = write(tmp_path / "q.jsonl", [{"id": f"r{number}", "answer": "no"} for number in range(8)])
+    given = ["score", "--benchmark", "vqa", "--predictions", str(ours), "--references", str(references)]
+    assert command.run(adapt, [*given, "--against", str(theirs)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(", p = 0.5, 8 questions of 2 pictures")
+    found = score(benchmark="vqa", predictions=ours, references=references, against=theirs)["paired"]
+    assert (found["count"], found["groups"]) == (8, 2)
