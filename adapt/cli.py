@@ -280,7 +280,11 @@ def evaluate(**given: Any) -> None:
     help='JSONL of {"id": ..., "answer": ...}, or the official file.',
 )
 @click.option(
-    "--references", required=True, type=PATH, metavar="R.jsonl", help="Chat JSONL with the truth, or the official file."
+    "--references",
+    required=True,
+    type=PATH,
+    metavar="R.jsonl",
+    help="Chat JSONL with the truth, or the official file of a benchmark that has one ('adapt tasks NAME').",
 )
 @click.option("--against", type=PATH, metavar="Q.jsonl", help="Another run's answers: adds a paired test of the headline.")
 @click.option("--split", metavar="SPLIT", help="Which split of the references (default: as evaluate chooses).")

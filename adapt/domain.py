@@ -155,6 +155,7 @@ class Benchmark:
     """A protocol: which metric is the headline, how long answers may be, and the scorer.
 
     ``read_official(predictions, references)`` reads the benchmark's own files; None where these are none, and are JSONL.
+    ``official_files`` names them for people, the answers first.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Benchmark:
     options: tuple[Option, ...] = ()
     published: tuple[Mapping[str, Any], ...] = ()
     read_official: Callable[[Path, Path], OfficialFiles | None] | None = None
+    official_files: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -125,7 +125,7 @@ def show_tasks(rows: Sequence[Mapping[str, Any]]) -> None:
 def show_task(rows: Sequence[Mapping[str, Any]]) -> None:
     """A task, a benchmark, or both where they share a name: all that is known of them."""
     for row in rows:
-        facts = ("kind", "domain", "summary", "layout", "unit", "licence", "headline", "example")
+        facts = ("kind", "domain", "summary", "layout", "unit", "licence", "headline", "official", "example")
         for fact in facts:
             if row.get(fact):
                 show_lines(*_paragraph(fact, row[fact]))

@@ -101,3 +101,12 @@ def test_an_option_of_one_name_means_one_thing_in_all_tasks() -> None:
 def task_options(name: str) -> list[Option]:
     """The option of that name in every task that has it."""
     return [option for domain in all_domains() for task in domain.tasks for option in task.options if option.name == name]
+
+
+def test_a_benchmark_that_reads_official_files_names_them() -> None:
+    """`adapt tasks NAME` and the errors of `adapt score` tell them: of every benchmark that reads some, and of no other."""
+    benchmarks = [benchmark for domain in all_domains() for benchmark in domain.benchmarks]
+    assert any(benchmark.read_official for benchmark in benchmarks)
+    tasks = {task.name for domain in all_domains() for task in domain.tasks}
+    assert {benchmark.name for benchmark in benchmarks} <= tasks  # `adapt score` sends a published file to that task
+    assert all(bool(benchmark.read_official) == bool(benchmark.official_files) for benchmark in benchmarks)

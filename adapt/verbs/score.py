@@ -46,7 +46,7 @@ def score(
     if found is not None and split is not None:
         raise UsageError(f"{references}: the benchmark's own file has no splits; leave --split {split} out")
     if found is None:
-        parts = choose_rows(read_records(references), split, Path(references))
+        parts = choose_rows(_read_references(chosen, Path(references)), split, Path(references))
         found = _answered_split(parts, given.answers, Path(references))
     pairing = _pair(found, given, Path(predictions))
     scores = score_answers(chosen, pairing.answered, options, Path(predictions).parent)
@@ -88,8 +88,39 @@ def _read(benchmark: Benchmark, predictions: Path, references: Path) -> tuple[Pr
     """The answers; and the references too, where these are the benchmark's own files and not chat JSONL."""
     official = benchmark.read_official(predictions, references) if benchmark.read_official else None
     if official is None:
-        return read_predictions(predictions), None
+        try:
+            return read_predictions(predictions), None
+        except DataError as error:
+            if not _is_one_document(predictions, "answer"):
+                raise
+            own = f"; its own files are scored together: {benchmark.official_files}" if benchmark.official_files else ""
+            raise DataError(
+                f"{predictions}: one JSON document, as official files are, not JSONL; benchmark {benchmark.name} expects rows "
+                f'{{"id": ..., "answer": ...}} here{own}'
+            ) from error
     return Predictions(official.answers, official.malformed), official.references
+
+
+def _read_references(benchmark: Benchmark, path: Path) -> list[ChatRecord]:
+    """Chat JSONL. Raises DataError, with the way to chat JSONL where the file is a dataset as it was published."""
+    try:
+        return read_records(path)
+    except DataError as error:
+        if not _is_one_document(path, "conversations"):
+            raise
+        raise DataError(
+            f"{path}: one JSON document, not chat JSONL; convert it first: adapt convert --task {benchmark.name} --input PATH "
+            f"--output references.jsonl ('adapt tasks {benchmark.name}' says what PATH holds)"
+        ) from error
+
+
+def _is_one_document(path: Path, row_key: str) -> bool:
+    """Whether a file that is no JSONL of rows with ``row_key`` is one JSON document instead."""
+    try:
+        document = safe.read_json(path)
+    except DataError:
+        return False  # neither: the rows' own error says where
+    return not isinstance(document, dict) or row_key not in document
 
 
 def _answered_split(

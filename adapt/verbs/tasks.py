@@ -44,6 +44,7 @@ def _rows() -> list[dict[str, Any]]:
                     "name": benchmark.name,
                     "summary": benchmark.summary,
                     "headline": benchmark.headline,
+                    "official": benchmark.official_files,
                     "options": _option_rows(benchmark.options),
                 }
             )

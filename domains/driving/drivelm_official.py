@@ -31,11 +31,21 @@ def read_official(predictions: Path, references: Path) -> OfficialFiles | None:
     if references.suffix.lower() != ".json":
         return None
     answers, malformed = _read_answers(predictions)
-    return OfficialFiles(list(_records(references)), answers, malformed)
+    records = list(_records(references))
+    untagged = [record.id for record in records if record.meta["tag"] is None]
+    if untagged and len(untagged) == len(records):
+        raise DataError(f"{references}: a training file, whose questions have no tags; give the challenge's test_eval.json")
+    if untagged:
+        raise DataError(f"{references}#{untagged[0]}: no 'tag', expected a list of numbers from 0 to 3; fetch the file again")
+    return OfficialFiles(records, answers, malformed)
 
 
 def _records(path: Path) -> Iterator[ChatRecord]:
-    for scene, content in safe.read_object(path).items():
+    document = safe.read_json(path)
+    if not isinstance(document, dict):
+        found = "a JSON list, as test_llama.json and output.json are" if isinstance(document, list) else "no JSON object"
+        raise DataError(f"{path}: {found}; expected the challenge's test_eval.json, an object of scenes with 'key_frames'")
+    for scene, content in document.items():
         frames = content.get("key_frames") if isinstance(content, dict) else None
         if not isinstance(frames, dict):
             raise DataError(f"{path}#{scene[:60]}: no object 'key_frames'; expected the challenge's test_eval.json")
@@ -62,6 +72,11 @@ def _record(row: Any, kind: str, scene: str, frame: str, number: int, path: Path
     return ChatRecord(identifier, turns, task="drivelm", source="drivelm", meta=meta)
 
 
+def _holds_scenes(document: Any) -> bool:
+    scenes = document.values() if isinstance(document, dict) else ()
+    return any(isinstance(scene, dict) and "key_frames" in scene for scene in scenes)
+
+
 def _read_answers(path: Path) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """Answers by id; one that is neither text nor number is none, and malformed unless it is null."""
     try:
@@ -70,6 +85,11 @@ def _read_answers(path: Path) -> tuple[dict[str, str | None], tuple[str, ...]]:
         if path.suffix.lower() == ".jsonl":
             raise DataError(f"{path}: answers as JSON lines; {_EXPECTED}") from error
         raise DataError(f"{error}; {_EXPECTED}") from error
+    if _holds_scenes(document):
+        raise DataError(
+            f"{path}: the challenge's questions with their truth, not answers: --predictions and --references are swapped; "
+            "give this one as --references"
+        )
     rows = document.get("results") if isinstance(document, dict) else document
     if not isinstance(rows, list):
         found = "an object without a list 'results'" if isinstance(document, dict) else "no list of answers"

@@ -362,4 +362,5 @@ DRIVELM = Benchmark(
         _published("Mini-InternVL-DA-4B", 0.7296, 63.97, (0.7642, 0.7032, 0.6463, 0.5914), 0.7427, 0.1976, 42.16, 0.5821),
     ),
     read_official=read_official,
+    official_files="output.json or submission.json against test_eval.json",
 )

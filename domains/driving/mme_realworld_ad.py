@@ -328,6 +328,7 @@ BENCHMARK = Benchmark(
     score=score_street_choices,
     max_new_tokens=100,
     read_official=read_official,
+    official_files="a JSON list of results against MME_RealWorld.json",
     options=(Option("empty", "what an answer with nothing left in it counts as; the script: first", "wrong", tuple(_EMPTY)),),
     published=(
         _published("GPT-4o", 21.14, 26.41, 24.60),

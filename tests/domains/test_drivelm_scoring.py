@@ -1,6 +1,7 @@
 """The DriveLM benchmark: the official evaluator's values, its rules by hand, official files and chat JSONL alike."""
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -302,6 +303,46 @@ def test_our_own_predictions_beside_official_references_are_told_what_is_taken(
     assert all(
         word in said for word in ("output.json, a list", "submission.json", "--references ROWS.jsonl", "write_submission")
     )
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "named", "told"),
+    [
+        (
+            "output.json",
+            "data/train_sample.json",
+            "data/train_sample.json",
+            "a training file, whose questions have no tags; give",
+        ),
+        ("output.json", "test_llama.json", "test_llama.json", "a JSON list, as test_llama.json and output.json are; expected"),
+        ("test_eval.json", "output.json", "test_eval.json", "--predictions and --references are swapped; give this one as"),
+    ],
+)
+def test_a_wrong_pair_of_the_challenges_files_is_told_which_is_wrong(
+    sample: Path, predictions: str, references: str, named: str, told: str
+) -> None:
+    """The challenge's own whole files in the wrong places: the one that does not belong there, and what does."""
+    with pytest.raises(DataError, match=rf"^{re.escape(str(sample / named))}: .*{re.escape(told)}"):
+        score(benchmark="drivelm", predictions=sample / predictions, references=sample / references)
+
+
+def test_a_question_without_a_tag_is_named_with_its_file(sample: Path, tmp_path: Path) -> None:
+    """One tag of a file of the challenge is gone: where, not a field that the file does not have."""
+    document = json.loads((sample / "test_eval.json").read_text())
+    ((scene, content),) = list(document.items())[:1]
+    frame, value = next(iter(content["key_frames"].items()))
+    del value["QA"]["perception"][1]["tag"]
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=rf"r\.json#{scene}_{frame}_1: no 'tag', expected a list"):
+        score(benchmark="drivelm", predictions=sample / "output.json", references=tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(("benchmark", "own"), [("drivelm", "; .*output.json .* against test_eval.json$"), ("vqa", "$")])
+def test_official_answers_beside_converted_rows_are_no_broken_jsonl(sample: Path, chat: Path, benchmark: str, own: str) -> None:
+    """output.json is valid JSON: what it is, which rows are expected, and what the challenge's files go with."""
+    told = rf'output\.json: one JSON document, .*not JSONL; benchmark {benchmark} expects rows {{"id": .*}} here{own}'
+    with pytest.raises(DataError, match=told):
+        score(benchmark=benchmark, predictions=sample / "output.json", references=chat)
 
 
 def test_the_floor_is_a_score(sample: Path, truth: Path) -> None:

@@ -179,6 +179,19 @@ def test_no_references_is_an_error(tmp_path):
         )
 
 
+@pytest.mark.parametrize("benchmark", ["rsvqa", "vqa"])
+def test_a_published_file_as_references_is_to_be_converted(tmp_path, benchmark):
+    """A JSON list is no broken chat JSONL: the way there is told, by the task of the benchmark's name."""
+    references = tmp_path / "test_qa.json"
+    references.write_text(json.dumps([{"question": "q", "answer": "yes"}], indent=1))
+    predictions = write(tmp_path / "p.jsonl", [{"id": "r0", "answer": "yes"}])
+    way = rf"adapt convert --task {benchmark} --input PATH .*'adapt tasks {benchmark}' says"
+    with pytest.raises(DataError, match=rf"test_qa\.json: one JSON document, not chat JSONL; convert it first: {way}"):
+        score(benchmark=benchmark, predictions=predictions, references=references)
+    with pytest.raises(DataError, match=r"broken\.jsonl:1: "):
+        score(benchmark=benchmark, predictions=predictions, references=write(tmp_path / "broken.jsonl", ["{"]))
+
+
 def test_sample_writes_whole_and_says_what_to_paste(tmp_path):
     """The command that follows stands in the answer, with the place and the task of each dataset."""
     output = tmp_path / "made"
