@@ -125,15 +125,37 @@ def evaluate(
         _open_engine(engine, model, call) as answerer,
         _open_partial(folder / PARTIAL, _header(call, answerer)) as (journal, replies),
     ):
+        places = {name: folder / name if len(call.parts) > 1 else folder for name in call.parts}
+        for name, place in places.items():
+            _tell_replaced(call, name, place / "scores.json")
         for name, records in call.parts.items():
             progress.say(f"{len(records):,} questions of {f'split {name!r}' if name else 'all rows'} in {call.data}")
             answered = _answer(call, answerer, records, journal, replies)
-            place = folder / name if len(call.parts) > 1 else folder
-            documents[name] = _score(call, answerer, records, answered, place) | {"split": name or None}
-            atomic.write_text(place / "scores.json", json.dumps(documents[name], indent=1, ensure_ascii=False, allow_nan=False))
+            documents[name] = _score(call, answerer, records, answered, places[name]) | {"split": name or None}
+            atomic.write_text(
+                places[name] / "scores.json", json.dumps(documents[name], indent=1, ensure_ascii=False, allow_nan=False)
+            )
         journal.path.unlink()
     note_scores(folder)
     return documents if len(documents) > 1 else next(iter(documents.values()))
+
+
+def _tell_replaced(call: _Call, split: str, path: Path) -> None:
+    """One line on a finished evaluation of something else that this one will replace; none on the same made anew."""
+    try:
+        there = safe.read_object_if_there(path)
+    except DataError as error:
+        progress.say(f"{error}; it is replaced when all is answered")
+        return
+    ours = {"benchmark": call.benchmark.name, "data_sha256": call.data_sha256, "split": split or None}
+    if there and any(there.get(key) != value for key, value in ours.items()):
+        rows = f"split '{there['split']}'" if there.get("split") else "all rows"
+        is_edited = there.get("data") == str(call.data) and there.get("data_sha256") != call.data_sha256
+        data = f"{there.get('data')}{' before it changed' if is_edited else ''}"
+        progress.say(
+            f"{path}: the evaluation of {there.get('benchmark')} on {data}, {rows}, is replaced when all is answered; "
+            "choose another --output to keep it"
+        )
 
 
 def choose_rows(records: Sequence[ChatRecord], split: str | None, path: Path) -> dict[str, list[ChatRecord]]:

@@ -241,3 +241,44 @@ def test_a_signal_while_a_server_is_asked(texts: Path, serve: Callable[..., Serv
     server.requests.clear()
     assert ask(texts, output, "m", engine=server.url)["test"]["metrics"]["exact"]["count"] == 20
     assert len(server.requests) == 40 - 12
+
+
+def test_a_finished_evaluation_of_something_else_is_named_before_it_is_replaced(
+    texts: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another split, benchmark or content of the data: one line each with what was there. The same made anew: none."""
+    server, output = serve(echo), texts.parent / "o"
+    scores = output / "scores.json"
+
+    def told(**settings: Any) -> list[str]:
+        capsys.readouterr()
+        ask(texts, output, "m", engine=server.url, **settings)
+        return [line for line in capsys.readouterr().err.splitlines() if "replaced" in line]
+
+    ends = "is replaced when all is answered; choose another --output to keep it"
+    assert told(split="test") == [] and told(split="test") == []
+    assert told(split="test_far") == [f"{scores}: the evaluation of vqa on {texts}, split 'test', {ends}"]
+    assert told(split="test_far", benchmark="classify") == [
+        f"{scores}: the evaluation of vqa on {texts}, split 'test_far', {ends}"
+    ]
+    texts.write_text(texts.read_text().replace("Who is", "Who was"))
+    assert told(split="test_far", benchmark="classify") == [
+        f"{scores}: the evaluation of classify on {texts} before it changed, split 'test_far', {ends}"
+    ]
+    scores.write_text("{")
+    assert [line.partition(": not JSON")[0] for line in told(split="test_far", benchmark="classify")] == [str(scores)]
+    assert json.loads(scores.read_text())["benchmark"] == "classify"
+
+
+def test_each_split_that_is_replaced_is_named(
+    texts: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two splits below one folder: those of the other benchmark are named both, before the first is asked."""
+    server, output = serve(echo), texts.parent / "o"
+    ask(texts, output, "m", engine=server.url)
+    capsys.readouterr()
+    ask(texts, output, "m", engine=server.url, benchmark="classify")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines[:2]] == [
+        str(output / name / "scores.json") for name in ("test", "test_far")
+    ]
