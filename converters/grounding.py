@@ -165,9 +165,9 @@ def _has_question(sample: ObjectsSample, asking: Asking) -> bool:
     return bool(asked) or bool(set(asking.kinds) & {"ground", "count"} and asking.absent and _absent_classes(sample, asking))
 
 
-def ask(sample: ObjectsSample, asking: Asking, seed: int) -> list[ChatRecord]:
+def ask(sample: ObjectsSample, asking: Asking, seed: int, upright: str = "no") -> list[ChatRecord]:
     """The records of a picture, kind after kind. Raises DataError for a box outside, or for too many in an answer."""
-    sample = clipped(sample)
+    sample = clipped(sample, upright)
     visible = [each for each in sample.objects if not each.crowd and each.name in asking.names]
     ordered = sorted(visible, key=lambda each: each.box_px)
     return [record for kind in asking.kinds for record in _KINDS[kind](sample, ordered, asking, seed)]
@@ -294,7 +294,7 @@ def _record(
 
 def convert(sample: ObjectsSample, context: Asking, source: Source) -> list[ChatRecord]:
     """The records of one picture."""
-    return ask(sample, context, source.seed)
+    return ask(sample, context, source.seed, source.options.get("upright", "no"))
 
 
 def _read(source: Source, kind: str) -> Reading:

@@ -67,7 +67,9 @@ class ObjectsSample:
 
     ``sizes`` are filled in with the decoded picture's (width, height) before the sample is converted; ``stated_size`` is the
     (width, height) that the annotations were made for, where the file says so: ``clipped`` compares the two. ``orientation`` is
-    filled in too: the tag of the picture's file, whether its pixels were turned by it or not.
+    filled in too: the tag of the picture's file, whether its pixels were turned by it or not. ``file`` is the picture that the
+    set names, where ``pictures`` becomes a made copy; ``as_stored`` is the sample before its coordinates were turned: messages
+    show the user's own name and numbers.
     """
 
     id: str
@@ -80,6 +82,12 @@ class ObjectsSample:
     sizes: tuple[tuple[int, int], ...] = ()
     stated_size: tuple[int, int] | None = None
     orientation: int = UPRIGHT
+    file: str = ""
+    as_stored: "ObjectsSample | None" = None
+
+    def __post_init__(self) -> None:
+        if not self.file and self.pictures:
+            object.__setattr__(self, "file", self.pictures[0])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -188,25 +196,23 @@ def check_object(each: PictureObject, number: int, where: str) -> PictureObject:
     return each
 
 
-def clipped(sample: ObjectsSample) -> ObjectsSample:
+def clipped(sample: ObjectsSample, upright: str = "no") -> ObjectsSample:
     """The sample with all boxes and outlines inside its decoded picture. Every ``convert`` of objects starts with this.
 
     A box that pokes out is cut at the picture's edge, and ``meta["clipped"]`` says how many were: it goes into the record.
     Corners of turned boxes stay as the source has them, since a cut one would be no rectangle. Raises DataError, which rejects
-    the sample, for a box wholly outside, for a stated size that is not the picture's, and for a mask of another size.
+    the sample, for a box wholly outside, for a stated size that is not the picture's, and for a mask of another size; what it
+    advises depends on the option ``upright`` (adapt/pixels.py) that the sample was made with.
     """
     width, height = sample.size
-    _check_sizes(sample)
+    _check_sizes(sample, upright)
     objects: list[PictureObject] = []
     num_clipped = 0
     for number, each in enumerate(sample.objects, 1):
         x1, y1, x2, y2 = each.box_px
         inside = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
-            raise DataError(
-                f"{sample.where}: object {number} '{each.name[:80]}': its box {written(each.box_px)} lies outside the picture "
-                f"of {width}x{height}"
-            )
+            raise DataError(f"{sample.where}: object {number} '{each.name[:80]}': {_outside(sample, number - 1, upright)}")
         if inside == each.box_px:
             objects.append(each)
             continue
@@ -217,28 +223,58 @@ def clipped(sample: ObjectsSample) -> ObjectsSample:
     return dataclasses.replace(sample, objects=tuple(objects), meta=meta)
 
 
-def _check_sizes(sample: ObjectsSample) -> None:
-    stated = sample.stated_size
-    if stated is not None and stated != sample.size:
+def _outside(sample: ObjectsSample, place: int, upright: str) -> str:
+    """What to say of the box of object ``place``, wholly outside, and to do where it fits the picture turned otherwise."""
+    given = sample.as_stored or sample
+    box_px, size = given.objects[place].box_px, given.size
+    is_turned = upright != "no" and sample.as_stored is None and swaps_sides(sample.orientation)
+    told = f"its box {written(box_px)} lies outside the {'upright ' if is_turned else ''}picture of {_sides(size)}"
+    x1, y1, x2, y2 = box_px
+    fits_other = x1 >= -ROUNDING_PX and y1 >= -ROUNDING_PX and x2 <= size[1] + ROUNDING_PX and y2 <= size[0] + ROUNDING_PX
+    if not swaps_sides(sample.orientation) or given.stated_size is not None or not fits_other:
+        return told
+    other, choice = ("stored", "yes") if is_turned else ("upright", "labelled")
+    return (
+        f"{told}, but inside the {other} one of {_sides(size[::-1])} (orientation tag {sample.orientation}): where boxes were "
+        f"drawn on that one, use --option upright={choice}"
+    )
+
+
+def _check_sizes(sample: ObjectsSample, upright: str) -> None:
+    given = sample.as_stored or sample
+    stated = given.stated_size
+    if stated is not None and stated != given.size:
         raise DataError(
-            f"{sample.where}: stated as {stated[0]}x{stated[1]}, but picture {sample.pictures[0]} is "
-            f"{sample.size[0]}x{sample.size[1]}{_advice(sample)}"
+            f"{sample.where}: stated as {_sides(stated)}, but picture {sample.file} is {_found(sample, upright)}; "
+            f"{_advice(sample)}"
         )
-    for number, each in enumerate(sample.objects, 1):
-        if isinstance(each.mask, Rle) and each.mask.size != sample.size:
+    for number, each in enumerate(given.objects, 1):
+        if isinstance(each.mask, Rle) and each.mask.size != given.size:
             raise DataError(
-                f"{sample.where}: object {number} '{each.name[:80]}': a mask of {each.mask.size[0]}x{each.mask.size[1]}, but "
-                f"picture {sample.pictures[0]} is {sample.size[0]}x{sample.size[1]}"
+                f"{sample.where}: object {number} '{each.name[:80]}': a mask of {_sides(each.mask.size)}, but "
+                f"picture {sample.file} is {_found(sample, upright)}"
             )
 
 
+def _found(sample: ObjectsSample, upright: str) -> str:
+    """The size of the picture's file; with the upright one where its copy was turned to another."""
+    if upright == "no" or not swaps_sides(sample.orientation):
+        return _sides(sample.size)
+    return f"stored as {_sides(sample.size[::-1])}, upright {_sides(sample.size)} (orientation tag {sample.orientation})"
+
+
 def _advice(sample: ObjectsSample) -> str:
-    """What to do where the stated sides are the picture's, swapped. ``upright=yes`` goes by each stated size: it fits both."""
-    if sample.stated_size != sample.size[::-1]:
-        return ""
+    """What to do with a stated size that is not the picture's. ``upright=yes`` goes by each stated size: it fits both sides."""
+    given = sample.as_stored or sample
+    if given.stated_size != given.size[::-1]:
+        return "correct the stated width and height, or the picture's name"
     if swaps_sides(sample.orientation):
-        return f"; its orientation tag ({sample.orientation}) swaps the two: use --option upright=yes"
-    return "; no option helps where no orientation tag swaps the two: correct the stated width and height"
+        return f"its orientation tag ({sample.orientation}) swaps the two: use --option upright=yes"
+    return "no option helps where no orientation tag swaps the two: correct the stated width and height"
+
+
+def _sides(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _clip_polygon(polygon: Sequence[Point], size: tuple[int, int]) -> tuple[Point, ...]:

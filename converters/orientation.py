@@ -21,7 +21,7 @@ def upright_objects(sample: ObjectsSample, orientation: int) -> ObjectsSample:
         return dataclasses.replace(sample, sizes=(turned_size,))
     stated = None if sample.stated_size is None else upright_size(sample.stated_size, orientation)
     objects = tuple(upright_object(each, size, orientation, sample.where) for each in sample.objects)
-    return dataclasses.replace(sample, objects=objects, sizes=(turned_size,), stated_size=stated)
+    return dataclasses.replace(sample, objects=objects, sizes=(turned_size,), stated_size=stated, as_stored=sample)
 
 
 def upright_object(each: PictureObject, size: tuple[int, int], orientation: int, where: str) -> PictureObject:

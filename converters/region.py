@@ -191,7 +191,7 @@ def each_object(
 
 def convert(sample: ObjectsSample, asking: Asking, source: Source) -> list[ChatRecord]:
     """The record of one region."""
-    sample = clipped(sample)
+    sample = clipped(sample, source.options.get("upright", "no"))
     each = sample.objects[0]
     kind, answer = _kind_and_answer(each, asking, sample.where)
     values = {"question": str(each.attributes.get("question", "")), "candidates": ", ".join(sorted(asking.names.values()))}

@@ -1,6 +1,7 @@
 """Turning pictures upright: pixels, boxes, outlines and masks move together, as Pillow turns the pixels."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from adapt import orientation, pixels, safe
+from adapt.errors import DataError
+from adapt.verbs import convert
 from converters.masks import decode_rle, encode_rle
 from converters.objects import MaskFile, ObjectsSample, PictureObject
 from converters.orientation import upright_objects
@@ -111,3 +114,74 @@ def test_held_pictures_know_their_stored_size(tmp_path: Path) -> None:
     made = Image.open(tmp_path / "made" / held.name)
     assert made.tobytes() == ImageOps.exif_transpose(Image.open(tmp_path / "a.png")).tobytes()
     assert safe.orientation_of((tmp_path / "made" / held.name).read_bytes(), held.name) == 1
+
+
+STORED, OUTSIDE = (100, 60), [10, 80, 5, 15]  # the box lies inside the upright picture of 60x100 alone
+TO_UPRIGHT = "outside the picture of 100x60, but inside the upright one of 60x100 (orientation tag 6): where boxes were drawn "
+
+
+@pytest.mark.parametrize(
+    ("upright", "tag", "stated", "box", "said"),
+    [
+        ("no", 1, (60, 100), [1, 1, 5, 5], "stated as 60x100, but picture p.jpg is 100x60; no option helps"),
+        ("yes", 1, (60, 100), [1, 1, 5, 5], "stated as 60x100, but picture p.jpg is 100x60; no option helps"),
+        ("labelled", 1, (60, 100), [1, 1, 5, 5], "stated as 60x100, but picture p.jpg is 100x60; no option helps"),
+        ("no", 6, (60, 100), [1, 1, 5, 5], "p.jpg is 100x60; its orientation tag (6) swaps the two: use --option upright=yes"),
+        ("no", 6, (77, 33), [1, 1, 5, 5], "stated as 77x33, but picture p.jpg is 100x60; correct the stated width and height"),
+        (
+            "yes", 6, (77, 33), [1, 1, 5, 5],
+            "stated as 77x33, but picture p.jpg is stored as 100x60, upright 60x100 (orientation tag 6); correct the stated",
+        ),
+        ("labelled", 6, (77, 33), [1, 1, 5, 5], "stated as 77x33, but picture p.jpg is stored as 100x60, upright 60x100 (o"),
+        ("labelled", 6, (100, 60), [1, 1, 5, 5], "(6) swaps the two: use --option upright=yes"),
+        ("no", 6, None, OUTSIDE, f"its box [10, 80, 15, 95] lies {TO_UPRIGHT}on that one, use --option upright=labelled"),
+        ("yes", 6, None, OUTSIDE, f"its box [10, 80, 15, 95] lies {TO_UPRIGHT}on that one, use --option upright=labelled"),
+        (
+            "labelled", 6, None, [80, 10, 15, 5],
+            "its box [80, 10, 95, 15] lies outside the upright picture of 60x100, but inside the stored one of 100x60 "
+            "(orientation tag 6): where boxes were drawn on that one, use --option upright=yes",
+        ),
+    ],
+)  # fmt: skip
+def test_what_fits_no_picture_is_told_in_the_users_own_names_and_numbers(
+    tmp_path: Path, upright: str, tag: int, stated: tuple[int, int] | None, box: list[int], said: str
+) -> None:
+    """Sizes and boxes as the file has them, the picture as the file names it, and the option that converts it."""
+    with pytest.raises(DataError) as told:
+        convert_coco(tmp_path, upright, tag, stated, box)
+    assert said in str(told.value)
+    if said.endswith(("upright=labelled", "upright=yes")):
+        manifest = convert_coco(tmp_path, said.rpartition("=")[2], tag, stated, box)
+        assert manifest["counts"]["rejected"] == 0
+
+
+@pytest.mark.parametrize(
+    ("upright", "tag", "stated", "box"),
+    [
+        ("no", 3, None, OUTSIDE),
+        ("no", 6, None, [10, 80, 55, 15]),
+        ("yes", 6, STORED, OUTSIDE),
+        ("labelled", 6, None, [10, 200, 5, 5]),
+    ],
+)
+def test_no_option_is_named_that_would_not_help(
+    tmp_path: Path, upright: str, tag: int, stated: tuple[int, int] | None, box: list[int]
+) -> None:
+    """A turn by half, a box outside both ways, a stated size that says which picture was meant: the box alone is told."""
+    with pytest.raises(DataError, match=r"lies outside the (upright )?picture of (100x60|60x100)$"):
+        convert_coco(tmp_path, upright, tag, stated, box)
+
+
+def convert_coco(folder: Path, upright: str, tag: int, stated: tuple[int, int] | None, box: list[int]) -> dict:
+    """Convert one picture of STORED size with one COCO box (x, y, width, height)."""
+    (folder / "pics").mkdir(exist_ok=True)
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    Image.new("RGB", STORED).save(folder / "pics" / "p.jpg", exif=exif)
+    image = {"id": 1, "file_name": "p.jpg"} | (dict(zip(("width", "height"), stated, strict=True)) if stated else {})
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": box}
+    document = {"images": [image], "categories": [{"id": 1, "name": "ship"}], "annotations": [annotation]}
+    (folder / "a.json").write_text(json.dumps(document))
+    return convert(
+        task="ground", input=folder / "a.json", images=folder / "pics", output=folder / "o.jsonl", option=f"upright={upright}"
+    )
