@@ -106,7 +106,10 @@ class Endpoint:
         if found.finish == "length":
             raise DataError("the endpoint cut the answer off (finish_reason length); give the server more tokens")
         if found.text is None:
-            raise DataError(f"the endpoint's reply holds no choices[0].message.content: {_shown(found)}")
+            if found.refusal:
+                raise DataError(f"the endpoint refuses to answer: {_shown(found.refusal)}")
+            why = f" (finish_reason {_shown(found.finish)})" if found.finish else ""
+            raise DataError(f"the endpoint's reply holds no text: its choices[0].message.content is null or missing{why}")
         return found.text
 
     def complete(self, messages: Sequence[Mapping[str, Any]], **request: Any) -> Completion:

@@ -175,12 +175,17 @@ def check_script(message: str, answer: str, language: str) -> None:
     if not words or any(target.search(word) for word in words):
         return
     if message.split() == answer.split():
-        raise DataError(f"the answer is the text that was sent, expected it in {LANGUAGES[language]}")
+        raise DataError(untranslated(language))
     text = _START.sub("", answer)
     letters = _letters(text)
     is_number = not letters.strip() and any(letter.isnumeric() for letter in text)
     if not is_number and not target.search(letters):
         raise DataError(f"the answer holds no letter of {LANGUAGES[language]}")
+
+
+def untranslated(language: str) -> str:
+    """What to say of an answer that is the text that was sent."""
+    return f"the endpoint sent the text back untranslated, expected it in {LANGUAGES[language]}"
 
 
 def _letters(text: str) -> str:

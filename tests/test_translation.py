@@ -63,8 +63,8 @@ NUMBERS = ("12 m²", "5 µm", "5 μm", "Toyota Corolla, 12 m²", "37 °C, 90º",
 @pytest.mark.parametrize(
     ("language", "sent", "answer", "fault"),
     [
-        ("zh", "Where is the dog?", "Where is the dog?", "is the text that was sent"),
-        ("zh", "Where is the dog?", "  Where is the dog? ", "is the text that was sent"),
+        ("zh", "Where is the dog?", "Where is the dog?", "sent the text back untranslated"),
+        ("zh", "Where is the dog?", "  Where is the dog? ", "sent the text back untranslated"),
         ("zh", "Where is the dog?", "Gou zai nali?", "holds no letter of Simplified Chinese"),
         ("zh", "Where is the dog?", "狗在哪里?", ""),
         ("zh", "Which make is it? Toyota", "是什么牌子? Toyota", ""),
@@ -82,7 +82,7 @@ NUMBERS = ("12 m²", "5 µm", "5 μm", "Toyota Corolla, 12 m²", "37 °C, 90º",
         ("en", "三", "3", ""),
         ("en", "一半", "½", ""),
         ("zh", "Where is the dog?", "...", "holds no letter of Simplified Chinese"),
-        ("zh", "12 m² of forest", "12 m² of forest", "is the text that was sent"),
+        ("zh", "12 m² of forest", "12 m² of forest", "sent the text back untranslated"),
         ("de", "hotel, radio", "hotel, radio", ""),  # both languages have these words
     ],
 )

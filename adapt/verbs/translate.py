@@ -21,6 +21,7 @@ from adapt.errors import DataError, UsageError, no_file, unknown
 from adapt.journal import Journal, open_journal
 from adapt.progress import meter, say
 from adapt.records import ChatRecord, Turn
+from adapt.show import counted
 
 DEFAULT_WORKERS = 8
 TRIES = 3  # of one row, where the answer lost a mark or a text
@@ -137,13 +138,7 @@ def _rows_left(source: Path, progress: _Progress) -> Iterator[tuple[int, ChatRec
 
 def _translate_record(work: _Work, record: ChatRecord) -> dict[str, Any]:
     """The translated row. Raises DataError where no answer can be used."""
-    names = _offered(record)
-    splits = [
-        translation.Split(turn.value, (), "")
-        if names is not None and turn.role == "gpt"
-        else translation.split(turn.value, names or ())
-        for turn in record.turns
-    ]
+    splits = _splits(record)
     texts = [turn.value for turn in record.turns]
     if message := translation.to_message(splits):
         texts = _ask(work, message, splits)
@@ -152,6 +147,17 @@ def _translate_record(work: _Work, record: ChatRecord) -> dict[str, Any]:
     row = records.record_to_row(dataclasses.replace(record, id=f"{record.id}-{work.language}", turns=turns, meta=meta))
     records.parse_record(row, "the translation")
     return row
+
+
+def _splits(record: ChatRecord) -> list[translation.Split]:
+    """What of each message of a row is sent."""
+    names = _offered(record)
+    return [
+        translation.Split(turn.value, (), "")
+        if names is not None and turn.role == "gpt"
+        else translation.split(turn.value, names or ())
+        for turn in record.turns
+    ]
 
 
 def _offered(record: ChatRecord) -> tuple[str, ...] | None:
@@ -173,6 +179,8 @@ def _ask(work: _Work, message: str, splits: list[translation.Split]) -> list[str
     for _ in range(TRIES):
         answer = work.endpoint.ask(messages)
         try:
+            if len(messages) > 2 and answer.split() == messages[-1]["content"].split():
+                raise DataError(translation.untranslated(work.language))  # what was echoed is the request to answer again
             texts = translation.from_message(answer, splits)
             translation.check_script(message, answer, work.language)
             return texts
@@ -249,13 +257,27 @@ def _finish(
     if not progress.places:
         raise DataError(f"{source}: no row could be translated; see {_rejected_path(target)}")
     digest = hashlib.sha256()
+    unchanged: list[int] = []
+    asked = iter(records.read_rows(source))
     with atomic.staged_file(target) as handle:
         for number in sorted(progress.places):
             row = progress.journal.read(progress.places[number])["row"]
+            where = progress.journal.where(progress.places[number])
+            before = next((row for place, row in asked if place == number), None)
+            if before is None:
+                raise DataError(f"{where}: translates line {number} of {source}, which has no such row; cut it out")
+            if _is_unchanged(records.parse_record(before, f"{source}:{number}"), records.parse_record(row, where)):
+                unchanged.append(number)
             content = (records.dump_row(row) + "\n").encode()
             digest.update(content)
             handle.write(content)
-    counts = {"read": total, "converted": len(progress.places), "rejected": len(failed), "records": len(progress.places)}
+    if unchanged:
+        say(
+            f"warning: {len(unchanged):,} of {counted(total, 'row')} came back unchanged; first: {source.name}:{unchanged[0]}; "
+            "look at them: the model may not have translated"
+        )
+    made = len(progress.places)
+    counts = {"read": total, "converted": made, "rejected": len(failed), "records": made, "unchanged": len(unchanged)}
     origin = records.read_manifest(source)
     manifest = {
         "version": adapt.__version__,
@@ -268,6 +290,12 @@ def _finish(
     } | ({"licence": origin["licence"]} if origin.get("licence") else {})
     atomic.write_text(records.manifest_path(target), json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
     return manifest
+
+
+def _is_unchanged(before: ChatRecord, after: ChatRecord) -> bool:
+    """Whether a row has words that were sent, and all of its texts are what they were before."""
+    texts = [[turn.value.split() for turn in record.turns] for record in (before, after)]
+    return texts[0] == texts[1] and any(each.pieces for each in _splits(before))
 
 
 def _report_failed(source: Path, target: Path, failed: Mapping[int, str], total: int, max_bad: int) -> None:

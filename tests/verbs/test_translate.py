@@ -74,7 +74,7 @@ def test_rows_are_translated_and_what_is_protected_stays(data: Path, serve: Call
     assert records[3].question == "<image>\n哪里是 <ref>红车</ref><box>[[1, 2, 3, 8]]</box>? <c1,CAM_BACK,9.0,8.5>"
     assert (records[0].answer, records[3].answer) == ("A", "行 3 在左边")
     assert records[3].meta == {"split": "val", "language": "zh"}
-    assert manifest["counts"] == {"read": 12, "converted": 12, "rejected": 0, "records": 12}
+    assert manifest["counts"] == {"read": 12, "converted": 12, "rejected": 0, "records": 12, "unchanged": 0}
     assert check(data / "out" / "zh.jsonl")["faults"] == []
     sent = json.dumps(server.requests, ensure_ascii=False)
     assert "CAM_BACK" not in sent and "<image>" not in sent and "[[1" not in sent and len(server.requests) == 12
@@ -123,7 +123,12 @@ def test_a_busy_server_is_asked_again(data: Path, serve: Callable[..., Server]) 
     [
         (says("⟦T1⟧ no marks"), "the texts ⟦T1⟧, expected 2"),
         (says(""), r"the texts \(none\)"),
-        (says(None), "no choices"),
+        (says(None), "the endpoint's reply holds no text: its choices.* is null or missing$"),
+        (
+            (200, {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]}),
+            r"null or missing \(finish_reason stop\)$",
+        ),
+        ((200, {"choices": [{"message": {"content": None, "refusal": "I will not"}}]}), "refuses to answer: I will not$"),
         ((200, {"choices": []}), "no choices"),
         ((200, {"error": "x"}), "no choices"),
         ((200, b"not JSON"), "not JSON"),
@@ -139,12 +144,12 @@ def test_a_bad_answer_fails_its_row_alone(data: Path, serve: Callable[..., Serve
     """Answers of every wrong shape: the row is listed with its place and reason, the others are there."""
     server = serve(lambda request: reply if "row 7" in request["messages"][1]["content"] else good(request))
     manifest = run(data, server, max_bad=1)
-    assert manifest["counts"] == {"read": 12, "converted": 11, "rejected": 1, "records": 11}
+    assert manifest["counts"] == {"read": 12, "converted": 11, "rejected": 1, "records": 11, "unchanged": 0}
     listed = json.loads((data / "out" / "zh.rejected.jsonl").read_text())
     assert listed["where"] == "in.jsonl:8" and re.search(reason, listed["reason"])
 
 
-@pytest.mark.parametrize("reason", ["is the text that was sent", "holds no letter of Simplified Chinese"])
+@pytest.mark.parametrize("reason", ["sent the text back untranslated", "holds no letter of Simplified Chinese"])
 def test_what_is_no_translation_fails_its_row(data: Path, serve: Callable[..., Server], reason: str) -> None:
     """An endpoint that echoes, or says something in English: every row is listed with the reason, and no file is there."""
 
@@ -157,6 +162,31 @@ def test_what_is_no_translation_fails_its_row(data: Path, serve: Callable[..., S
     assert not (data / "out" / "zh.jsonl").exists()
     listed = (data / "out" / "zh.rejected.jsonl").read_text().splitlines()
     assert len(listed) == 12 and all(reason in json.loads(line)["reason"] for line in listed)
+
+
+def test_an_endpoint_that_repeats_the_last_message_is_named_as_one(data: Path, serve: Callable[..., Server]) -> None:
+    """The second and third answer are what asked for them, marks and all: the reason is still the echo."""
+    with pytest.raises(
+        DataError, match=r"12 of 12 rows failed.*sent the text back untranslated, expected it in S.* \(3 answers"
+    ):
+        run(data, serve(lambda request: says(request["messages"][-1]["content"])))
+
+
+def test_rows_that_come_back_unchanged_are_counted(
+    data: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Between languages of one script an echo is a translation: it is told in one line; rows without words do not count."""
+    texts = ["a road", "12", "row 1", "a ship"]
+    rows = [ChatRecord(f"s{number}", (Turn("human", "12?"), Turn("gpt", text))) for number, text in enumerate(texts)]
+    adapt.write_records(data / "in.jsonl", rows)
+    server = serve(lambda request: says(in_chinese(request["messages"][1]["content"])))
+    manifest = run(data, server, to="de", output=data / "de.jsonl")
+    assert manifest["counts"] == {"read": 4, "converted": 4, "rejected": 0, "records": 4, "unchanged": 2}
+    told = capsys.readouterr().err
+    assert told.count("unchanged") == 1 and "warning: 2 of 4 rows came back unchanged; first: in.jsonl:1;" in told
+    adapt.write_records(data / "in.jsonl", rows[1:3])
+    run(data, server, to="de", output=data / "b.jsonl")
+    assert "unchanged" not in capsys.readouterr().err
 
 
 def test_numbers_and_names_may_stay(data: Path, serve: Callable[..., Server]) -> None:
@@ -377,7 +407,8 @@ def test_a_connection_that_is_being_made_ends_too(serve: Callable[..., Server], 
 
 
 @pytest.mark.parametrize(
-    "line", [b'{"row": {}}', b'{"line": 3}', b'{"line": "3", "row": {}}', b"[1]", b'{"line": 3, "row": 1}']
+    "line",
+    [b'{"row": {}}', b'{"line": 3}', b'{"line": "3", "row": {}}', b"[1]", b'{"line": 3, "row": 1}', b'{"line": 99, "row": {}}'],
 )
 def test_a_journal_of_another_shape_is_named(data: Path, serve: Callable[..., Server], line: bytes) -> None:
     """A line of the journal that is JSON but no entry is told with its place."""
@@ -387,7 +418,8 @@ def test_a_journal_of_another_shape_is_named(data: Path, serve: Callable[..., Se
     journal = data / "out" / "zh.progress.jsonl"
     place = len(journal.read_bytes())
     journal.write_bytes(journal.read_bytes() + line + b"\n")
-    with pytest.raises(DataError, match=f"zh.progress.jsonl: byte {place:,}: .* is no entry"):
+    server.answer = good
+    with pytest.raises(DataError, match=f"zh.progress.jsonl: byte {place:,}: (.* is no entry|translates line 99 of)"):
         run(data, server, resume=True)
 
 
