@@ -68,6 +68,8 @@ def load_json(content: bytes | str, where: str) -> Any:
     except json.JSONDecodeError as error:
         if isinstance(content, bytes) and (marks := utf16_marks(content)) is not None:
             raise DataError(f"{where}: {marks}") from error
+        if not text.strip():
+            raise DataError(f"{where}: empty, expected a JSON document") from error
         raise DataError(
             f"{where}: not JSON: {error.msg.removesuffix(' at')} at column {error.colno}, line {error.lineno} of the document"
         ) from error

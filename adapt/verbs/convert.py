@@ -5,6 +5,7 @@ Reader -> samples of the chosen split -> a seeded part of them -> every distinct
 show in the bytes, and a million rows need no more memory than a thousand: what grows is some hundred bytes a picture.
 """
 
+import codecs
 import collections
 import contextlib
 import dataclasses
@@ -25,6 +26,8 @@ from adapt.domain import Reading, Rejected, Source, Task, find_task, parse_optio
 from adapt.errors import DataError, UsageError
 from adapt.progress import say, track
 from adapt.show import counted
+
+_BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 
 
 def convert(
@@ -107,7 +110,7 @@ def _convert(
 ) -> dict[str, Any]:
     reading = task.read(source)
     kept = None if limit is None else _draw(task, source, reading, split, limit)
-    wanted = _Wanted(source.input, split)
+    wanted = _Wanted(source.input, split, task.layout)
     samples = (sample for place, sample in enumerate(wanted.of(reading.samples)) if kept is None or place in kept)
     settings, root = _settings(source, reading), reading.pictures_root or reading.image_root
     if settings is not None:  # every picture is written there, changed or not: one root serves all rows
@@ -182,8 +185,8 @@ def _settings(source: Source, reading: Reading) -> pixels.Settings | None:
 class _Wanted:
     """The samples of a split (a rejected one of unknown split belongs to all); knows afterwards which splits there were."""
 
-    def __init__(self, input: Path, split: str | None) -> None:
-        self._input, self._split = input, split
+    def __init__(self, input: Path, split: str | None, layout: str) -> None:
+        self._input, self._split, self._layout = input, split, layout
         self._known: set[str] = set()
         self._found = 0
 
@@ -201,8 +204,14 @@ class _Wanted:
             known = ", ".join(sorted(self._known)) or "no splits"
             raise UsageError(f"no split '{self._split}' in {self._input}: it has {known}")
         if not self._found:
-            is_empty = self._input.is_file() and not self._input.stat().st_size
-            raise DataError(f"{self._input}: {'the file is empty' if is_empty else 'no samples found'}")
+            found = "the file is empty" if self._input.is_file() and _is_blank(self._input) else "no samples found"
+            raise DataError(f"{self._input}: {found}; expected {self._layout}")
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether a file holds nothing but blanks, line ends and the mark of UTF-8."""
+    with path.open("rb") as handle:
+        return not any(line.strip(_BLANK) for line in handle)
 
 
 def _draw(task: Task, source: Source, reading: Reading, split: str | None, limit: int) -> set[int] | None:
@@ -212,7 +221,7 @@ def _draw(task: Task, source: Source, reading: Reading, split: str | None, limit
         if isinstance(reading.samples, Sequence)
         else task.read(dataclasses.replace(source, counting=True)).samples
     )
-    wanted = _Wanted(source.input, split)
+    wanted = _Wanted(source.input, split, task.layout)
     count = sum(1 for _ in track(wanted.of(again), None, "counting"))
     wanted.check()
     return None if limit >= count else set(randomness.permutation(count, source.seed, "limit")[:limit])

@@ -104,7 +104,9 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
         read(tmp_path / "a.csv")
 
 
-@pytest.mark.parametrize(("content", "said"), [("{}".encode("utf-16"), "found UTF-16, expected UTF-8"), (b"", "not JSON")])
+@pytest.mark.parametrize(
+    ("content", "said"), [("{}".encode("utf-16"), "found UTF-16, expected UTF-8"), (b"", "empty, expected a JSON document")]
+)
 def test_a_file_that_is_no_json_says_so(content: bytes, said: str, tmp_path: Path) -> None:
     """One named file that cannot be read is told from one that holds something else."""
     (tmp_path / "a.json").write_bytes(content)

@@ -1,6 +1,7 @@
 """Questions from tables of every kind."""
 
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -254,11 +255,27 @@ def test_a_csv_that_is_not_utf_8_names_the_line(pictures: Path, line: int, end: 
         convert(task="vqa", input=pictures / "t.csv", output=pictures / "out.jsonl", workers=0)
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl"])
-def test_an_empty_table_is_said_to_be_empty(tmp_path: Path, name: str) -> None:
-    """A file of no byte is named as one."""
-    (tmp_path / name).write_bytes(b"")
-    with pytest.raises(DataError, match=f"{name}: the file is empty$"):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *itertools.product(["t.csv", "t.tsv", "t.json", "t.jsonl"], [b"", b"\n", b" \r\n\r\n"]),
+        ("t.csv", b"\xef\xbb\xbf\r\n"),
+        ("t.json", b"\xef\xbb\xbf"),
+    ],
+)
+def test_an_empty_table_is_said_to_be_empty(tmp_path: Path, name: str, content: bytes) -> None:
+    """A file of no byte, or of blank lines alone, is named as one, with what was expected."""
+    (tmp_path / name).write_bytes(content)
+    said = "empty, expected a JSON document$" if name == "t.json" else "the file is empty; expected .*image, question, answer$"
+    with pytest.raises(DataError, match=f"{name}: {said}"):
+        convert(task="vqa", input=tmp_path / name, output=tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize(("name", "text"), [("t.csv", "image,question,answer\n"), ("t.json", "[]")])
+def test_a_table_without_rows_says_what_was_expected(tmp_path: Path, name: str, text: str) -> None:
+    """A header alone, or an empty list, is not an empty file."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=f"{name}: no samples found; expected a table .*columns image, question, answer$"):
         convert(task="vqa", input=tmp_path / name, output=tmp_path / "out.jsonl")
 
 
