@@ -72,7 +72,7 @@ def open_journal(path: Path, header: Mapping[str, Any], *, busy: str, advice: st
         handle.seek(0)
         first = handle.readline()
         if handle.read(1):
-            _check_header(safe.load_line(first, journal.where(0)), header, f"{path}: begun with another", advice)
+            _check_header(safe.load_line(first, journal.where(0)), header, f"{path}: begun with other values:", advice)
         else:  # nothing is lost where nothing was done
             handle.seek(0)
             handle.truncate()

@@ -141,7 +141,7 @@ def _tell_shares(found: Found, padded: bool, source: Source) -> None:
     if count:
         first = next(seen.first_share for seen in found.boxes.values() if seen.shares)
         advice = "" if padded else "; LLaVA's own files count them from a padded square: --option padded=yes"
-        say(f"note: {source.input}: {count:,} boxes of 0-1 (first: {first}) become tags of 0-1000{advice}")
+        say(f"note: {source.input}: boxes of 0-1: {count:,} (first: {first}), written as tags of 0-1000{advice}")
 
 
 def _samples(rows: llava.Rows, way: _Way) -> Iterator[ChatSample | Rejected]:

@@ -55,9 +55,11 @@ def test_a_torn_line_longer_than_a_block_is_cut(path: Path) -> None:
 def test_another_header_is_refused_with_what_differs(path: Path) -> None:
     """What was begun with something else is not gone on with, and stays as it is; both values and the advice are told."""
     before = path.read_bytes()
-    with pytest.raises(UsageError, match=r'j\.jsonl: begun with another model \("m", now "n"\), x \(null, now 1\); delete it$'):
+    with pytest.raises(
+        UsageError, match=r'j\.jsonl: begun with other values: model \("m", now "n"\), x \(null, now 1\); delete it$'
+    ):
         lines(path, HEADER | {"model": "n", "x": 1})
-    with pytest.raises(UsageError, match=r"another split \(\[\"test\"\], now null\)"):
+    with pytest.raises(UsageError, match=r"other values: split \(\[\"test\"\], now null\)"):
         lines(path, {name: value for name, value in HEADER.items() if name != "split"})
     assert path.read_bytes() == before
 

@@ -105,10 +105,12 @@ def make_card(
         shapes += _stored_shapes(record.meta, sizes[0], shapes)
     notes = []
     if len(record.images) > 1 and shapes:
-        notes.append(f"{len(shapes):,} boxes are not drawn: the text does not say on which of {len(record.images)} pictures")
+        notes.append(
+            f"boxes that are not drawn: {len(shapes):,}; the text does not say on which of {len(record.images)} pictures"
+        )
         shapes = []
     if outside := sum(_is_outside(shape) for shape in shapes):
-        notes.append(f"{outside:,} of {len(shapes):,} boxes reach out of the picture")
+        notes.append(f"boxes that reach out of the picture: {outside:,} of {len(shapes):,}")
     views, meta = _view_names(record.meta), record.meta
     if not views and grid and meta.get("view_names") == "none":
         views, meta = [name for row in grid for name in row], {"grid": [len(grid[0]), len(grid)]}

@@ -16,6 +16,7 @@ from adapt import __version__, atomic
 from adapt.check.cards import PREDICTED, ROLES, Card, Shape, Stage, colours
 from adapt.check.thumbnails import Thumbnail, make_thumbnails
 from adapt.progress import say
+from adapt.show import counted
 
 FOLDER = Path(__file__).parent
 LISTED_ANSWERS = 100
@@ -31,7 +32,8 @@ def write_page(cards: Sequence[Card], roots: Mapping[str, Path], output: Path, *
     thumbnails = make_thumbnails(places)
     if faults := [thumbnails[place].fault for place in places if thumbnails[place].fault]:
         say(
-            f"warning: {len(faults):,} of {len(places):,} pictures cannot be shown, first: {faults[0]}; 'adapt check' lists all"
+            f"warning: {len(faults):,} of {counted(len(places), 'picture')} cannot be shown, first: {faults[0]}; 'adapt check' "
+            "lists all"
         )
     numbers = {place: number for number, place in enumerate(places)}
     colour_of = colours(cards)

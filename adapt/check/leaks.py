@@ -51,7 +51,7 @@ def duplicate_notes(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Pic
     notes = []
     if doubled:
         more = sum(len(each) - 1 for each in doubled)
-        notes.append(f"doubled pictures: {more:,} are others under another name; first: {doubled[0][1]} is {doubled[0][0]}")
+        notes.append(f"doubled pictures: {more:,} under another name; first: {doubled[0][1]} is {doubled[0][0]}")
     asked: dict[tuple[object, ...], dict[str, str]] = {}
     repeated: list[tuple[str, str]] = []
     disagreeing: list[tuple[str, str]] = []

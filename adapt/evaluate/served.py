@@ -22,6 +22,7 @@ from adapt.errors import DataError
 from adapt.evaluate.engine import CUT, REFUSED, AnswerRules, Keep, Reply
 from adapt.evaluate.sampling import Sampling
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord
+from adapt.show import counted
 
 OPENAI = "openai"
 _ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
@@ -52,7 +53,7 @@ class ServedEngine:
         paths = dict.fromkeys(safe.inside(images, name, where) for name, where in names)
         as_png = sum(_plain_type(safe.read_bytes(path, safe.MAX_PICTURE_BYTES), str(path)) is None for path in paths)
         if as_png:
-            progress.say(f"{as_png:,} of {len(paths):,} pictures are sent as PNG: they are no plain, upright JPEG or PNG")
+            progress.say(f"{as_png:,} of {counted(len(paths), 'picture')} sent as PNG: no plain, upright JPEG or PNG")
         return cls(endpoint, images, concurrency, max_bad, as_png)
 
     @property

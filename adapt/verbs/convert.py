@@ -65,9 +65,12 @@ def convert(
             _remove_made(source, _made_names(source) - made_before)
         raise
     counts = manifest["counts"]
-    say(f"{output}: {counts['records']:,} records from {counts['read']:,} samples, {counts['rejected']:,} rejected")
+    say(
+        f"{output}: {counted(counts['records'], 'record')} from {counted(counts['read'], 'sample')}, "
+        f"{counts['rejected']:,} rejected"
+    )
     if leaked := manifest["pictures"].get("in_several_splits"):
-        say(f"warning: {leaked:,} pictures are in several splits; 'adapt check' names those that train and test share")
+        say(f"warning: pictures in several splits: {leaked:,}; 'adapt check' names those that train and test share")
     return manifest
 
 
@@ -167,7 +170,7 @@ def _tell_turned(source: Source, turned: int, has_places: bool) -> None:
     stated size can tell, and not where a turn by half or a mirror leaves the size as it was."""
     how = source.options.get("upright", "no")
     if turned and how == "no":
-        say(f"note: {turned:,} pictures carry an orientation tag; their pixels are used as stored, unturned")
+        say(f"note: pictures with an orientation tag: {turned:,}; their pixels are used as stored, unturned")
     if turned and how == "yes" and has_places:
         say(
             f"note: turned upright: {counted(turned, 'picture')}, and boxes with them, except where the stated size is the "
@@ -261,13 +264,16 @@ def _judge(output: Path, rejections: Rejections, tally: _Tally, max_bad: int) ->
     if rejections.count > max_bad:
         kept = f"; the {output.name} of an earlier run was left as it was" if output.exists() else ""
         raise DataError(
-            f"{rejections.count:,} of {tally.read:,} samples rejected, more than --max-bad {max_bad}; "
+            f"{rejections.count:,} of {counted(tally.read, 'sample')} rejected, more than --max-bad {max_bad}; "
             f"see {rejections.path}; first: {rejections.first}{kept}"
         )
     if rejections.count:
-        say(f"{rejections.count:,} of {tally.read:,} samples rejected; see {rejections.path}; first: {rejections.first}")
+        say(
+            f"{rejections.count:,} of {counted(tally.read, 'sample')} rejected; see {rejections.path}; "
+            f"first: {rejections.first}"
+        )
     if not tally.records:
-        raise DataError(f"none of the {tally.read:,} samples could be converted; see {rejections.path}")
+        raise DataError(f"none of {counted(tally.read, 'sample')} could be converted; see {rejections.path}")
 
 
 def _manifest(

@@ -15,6 +15,7 @@ from adapt import atomic
 from adapt.domain import Demo, Domain, all_domains, find_benchmark, find_domain, parse_options
 from adapt.errors import DataError, Stopped, UsageError
 from adapt.progress import say
+from adapt.show import counted
 from adapt.verbs.check import check
 from adapt.verbs.convert import convert
 from adapt.verbs.evaluate import evaluate
@@ -126,8 +127,10 @@ def _check(general: _Part, field: _Part) -> None:
     found = check([general.data, field.data], model="nano")
     if found["faults"]:
         first = found["faults"][0]
-        raise DataError(f"{first['where']}: {first['message']} ({len(found['faults']):,} faults in the generated data)")
-    say(f"{found['records']:,} rows, {found['pictures']:,} pictures, no fault")
+        raise DataError(
+            f"{first['where']}: {first['message']} ({counted(len(found['faults']), 'fault')} in the generated data)"
+        )
+    say(f"{counted(found['records'], 'row')}, {counted(found['pictures'], 'picture')}, no fault")
 
 
 def _train_base(folder: Path, general: _Part, field: _Part, scale: float) -> None:

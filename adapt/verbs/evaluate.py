@@ -22,6 +22,7 @@ from adapt.evaluate.score import pair, score_answers, to_document
 from adapt.evaluate.served import ServedEngine, request_form
 from adapt.journal import Journal, open_journal
 from adapt.records import ChatRecord, image_root, read_records, write_rows
+from adapt.show import counted
 
 PARTIAL = "predictions.partial.jsonl"
 # Settings that change nothing in what is answered, and act on a server alone.
@@ -129,7 +130,7 @@ def evaluate(
         for name, place in places.items():
             _tell_replaced(call, name, place / "scores.json")
         for name, records in call.parts.items():
-            progress.say(f"{len(records):,} questions of {f'split {name!r}' if name else 'all rows'} in {call.data}")
+            progress.say(f"{counted(len(records), 'question')} of {f'split {name!r}' if name else 'all rows'} in {call.data}")
             answered = _answer(call, answerer, records, journal, replies)
             documents[name] = _score(call, answerer, records, answered, places[name]) | {"split": name or None}
             atomic.write_text(
@@ -275,12 +276,12 @@ def _open_partial(path: Path, header: Mapping[str, Any]) -> Iterator[tuple[Journ
             name, reply = _read_entry(entry, journal.where(place))
             replies[name] = reply
         if replies:
-            progress.say(f"{path}: {len(replies):,} answers of an earlier start; going on with the others")
+            progress.say(f"{path}: {counted(len(replies), 'answer')} of an earlier start; going on with the others")
         try:
             yield journal, replies
         except BaseException:
             if replies:
-                progress.say(f"{len(replies):,} answers are kept in {path}; the same command goes on from there")
+                progress.say(f"{path} keeps {counted(len(replies), 'answer')}; the same command goes on from there")
             raise
 
 
@@ -318,7 +319,8 @@ def _answer(
     if len(failed) > call.settings.max_bad:
         name, reason = next(iter(failed.items()))
         raise DataError(
-            f"{len(failed):,} of {len(records):,} questions have no answer, first '{name}': {reason}; start the same command "
+            f"{len(failed):,} of {counted(len(records), 'question')} without an answer, first '{name}': {reason}; "
+            "start the same command "
             "again to ask for these, or accept them as wrong with --set evaluate.max_bad=N"
         )
     if failed:

@@ -8,6 +8,7 @@ from adapt import randomness, safe
 from adapt.errors import DataError, UsageError, no_file
 from adapt.progress import say
 from adapt.records import image_root, parse_record, read_manifest, read_rows
+from adapt.show import counted
 
 if TYPE_CHECKING:
     from adapt.check.cards import Card
@@ -40,10 +41,10 @@ def gallery(
     if not places:
         what = "no row has an answer among the predictions" if answers is not None else "no rows"
         raise DataError(f"{', '.join(map(str, paths))}: {what}; there is nothing to show")
-    about = [f"{len(places):,} records of {names}"]
+    about = [f"{counted(len(places), 'record')} of {names}"]
     if len(places) > limit:
         chosen = sorted(randomness.permutation(len(places), seed, "gallery")[:limit])
-        about = [f"{limit:,} of {len(places):,} records of {names}, drawn with seed {seed}"]
+        about = [f"{limit:,} of {counted(len(places), 'record')} of {names}, drawn with seed {seed}"]
         say(f"{about[0]}; --limit shows more")
         places = [places[index] for index in chosen]
     from adapt.check.gallery import write_page

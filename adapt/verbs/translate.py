@@ -78,7 +78,7 @@ def translate(
             failed = _run(source, total, _Work(to, rules, server), progress, workers)
             manifest = _finish(source, target, header, progress, failed, total, max_bad)
             _progress_path(target).unlink()
-    say(f"{target}: {manifest['counts']['records']:,} of {total:,} rows in {translation.LANGUAGES[to]}")
+    say(f"{target}: {manifest['counts']['records']:,} of {counted(total, 'row')} in {translation.LANGUAGES[to]}")
     return manifest
 
 
@@ -109,7 +109,10 @@ def _check_input(source: Path) -> int:
     if not total:
         raise DataError(f"{source}: holds no row")
     if closed:
-        say(f"note: {closed:,} of {total:,} rows say which answers there are (meta.candidates): these and their answers stay")
+        say(
+            f"note: in {closed:,} of {counted(total, 'row')} meta.candidates says which answers there are: "
+            "these and theirs stay"
+        )
     return total
 
 
@@ -309,6 +312,7 @@ def _report_failed(source: Path, target: Path, failed: Mapping[int, str], total:
     if len(failed) > max_bad:
         kept = "; the others are kept: --resume asks for these again" if len(failed) < total else ""
         raise DataError(
-            f"{len(failed):,} of {total:,} rows failed, more than --max-bad {max_bad}; see {path}{kept}; first: {shown}"
+            f"{len(failed):,} of {counted(total, 'row')} failed, more than --max-bad {max_bad}; see {path}{kept}; "
+            f"first: {shown}"
         )
-    say(f"{len(failed):,} of {total:,} rows failed; see {path}; first: {shown}")
+    say(f"{len(failed):,} of {counted(total, 'row')} failed; see {path}; first: {shown}")

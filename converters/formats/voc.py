@@ -151,5 +151,6 @@ def _look_at_origin(samples: Sequence[ObjectsSample | Rejected], source: Source)
     objects = [each for sample in samples if isinstance(sample, ObjectsSample) for each in sample.objects]
     if num := sum(min(each.box_px[:2]) == -1 for each in objects):
         say(
-            f"note: {num:,} of {len(objects):,} boxes start at pixel 0; if the set counts pixels from 0, add: --option origin=0"
+            f"note: boxes that start at pixel 0: {num:,} of {len(objects):,}; if the set counts pixels from 0, add: "
+            "--option origin=0"
         )

@@ -18,7 +18,7 @@ def test_places_beyond_all_numbers_are_drawn_far_outside(far: float) -> None:
     card = make_card("f:1", record, None, None)
     (shape,) = card.stages[0].shapes
     assert shape.role == STORED and all(math.isfinite(each) for each in shape.box)
-    assert card.notes == ("1 of 1 boxes reach out of the picture",)
+    assert card.notes == ("boxes that reach out of the picture: 1 of 1",)
 
 
 def test_thousands_of_boxes_cost_their_number() -> None:

@@ -64,7 +64,7 @@ def test_the_shares_of_llava_become_tags(tmp_path: Path, capsys: pytest.CaptureF
         "a list [1, 2, 3, 4] and [0.9, 0.8, 0.1, 0.2]",
     ]
     told = capsys.readouterr().err
-    assert "boxes of 0-1 (first: in.jsonl:1)" in told and "padded=yes" in told
+    assert "boxes of 0-1: 7 (first: in.jsonl:1)" in told and "padded=yes" in told
 
 
 def test_what_is_no_box_stays(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_content_parts_of_other_tools(tmp_path: Path, content: Any, more: dict[s
 )
 def test_what_no_model_learns_here_is_rejected_by_name(tmp_path: Path, message: dict[str, Any], named: str) -> None:
     """Tool roles and calls, refusals and pictures in answers: the reason names what was found."""
-    with pytest.raises(DataError, match="1 of 1 samples rejected"):
+    with pytest.raises(DataError, match="1 of 1 sample rejected"):
         lines(tmp_path, {"messages": [{"role": "user", "content": "q"}, message]})
     assert named in (tmp_path / "out.rejected.jsonl").read_text()
 

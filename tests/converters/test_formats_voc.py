@@ -54,7 +54,7 @@ def test_boxes_from_pixel_zero_are_spoken_of(tmp_path: Path, capsys: pytest.Capt
     """A file that counts from 1 has no pixel 0: the note names the option to add."""
     write(tmp_path / "a.xml", xml((0, 2, 8, 6), (3, 4, 5, 6)))
     read(tmp_path)
-    assert "1 of 2 boxes start at pixel 0" in capsys.readouterr().err
+    assert "boxes that start at pixel 0: 1 of 2" in capsys.readouterr().err
     read(tmp_path, origin="0")
     assert capsys.readouterr().err == ""
 

@@ -86,7 +86,7 @@ def test_a_server_sees_the_pixels_that_a_model_sees_here(
     server = serve(yes)
     scores = run(write(pictures, [ChatRecord(name, turns, (name,)) for name in FILES]), server)
     assert scores["engine"]["pictures_as_png"] == len(FILES) - len(AS_THEY_ARE)
-    assert "8 of 11 pictures are sent as PNG" in capsys.readouterr().err
+    assert "8 of 11 pictures sent as PNG" in capsys.readouterr().err
     got = {}
     for request in server.requests:
         picture, text = request["messages"][-1]["content"]
@@ -208,7 +208,7 @@ def test_questions_that_cannot_be_answered_are_asked_again_or_accepted(
 
     data, server = write(tmp_path, plain(6)), serve(too_long)
     with pytest.raises(
-        DataError, match=r"1 of 6 questions have no answer, first 'r3': .*answers 400: context too long; .*max_bad"
+        DataError, match=r"1 of 6 questions without an answer, first 'r3': .*answers 400: context too long; .*max_bad"
     ):
         run(data, server)
     assert not (tmp_path / "out" / "predictions.jsonl").exists()

@@ -129,7 +129,7 @@ def test_another_call_does_not_go_on(texts: Path, serve: Callable[..., Server], 
         ask(texts, **call)
     before = (texts.parent / "o" / "predictions.partial.jsonl").read_bytes()
     with pytest.raises(
-        UsageError, match=rf"partial\.jsonl: begun with another {told}.*; run the command as it was .* --output"
+        UsageError, match=rf"partial\.jsonl: begun with other values: {told}.*; run the command as it was .* --output"
     ):
         ask(texts, **(call | change))
     assert (texts.parent / "o" / "predictions.partial.jsonl").read_bytes() == before
@@ -143,10 +143,10 @@ def test_other_data_and_another_server_do_not_go_on(texts: Path, serve: Callable
     output = texts.parent / "o"
     with pytest.raises(DataError):
         ask(texts, output, "m", engine=server.url)
-    with pytest.raises(UsageError, match=r"begun with another engine \("):
+    with pytest.raises(UsageError, match=r"begun with other values: engine \("):
         ask(texts, output, "m", engine=serve(echo).url)
     texts.write_text(texts.read_text().replace("is 39?", "is 38?"))
-    with pytest.raises(UsageError, match=r"begun with another data_sha256 \("):
+    with pytest.raises(UsageError, match=r"begun with other values: data_sha256 \("):
         ask(texts, output, "m", engine=server.url)
     (output / "predictions.partial.jsonl").unlink()
     server.answer = echo
@@ -234,7 +234,9 @@ def test_a_signal_while_a_server_is_asked(texts: Path, serve: Callable[..., Serv
     told = process.communicate()[1]
     assert process.returncode == code and time.monotonic() - began < 8 and "Traceback" not in told
     if number != signal.SIGKILL:
-        assert "12 answers are kept in" in told and told.splitlines()[-1].startswith(("error: interrupted", "error: stopped"))
+        assert "keeps 12 answers; the same command" in told and told.splitlines()[-1].startswith(
+            ("error: interrupted", "error: stopped")
+        )
     released = True
     server.answer = echo
     time.sleep(0.2)

@@ -54,7 +54,7 @@ def test_missing_answers_count_as_wrong_and_are_listed(references, tmp_path, cap
     assert scores["missing"] == ["r1", "r3"]
     assert (scores["metrics"]["exact"]["value"], scores["metrics"]["exact"]["count"]) == (0.5, 4)
     captured = capsys.readouterr()
-    assert "2 references have no answer" in captured.err and captured.out == ""
+    assert "2 references without an answer" in captured.err and captured.out == ""
 
 
 def test_answers_to_nothing_are_listed_and_change_nothing(references, tmp_path):
@@ -235,7 +235,7 @@ def test_against_another_run(tmp_path, capsys):
         "p": 2 / 2**7, "count": 8, "groups": 8,
     }  # fmt: skip
     assert 0.5 < paired["low"] < 7 / 8
-    assert f"1 references have no answer in {theirs}: wrong; first: r7" in capsys.readouterr().err
+    assert f"1 reference without an answer in {theirs}: wrong; first: r7" in capsys.readouterr().err
     assert scores["missing"] == [] and scores["metrics"]["exact"]["value"] == 1.0
     assert "paired" not in score(benchmark="vqa", predictions=ours, references=references)
     with pytest.raises(UsageError, match="no such file"):

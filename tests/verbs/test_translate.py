@@ -270,7 +270,7 @@ def test_failed_rows_are_asked_for_again_and_nothing_twice(data: Path, serve: Ca
     assert not (data / "out" / "zh.jsonl").exists()
     with pytest.raises(UsageError, match="add --resume"):
         run(data, server)
-    with pytest.raises(UsageError, match="begun with another model"):
+    with pytest.raises(UsageError, match="begun with other values: model"):
         run(data, server, resume=True, model="other")
     server.answer, server.requests = good, []
     assert run(data, server, resume=True)["counts"]["converted"] == 12
@@ -449,7 +449,7 @@ def test_candidates_and_labels_stay_equal(data: Path, serve: Callable[..., Serve
         data / "in.jsonl", [*rows, ChatRecord("free", (Turn("human", "Where is row 1?"), Turn("gpt", "row 2")))]
     )
     run(data, serve(good))
-    assert "5 of 6 rows say which answers there are" in capsys.readouterr().err
+    assert "in 5 of 6 rows meta.candidates says which answers" in capsys.readouterr().err
     found = {record.id.removesuffix("-zh"): record for record in adapt.read_records(data / "out" / "zh.jsonl")}
     assert {name: found[name].answer for name in asked} == {name: answer for name, (_, answer, _) in asked.items()}
     assert found["names"].question == "<image>\n哪里是 it: red car, car, row. 哪里是 a cart?"
