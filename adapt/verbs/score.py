@@ -11,6 +11,7 @@ from adapt.evaluate.paired import compare_headlines
 from adapt.evaluate.score import Pairing, Predictions, pair, read_predictions, score_answers, to_document
 from adapt.progress import say
 from adapt.records import ChatRecord, read_records
+from adapt.show import counted
 from adapt.verbs.evaluate import choose_rows
 
 
@@ -66,14 +67,14 @@ def _tell(pairing: Pairing, given: Predictions, where: str = "") -> None:
     """One line on stderr for each way in which references and answers do not meet, or an answer is none."""
     unread = [each.record.id for each in pairing.answered if each.answer is None and each.record.id in given.answers]
     malformed = frozenset(given.malformed)
-    for names, what in (
-        (pairing.missing, f"references have no answer{where}: wrong"),
-        (pairing.unknown, f"answers{where} belong to no reference: left out"),
-        ([name for name in unread if name in malformed], f"answers{where} are neither text nor number: wrong"),
-        ([name for name in unread if name not in malformed], f"answers{where} are null: wrong"),
+    for names, noun, (what, then) in (
+        (pairing.missing, "reference", ("without an answer", "wrong")),
+        (pairing.unknown, "answer", ("without a reference", "left out")),
+        ([name for name in unread if name in malformed], "answer", ("neither text nor number", "wrong")),
+        ([name for name in unread if name not in malformed], "answer", ("null", "wrong")),
     ):
         if names:
-            say(f"{len(names):,} {what}; first: {names[0]}")
+            say(f"{counted(len(names), noun)} {what}{where}: {then}; first: {names[0]}")
 
 
 def _pair(records: Sequence[ChatRecord], given: Predictions, path: Path) -> Pairing:

@@ -26,6 +26,7 @@ from adapt.errors import DataError, UsageError
 from adapt.evaluate.score import read_predictions
 from adapt.progress import say
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, read_records
+from adapt.show import counted
 from converters import multiview
 from converters.formats.pictures import split_in
 from converters.multiview import MultiviewSample, Stitching
@@ -419,7 +420,7 @@ def write_submission(predictions: Path | str, references: Path | str, output: Pa
     document = dataclasses.asdict(team) | {"authors": list(team.authors), "results": results}
     atomic.write_text(Path(output), json.dumps(document, ensure_ascii=False, indent=4) + "\n")
     if unknown := len(answers) - len(records):
-        say(f"{unknown:,} answers belong to no question of {references}: left out")
+        say(f"{counted(unknown, 'answer')} without a question in {references}: left out")
     return len(results)
 
 

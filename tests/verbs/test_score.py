@@ -107,7 +107,7 @@ def test_malformed_answers_are_wrong_and_counted(references, tmp_path, capsys, a
     scores = score(benchmark="vqa", predictions=write(tmp_path / "p.jsonl", rows), references=references)
     assert scores["malformed"] == ["r0"] and scores["missing"] == []
     assert scores["metrics"]["exact"]["value"] == 0.75
-    assert "\n1 answers are neither text nor number: wrong; first: r0\n" in capsys.readouterr().err
+    assert "\n1 answer neither text nor number: wrong; first: r0\n" in capsys.readouterr().err
 
 
 def test_null_answers_are_said_and_so_are_those_of_the_other_run(references, tmp_path, capsys):
@@ -116,12 +116,12 @@ def test_null_answers_are_said_and_so_are_those_of_the_other_run(references, tmp
     ours, theirs = write(tmp_path / "p.jsonl", rows), write(tmp_path / "q.jsonl", [*rows[1:], {"id": "x", "answer": None}])
     score(benchmark="vqa", predictions=ours, references=references, against=theirs)
     assert capsys.readouterr().err.splitlines()[1:] == [
-        f"1 references have no answer in {theirs}: wrong; first: r0",
-        f"1 answers in {theirs} belong to no reference: left out; first: x",
-        f"1 answers in {theirs} are neither text nor number: wrong; first: r1",
-        f"1 answers in {theirs} are null: wrong; first: r3",
-        "1 answers are neither text nor number: wrong; first: r1",
-        "2 answers are null: wrong; first: r0",
+        f"1 reference without an answer in {theirs}: wrong; first: r0",
+        f"1 answer without a reference in {theirs}: left out; first: x",
+        f"1 answer neither text nor number in {theirs}: wrong; first: r1",
+        f"1 answer null in {theirs}: wrong; first: r3",
+        "1 answer neither text nor number: wrong; first: r1",
+        "2 answers null: wrong; first: r0",
     ]
 
 
