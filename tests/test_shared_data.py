@@ -7,6 +7,7 @@ import pytest
 
 from adapt.errors import DataError
 from adapt.records import iterate_records
+from adapt.show import counted
 from adapt.verbs import convert
 
 # folder -> task, input below it, options, samples, records
@@ -50,7 +51,7 @@ def test_every_row_of_a_real_set_is_converted(name: str, shared: Path, tmp_path:
 def test_labels_without_pictures_are_rejected_by_name(name: str, shared: Path, tmp_path: Path) -> None:
     """Every sample is listed with the picture that it misses, and nothing is written. (They convert: tests of their tasks.)"""
     task, below, read = BARE[name]
-    with pytest.raises(DataError, match=f"{read:,} of {read:,} samples rejected"):
+    with pytest.raises(DataError, match=f"{read:,} of {counted(read, 'sample')} rejected"):
         convert(task=task, input=shared / "data" / name.split()[0] / below, output=tmp_path / "rows.jsonl", workers=0)
     rejected = [json.loads(line) for line in (tmp_path / "rows.rejected.jsonl").read_text().splitlines()]
     assert len(rejected) == read and all("no such file" in row["reason"] for row in rejected)
