@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from test_resume import losses, weights
 from tiny_runs import run_here
 
-from adapt.errors import DataError, UsageError
+from adapt.errors import UsageError
 from adapt.train import checkpoint
 from adapt.train.distributed import World
 from adapt.train.optim import MOMENTS, check_optimizer, make_optimizer, moments, restore_moments, steps_taken
@@ -104,7 +104,7 @@ def test_a_run_in_8_bits_resumes_bit_for_bit(data: dict[str, Path], tmp_path: Pa
         run_here(data, tmp_path / name, *settings)
     for path in ("model/config.json", "checkpoints/step-000006/manifest.json"):
         (tmp_path / "cut" / path).unlink()
-    with pytest.raises(DataError, match="train.optimizer was adamw8bit, is adamw"):
+    with pytest.raises(UsageError, match="train.optimizer was adamw8bit, is adamw"):
         run_here(data, tmp_path / "cut", *settings, "train.optimizer=adamw", resume=True)
     run_here(data, tmp_path / "cut", *settings, resume=True)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole") and len(losses(tmp_path / "whole")) == 6
