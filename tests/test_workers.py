@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -71,3 +73,33 @@ def test_a_killed_worker_of_a_pool_is_an_error_not_a_wait() -> None:
     """Whoever waits for an answer learns what to try."""
     with pytest.raises(DataError, match="fewer --workers"), open_pool(0, 2) as submit:
         submit(die, 0).result()
+
+
+_INTERRUPTED = """
+import operator, signal, threading
+from adapt.workers import open_pool, result_of
+
+enter, left = threading.Condition.__enter__, [int(SKIPPED)]
+
+def interrupted(condition):
+    found = enter(condition)
+    if threading.current_thread() is threading.main_thread():
+        left[0] -= 1
+        if not left[0]:
+            signal.raise_signal(signal.SIGINT)
+    return found
+
+with open_pool(1, 2) as submit:
+    assert result_of(submit(operator.add, 1)) == 2
+    threading.Condition.__enter__ = interrupted
+    while True:
+        result_of(submit(operator.add, 1))
+"""
+
+
+@pytest.mark.parametrize("skipped", [1, 2, 3, 5, 8])
+def test_ctrl_c_inside_a_lock_of_the_pool_leaves_nothing_waiting(skipped: int) -> None:
+    """A signal that comes just when the main thread has taken a lock of the pool's ends the process, and does not hang it."""
+    script = _INTERRUPTED.replace("SKIPPED", str(skipped))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGINT and "KeyboardInterrupt" in done.stderr

@@ -13,7 +13,7 @@ from typing import Any
 from adapt.conversion.lines import Result, Shared, convert_samples
 from adapt.conversion.pictures import Picture, PictureBook, decode_pictures
 from adapt.domain import Rejected
-from adapt.workers import Submit, default_workers, open_pool
+from adapt.workers import Submit, default_workers, open_pool, result_of
 
 SAMPLES = 256  # of a chunk
 MOST_SAMPLES = 1024  # of a chunk whose last ones show the same pictures
@@ -81,12 +81,14 @@ def _flow(chunks: Iterator[list[Any]], book: PictureBook, submit: Submit, ahead:
 
 def _start(chunk: list[Any], decoding: Decoding, book: PictureBook, submit: Submit) -> tuple[list[Any], "Future[list[Result]]"]:
     for names, future in decoding:
-        book.learn(names, future.result())
+        pictures: list[Picture] = result_of(future)
+        book.learn(names, pictures)
     return chunk, submit(_convert, (chunk, book.of(chunk)))
 
 
 def _finish(chunk: list[Any], future: "Future[list[Result]]") -> Iterator[tuple[Any, Result]]:
-    return zip(chunk, future.result(), strict=True)
+    results: list[Result] = result_of(future)
+    return zip(chunk, results, strict=True)
 
 
 def _decode(shared: Shared, names: Sequence[str]) -> list[Picture]:
