@@ -128,7 +128,7 @@ def evaluate(
     ):
         places = {name: folder / name if len(call.parts) > 1 else folder for name in call.parts}
         for name, place in places.items():
-            _tell_replaced(call, name, place / "scores.json")
+            _tell_replaced(call, answerer.model, name, place / "scores.json")
         for name, records in call.parts.items():
             progress.say(f"{counted(len(records), 'question')} of {f'split {name!r}' if name else 'all rows'} in {call.data}")
             answered = _answer(call, answerer, records, journal, replies)
@@ -141,22 +141,34 @@ def evaluate(
     return documents if len(documents) > 1 else next(iter(documents.values()))
 
 
-def _tell_replaced(call: _Call, split: str, path: Path) -> None:
+def _tell_replaced(call: _Call, model: Mapping[str, Any], split: str, path: Path) -> None:
     """One line on a finished evaluation of something else that this one will replace; none on the same made anew."""
     try:
         there = safe.read_object_if_there(path)
     except DataError as error:
         progress.say(f"{error}; it is replaced when all is answered")
         return
+    if not there:
+        return
     ours = {"benchmark": call.benchmark.name, "data_sha256": call.data_sha256, "split": split or None}
-    if there and any(there.get(key) != value for key, value in ours.items()):
-        rows = f"split '{there['split']}'" if there.get("split") else "all rows"
-        is_edited = there.get("data") == str(call.data) and there.get("data_sha256") != call.data_sha256
-        data = f"{there.get('data')}{' before it changed' if is_edited else ''}"
-        progress.say(
-            f"{path}: the evaluation of {there.get('benchmark')} on {data}, {rows}, is replaced when all is answered; "
-            "choose another --output to keep it"
-        )
+    by = _by_another(there.get("model"), model)
+    if not by and all(there.get(key) == value for key, value in ours.items()):
+        return
+    rows = f"split '{there['split']}'" if there.get("split") else "all rows"
+    is_edited = there.get("data") == str(call.data) and there.get("data_sha256") != call.data_sha256
+    data = f"{there.get('data')}{' before it changed' if is_edited else ''}"
+    progress.say(
+        f"{path}: the evaluation of {there.get('benchmark')} on {data}, {rows},{by} is replaced when all is answered; "
+        "choose another --output to keep it"
+    )
+
+
+def _by_another(before: Any, model: Mapping[str, Any]) -> str:
+    """`` by NAME`` where another model answered before; a folder that was moved is the same one by its files' digests."""
+    if not isinstance(before, dict) or all(before.get(key) == value for key, value in model.items() if key != "folder"):
+        return ""
+    name = before.get("folder") or before.get("name")
+    return f" by {name}{' before it changed' if name == model.get('folder') else ''}"
 
 
 def choose_rows(records: Sequence[ChatRecord], split: str | None, path: Path) -> dict[str, list[ChatRecord]]:

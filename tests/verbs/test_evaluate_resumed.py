@@ -248,13 +248,13 @@ def test_a_signal_while_a_server_is_asked(texts: Path, serve: Callable[..., Serv
 def test_a_finished_evaluation_of_something_else_is_named_before_it_is_replaced(
     texts: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another split, benchmark or content of the data: one line each with what was there. The same made anew: none."""
+    """Another split, benchmark, model or content of the data: one line each with what was there. The same made anew: none."""
     server, output = serve(echo), texts.parent / "o"
     scores = output / "scores.json"
 
-    def told(**settings: Any) -> list[str]:
+    def told(model: str = "m", **settings: Any) -> list[str]:
         capsys.readouterr()
-        ask(texts, output, "m", engine=server.url, **settings)
+        ask(texts, output, model, engine=server.url, **settings)
         return [line for line in capsys.readouterr().err.splitlines() if "replaced" in line]
 
     ends = "is replaced when all is answered; choose another --output to keep it"
@@ -263,12 +263,15 @@ def test_a_finished_evaluation_of_something_else_is_named_before_it_is_replaced(
     assert told(split="test_far", benchmark="classify") == [
         f"{scores}: the evaluation of vqa on {texts}, split 'test_far', {ends}"
     ]
+    assert told("n", split="test_far", benchmark="classify") == [
+        f"{scores}: the evaluation of classify on {texts}, split 'test_far', by m {ends}"
+    ]
     texts.write_text(texts.read_text().replace("Who is", "Who was"))
-    assert told(split="test_far", benchmark="classify") == [
+    assert told("n", split="test_far", benchmark="classify") == [
         f"{scores}: the evaluation of classify on {texts} before it changed, split 'test_far', {ends}"
     ]
     scores.write_text("{")
-    assert [line.partition(": not JSON")[0] for line in told(split="test_far", benchmark="classify")] == [str(scores)]
+    assert [line.partition(": not JSON")[0] for line in told("n", split="test_far", benchmark="classify")] == [str(scores)]
     assert json.loads(scores.read_text())["benchmark"] == "classify"
 
 
