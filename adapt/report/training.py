@@ -85,5 +85,8 @@ def _time(run: RunFacts) -> str:
 def _memory(run: RunFacts) -> str:
     measured = max((row["peak_bytes"] for row in run.log if isinstance(row.get("peak_bytes"), int | float)), default=None)
     planned = run.plan.get("memory_bytes", {}).get("total")
-    words = "none in the log" if measured is None else f"{measured / 2**30:.2f} GiB measured"
-    return words if planned is None else f"{words}, {planned / 2**30:.2f} GiB planned"
+    whole = " (on a CPU the whole process, its libraries and data too)" if run.config.get("device") == "cpu" else ""
+    words = "none in the log" if measured is None else f"{measured / 2**30:.2f} GiB measured{whole}"
+    if planned is None:
+        return words
+    return f"{words}, {planned / 2**30:.2f} GiB planned for weights, gradients, moments and the largest pack"

@@ -49,10 +49,14 @@ def write_run(folder: Path, model: dict[str, str], *, data: str = "field.jsonl",
     recipe = {"train.samples_per_step": 8, "train.learning_rate": 1e-3, "train.weight_decay": 0.01, "train.seed": 0}
     recipe |= {"train.stage": "all", "data.general_ratio": 0.5}
     arguments = {"data": [data], "general": ["general.jsonl"], "domain": "driving"}
-    (folder / "config.json").write_text(json.dumps({"arguments": arguments, "recipe": recipe, "model": model}))
+    (folder / "config.json").write_text(json.dumps({"arguments": arguments, "recipe": recipe, "model": model, "device": "cpu"}))
     plan = {"steps": steps, "samples": {"domain": 160, "general": 80}, "epochs": {"domain": 1.25}, "notes": ["a note"]}
+    plan["memory_bytes"] = {"total": 2**29}
     (folder / "plan.json").write_text(json.dumps(plan))
-    rows = [{"step": step, "loss": 1 / step, "loss/roads": 2 / step, "seconds": 0.5} for step in range(1, steps + 1)]
+    rows = [
+        {"step": step, "loss": 1 / step, "loss/roads": 2 / step, "seconds": 0.5, "peak_bytes": 2**31}
+        for step in range(1, steps + 1)
+    ]
     rows.append({"event": "validation", "step": steps, "domain_loss": 0.25, "general_loss": 0.75})
     write_rows(folder / "log.jsonl", rows)
     return folder

@@ -45,6 +45,7 @@ def test_what_was_trained_and_scored_stands_in_the_page(tmp_path: Path) -> None:
         "0.775 to 0.975",
         "words",
         "0.4",
+        "2.00 GiB measured (on a CPU the whole process, its libraries and data too), 0.50 GiB planned for weights,",
     ):
         assert expected in text
 
