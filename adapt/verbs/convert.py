@@ -129,7 +129,7 @@ def _convert(
         pictures, lines, about = staged.enter_context(atomic.staged_files(*places))
         rejections = staged.enter_context(Rejections(output))
         for sample, result in track(stream(shared, samples, book, workers), None, "converting"):
-            for line in _standing(sample, result, tally, rejections):
+            for line in _take(sample, result, tally, rejections):
                 tally.add(line, is_made=reading.image_root == source.made)
                 lines.write(line.content)
                 if line.images and not shared.makes:
@@ -153,8 +153,8 @@ def _convert(
     return manifest
 
 
-def _standing(sample: Any, result: Result, tally: "_Tally", rejections: Rejections) -> Sequence[Line]:
-    """The lines of a sample, none where it is rejected: also for an id of a line that ``tally`` has."""
+def _take(sample: Any, result: Result, tally: "_Tally", rejections: Rejections) -> Sequence[Line]:
+    """Count a sample and return its lines; of one that is rejected (also for an id that ``tally`` has) write why instead."""
     tally.read += 1
     tally.has_places = tally.has_places or hasattr(sample, "upright")
     fault = result if isinstance(result, Rejected) else tally.repeated(sample, result)
