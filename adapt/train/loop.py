@@ -20,7 +20,10 @@ from adapt.train.validation import forgets, validate
 
 
 def train(run: Run) -> None:
-    """Run the plan from ``run.step`` to its end, saving and measuring on the way. Raises Stopped after a clean stop."""
+    """Run the plan from ``run.step`` to its end, saving and measuring on the way.
+
+    Raises Stopped after a clean stop. A signal in the last step is left in ``run.stop_signal``: the run is finished first.
+    """
     recipe = run.recipe.train
     packs = [run.requests(run.plan.steps[number], number) for number in range(run.step, len(run.plan))]
     batches = load_packs(
@@ -59,6 +62,7 @@ def train(run: Run) -> None:
                 run.save(run)
             if stopping and not last:
                 raise Stopped(stopping, "the step is whole and saved; go on with --resume")
+            run.stop_signal = run.stop_signal or stopping
 
 
 def _should_end(run: Run) -> bool:

@@ -11,7 +11,7 @@ import torch
 from adapt import progress, safe
 from adapt.data.mixture import describe_sources
 from adapt.data.packing import PackRule
-from adapt.errors import DataError, UsageError
+from adapt.errors import DataError, Stopped, UsageError
 from adapt.model.config import ModelConfig
 from adapt.model.flops import flops_of
 from adapt.model.internvl import InternVL
@@ -180,6 +180,8 @@ def _run_plan(prepared: Prepared, folder: Path, setting: Setting, *, resume: boo
     if setting.world.is_main and (page := write_own_page(folder)):  # before RUN/model, which says that the run is finished
         progress.say(f"its curves are in {page}")
     keeper.finish(run.step)
+    if run.stop_signal:  # whoever started this run, a sweep or a shell script, is not to go on
+        raise Stopped(run.stop_signal, f"{folder} is finished all the same")
     if not setting.world.is_main:
         return {}
     rows = read_log(folder)

@@ -1,6 +1,8 @@
 """``finetune``: what it refuses, what it plans, what it leaves."""
 
+import io
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 import adapt
-from adapt.errors import DataError, UsageError
+from adapt.errors import DataError, Stopped, UsageError
 from adapt.records import ChatRecord, Turn, write_records
 from adapt.train.log import read_log
 from adapt.verbs import evaluate, finetune
@@ -96,6 +98,25 @@ def test_dry_run_plans_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
     assert plan["tiles"] == plan["trees"] and plan["tiles_without_sharing"] == 12
     assert 0 <= plan["padding"] < 1
     assert not (tmp_path / "run").exists()
+
+
+class _Interrupts(io.StringIO):
+    """A stderr that answers a line with Ctrl-C, as a user does who sees it."""
+
+    def write(self, text: str) -> int:
+        if "step 3 of 3" in text:
+            signal.raise_signal(signal.SIGINT)
+        return super().write(text)
+
+
+def test_a_signal_in_the_last_step_is_not_lost(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is finished, and whoever started it hears of the signal: a sweep or a script does not go on to the next."""
+    monkeypatch.setattr("sys.stderr", _Interrupts())
+    with pytest.raises(Stopped, match=r"stopped by SIGINT; .*run is finished all the same"):
+        finetune(model="nano", data=[data], output=tmp_path / "run", set=FAST)
+    monkeypatch.undo()
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    assert finetune(output=tmp_path / "run", resume=True)["steps"] == 3
 
 
 def test_test_rows_are_never_trained_on(data: Path, tmp_path: Path) -> None:
