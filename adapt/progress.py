@@ -18,9 +18,10 @@ def is_quiet() -> bool:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
+    """One line on stderr, whole, whichever threads speak."""
     if not is_quiet():
-        print(text, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def track(items: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
