@@ -18,7 +18,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from adapt import progress, safe
+from adapt import progress, safe, signals
 from adapt.errors import DataError, UsageError
 
 Item = TypeVar("Item")
@@ -254,11 +254,10 @@ def ask_all(
     try:
         while True:
             for item in itertools.islice(left, 2 * concurrency - len(under_way)):
-                under_way[pool.submit(work, item)] = item
+                under_way[signals.submit(pool, work, item)] = item
             if not under_way:
                 return
-            done, _ = concurrent.futures.wait(under_way, return_when=concurrent.futures.FIRST_COMPLETED)
-            for each in done:
+            for each in signals.wait_any(under_way):
                 result: Answer | DataError = _result(each)
                 take(under_way[each], result)
                 del under_way[each]
@@ -267,7 +266,7 @@ def ask_all(
         raise
     finally:
         try:
-            pool.shutdown(wait=True, cancel_futures=True)
+            signals.shut_down(pool)
         finally:
             for future, item in under_way.items():
                 if future.done() and not future.cancelled() and future.exception() is None:
@@ -277,7 +276,7 @@ def ask_all(
 def _result(future: "concurrent.futures.Future[Any]") -> Any:
     """The answer, or the DataError of an item that has none."""
     try:
-        return future.result()
+        return signals.result_of(future)
     except EndpointError:
         raise
     except DataError as error:

@@ -13,14 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+from adapt import signals
 from adapt.errors import DataError, UsageError
 
 Result = TypeVar("Result")
 MAX_DEFAULT_WORKERS = 16
 _KILLED = "a worker process was killed (out of memory?); try again with fewer --workers"
 _PARENT_POLL_S = 0.5
-_RESULT_POLL_S = 0.1
-_HELD_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _held: Any = None  # set once in each worker process of open_pool, never in the parent
 _work: tuple[Callable[..., Any], Any, Sequence[Any]] | None = None  # set once in each worker process, never in the parent
 
@@ -48,9 +47,9 @@ def map_ordered(
     pool = _processes(workers, (function, shared, items, os.getpid()), _start_worker)
     try:
         ranges = [(start, min(start + chunk, len(items))) for start in range(0, len(items), chunk)]
-        futures = collections.deque(_submit(pool, _run_range, bounds) for bounds in ranges)
+        futures = collections.deque(signals.submit(pool, _run_range, bounds) for bounds in ranges)
         while futures:
-            yield from result_of(futures.popleft())
+            yield from signals.result_of(futures.popleft())
     except concurrent.futures.process.BrokenProcessPool as error:
         raise DataError(_KILLED) from error
     finally:
@@ -76,47 +75,11 @@ def open_pool(shared: Any, workers: int) -> Iterator[Submit]:
         return
     pool = _processes(workers, (shared, os.getpid()), _hold_shared)
     try:
-        yield lambda function, item: _submit(pool, _call_held, function, item)
+        yield lambda function, item: signals.submit(pool, _call_held, function, item)
     except concurrent.futures.process.BrokenProcessPool as error:
         raise DataError(_KILLED) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def result_of(future: "concurrent.futures.Future[Result]") -> Result:
-    """The result of a call, as soon as it is there. Raises what the call raised.
-
-    Signals are answered between two looks at it: see ``_signals_held``.
-    """
-    while True:
-        with _signals_held():
-            if concurrent.futures.wait([future], timeout=_RESULT_POLL_S).done:
-                return future.result()
-
-
-def _submit(pool: concurrent.futures.ProcessPoolExecutor, function: Callable[..., Result], *items: Any) -> Any:
-    with _signals_held():
-        return pool.submit(function, *items)
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Keep Ctrl-C and SIGTERM for the end of the block. Raised while the pool's own code holds one of its locks, they would
-    leave it locked, and the pool's thread, and with it the process, waiting for ever."""
-    if threading.current_thread() is not threading.main_thread():  # no other thread answers signals
-        yield
-        return
-    caught: list[int] = []
-    handlers = {number: handler for number in _HELD_SIGNALS if (handler := signal.getsignal(number)) is not None}
-    try:
-        for number in handlers:
-            signal.signal(number, lambda number, frame: caught.append(number))
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        if caught:
-            signal.raise_signal(caught[0])
 
 
 def _call_here(shared: Any, function: Callable[[Any, Any], Result], item: Any) -> "concurrent.futures.Future[Result]":

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
 from adapt.errors import DataError
+from adapt.signals import held
 from adapt.workers import map_ordered, open_pool
 
 ITEMS = list(range(40))
@@ -76,30 +78,65 @@ def test_a_killed_worker_of_a_pool_is_an_error_not_a_wait() -> None:
 
 
 _INTERRUPTED = """
-import operator, signal, threading
-from adapt.workers import open_pool, result_of
+import contextlib, operator, signal, threading
+from adapt.endpoint import Endpoint, ask_all
+from adapt.signals import result_of
+from adapt.workers import map_ordered, open_pool
 
-enter, left = threading.Condition.__enter__, [int(SKIPPED)]
+enter, main, left = threading.Condition.__enter__, threading.get_ident(), [int(SKIPPED)]
 
 def interrupted(condition):
     found = enter(condition)
-    if threading.current_thread() is threading.main_thread():
+    if threading.get_ident() == main:
         left[0] -= 1
         if not left[0]:
             signal.raise_signal(signal.SIGINT)
     return found
 
-with open_pool(1, 2) as submit:
-    assert result_of(submit(operator.add, 1)) == 2
-    threading.Condition.__enter__ = interrupted
-    while True:
-        result_of(submit(operator.add, 1))
+def map_all():
+    for _ in range(20):
+        list(map_ordered(operator.add, 1, range(40), workers=2, chunk=4))
+
+def use_pool():
+    with open_pool(1, 2) as submit:
+        for _ in range(200):
+            result_of(submit(operator.add, 1))
+
+def ask_threads():
+    with contextlib.closing(Endpoint("http://127.0.0.1:9/v1", "nobody")) as endpoint:
+        ask_all(endpoint, operator.neg, range(200), concurrency=4, take=lambda item, answer: None)
+
+threading.Condition.__enter__ = interrupted
+WORK()
 """
 
 
-@pytest.mark.parametrize("skipped", [1, 2, 3, 5, 8])
-def test_ctrl_c_inside_a_lock_of_the_pool_leaves_nothing_waiting(skipped: int) -> None:
+@pytest.mark.parametrize("work", ["map_all", "use_pool", "ask_threads"])
+@pytest.mark.parametrize("skipped", [1, 2, 5, 13])
+def test_ctrl_c_inside_a_lock_of_a_pool_leaves_nothing_waiting(work: str, skipped: int) -> None:
     """A signal that comes just when the main thread has taken a lock of the pool's ends the process, and does not hang it."""
-    script = _INTERRUPTED.replace("SKIPPED", str(skipped))
+    script = _INTERRUPTED.replace("SKIPPED", str(skipped)).replace("WORK", work)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == -signal.SIGINT and "KeyboardInterrupt" in done.stderr
+    assert done.returncode == -signal.SIGINT and "KeyboardInterrupt" in done.stderr, done.stderr
+
+
+def test_a_signal_while_handlers_are_put_back_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SIGTERM between the two is answered by its own handler, and Ctrl-C is answered afterwards too."""
+    put, calls = signal.signal, iter(range(100))
+
+    def interrupted(number: int, handler: Any) -> Any:
+        found = put(number, handler)
+        if next(calls) == 2:  # two handlers are set; the first is put back
+            signal.raise_signal(signal.SIGTERM)
+        return found
+
+    before = put(signal.SIGTERM, lambda number, frame: sys.exit(143))
+    monkeypatch.setattr(signal, "signal", interrupted)
+    try:
+        with pytest.raises(SystemExit, match="143"), held():
+            pass
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        put(signal.SIGTERM, before)
+        put(signal.SIGINT, signal.default_int_handler)

@@ -13,7 +13,8 @@ from typing import Any
 from adapt.conversion.lines import Result, Shared, convert_samples
 from adapt.conversion.pictures import Picture, PictureBook, decode_pictures
 from adapt.domain import Rejected
-from adapt.workers import Submit, default_workers, open_pool, result_of
+from adapt.signals import result_of
+from adapt.workers import Submit, default_workers, open_pool
 
 SAMPLES = 256  # of a chunk
 MOST_SAMPLES = 1024  # of a chunk whose last ones show the same pictures

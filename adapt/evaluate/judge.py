@@ -4,15 +4,15 @@ The answers stand in a JSONL file, a row ``{"model", "messages", "reply"}`` each
 goes on where it was, and a second one needs no judge.
 """
 
-import concurrent.futures
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from adapt import atomic, safe
+from adapt import endpoint as endpoints
 from adapt.endpoint import Endpoint
 from adapt.errors import DataError
-from adapt.progress import track
+from adapt.progress import meter
 from adapt.records import dump_row, read_rows
 
 Messages = list[dict[str, str]]
@@ -29,29 +29,23 @@ def ask_all(endpoint: Endpoint, questions: Sequence[Messages], cache: Path) -> l
     known = _read(cache, endpoint.model)
     keys = [_key(messages) for messages in questions]
     new = dict.fromkeys(key for key in keys if key not in known)
+    before = len(known)
     if new:
         with atomic.disk_faults_told(cache):
             cache.parent.mkdir(parents=True, exist_ok=True)
-            with open(cache, "ab") as handle:
-                for key, reply in track(_ask(endpoint, list(new)), len(new), "judging"):
+            with open(cache, "ab") as handle, meter("judged", len(new)) as show:
+
+                def keep(key: str, reply: str | DataError) -> None:
+                    if isinstance(reply, DataError):
+                        raise reply
                     row = {"model": endpoint.model, "messages": json.loads(key), "reply": reply}
                     handle.write(f"{dump_row(row)}\n".encode())
                     handle.flush()
                     known[key] = reply
+                    show(len(known) - before, "")
+
+                endpoints.ask_all(endpoint, lambda key: endpoint.ask(json.loads(key)), new, concurrency=AT_ONCE, take=keep)
     return [known[key] for key in keys]
-
-
-def _ask(endpoint: Endpoint, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(question, reply) as they come, a few under way at a time."""
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = {pool.submit(endpoint.ask, json.loads(key)): key for key in keys}
-        try:
-            for done in concurrent.futures.as_completed(waiting):
-                yield waiting[done], done.result()
-        except BaseException:
-            endpoint.close()
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _key(messages: Messages) -> str:
