@@ -77,7 +77,8 @@ def translate(
             total = _check_input(source)
             failed = _run(source, total, _Work(to, rules, server), progress, workers)
             manifest = _finish(source, target, header, progress, failed, total, max_bad)
-            _progress_path(target).unlink()
+            if not failed:
+                _progress_path(target).unlink()
     say(f"{target}: {manifest['counts']['records']:,} of {counted(total, 'row')} in {translation.LANGUAGES[to]}")
     return manifest
 
@@ -207,10 +208,22 @@ def _digest(text: str) -> str:
 
 
 def _is_finished(target: Path, header: Mapping[str, str]) -> bool:
-    """Whether ``target`` is there, whole, and was made of the same."""
+    """Whether ``target`` is there, made of the same. Raises UsageError where it is there and is anything else."""
+    if not target.exists():
+        return False
     manifest = records.read_manifest(target)
-    same = all(manifest.get("options", {}).get(name) == value for name, value in header.items())
-    return same and target.is_file() and safe.file_sha256(target) == manifest.get("sha256")
+    options = manifest.get("options", {})
+    different = [f"{name} was {options.get(name)}, is {value}" for name, value in header.items() if options.get(name) != value]
+    if manifest.get("task") != "translate":
+        different = ["it is no translation"]
+    elif not different and safe.file_sha256(target) != manifest.get("sha256"):
+        different = ["it was changed since it was written"]
+    if different:
+        raise UsageError(
+            f"{target}: there, and not what --resume would go on with: {', '.join(different)}; leave --resume out to replace it, "
+            "or choose another --output"
+        )
+    return True
 
 
 @contextlib.contextmanager
@@ -218,7 +231,10 @@ def _open_progress(target: Path, header: Mapping[str, str], resume: bool) -> Ite
     """The journal, new or gone on with. Raises UsageError where one is there and was not asked for, or is of other input."""
     path = _progress_path(target)
     if path.exists() and not resume:
-        raise UsageError(f"{path}: a translation was under way; add --resume to go on, or delete the file to start again")
+        raise UsageError(
+            f"{path}: a translation was under way, or rows of it failed; add --resume to ask for the rest, or delete the file to "
+            "start again"
+        )
     if resume and not path.exists():
         say(f"{path}: not there; starting with the first row")
     missing = [folder for folder in path.parents if not folder.exists()]
@@ -315,4 +331,4 @@ def _report_failed(source: Path, target: Path, failed: Mapping[int, str], total:
             f"{len(failed):,} of {counted(total, 'row')} failed, more than --max-bad {max_bad}; see {path}{kept}; "
             f"first: {shown}"
         )
-    say(f"{len(failed):,} of {counted(total, 'row')} failed; see {path}; first: {shown}")
+    say(f"{len(failed):,} of {counted(total, 'row')} failed; see {path}; --resume asks for these again; first: {shown}")

@@ -279,6 +279,40 @@ def test_failed_rows_are_asked_for_again_and_nothing_twice(data: Path, serve: Ca
     assert len(server.requests) == 1
 
 
+def test_failed_rows_that_were_accepted_are_asked_for_again(
+    data: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is written without them, and says how to ask; a resume asks for those rows alone, and then nothing is left."""
+    server = serve(lambda request: says("") if "row 7" in request["messages"][1]["content"] else good(request))
+    assert run(data, server, max_bad=1)["counts"]["converted"] == 11
+    assert "1 of 12 rows failed; see" in (told := capsys.readouterr().err) and "--resume asks for these again" in told
+    server.answer, server.requests = good, []
+    assert run(data, server, resume=True)["counts"]["converted"] == 12 and len(server.requests) == 1
+    assert sorted(path.name for path in (data / "out").iterdir()) == ["zh.jsonl", "zh.manifest.json"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "settings", "told"),
+    [
+        (None, "", {"to": "de"}, "to was zh, is de"),
+        ("zh.jsonl", "{}\n", {}, "it was changed since it was written"),
+        ("zh.manifest.json", '{"task": "vqa"}', {}, "it is no translation"),
+    ],
+)
+def test_a_resume_replaces_nothing_else(
+    data: Path, serve: Callable[..., Server], file: str | None, content: str, settings: dict[str, str], told: str
+) -> None:
+    """What stands in the place of the output, and is not what would be gone on with, stays."""
+    server = serve(good)
+    run(data, server)
+    if file:
+        (data / "out" / file).write_text(content)
+    before = (data / "out" / "zh.jsonl").read_bytes()
+    with pytest.raises(UsageError, match=rf"not what --resume would go on with: {told}.*; leave --resume out"):
+        run(data, server, resume=True, **settings)
+    assert (data / "out" / "zh.jsonl").read_bytes() == before
+
+
 def test_a_kill_at_any_moment_loses_and_doubles_nothing(data: Path, serve: Callable[..., Server]) -> None:
     """SIGKILL between rows and a torn last line: the resumed run ends with the bytes of one that was never killed."""
     server = serve(good)
