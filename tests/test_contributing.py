@@ -114,6 +114,8 @@ def test_a_field_from_a_package_converts_and_scores(wind: Path, tmp_path: Path) 
     found = [json.loads(run(wind, *command, *more, cwd=tmp_path).stdout) for more in ([], ["--option", "tolerance=2"])]
     values = [(each["metrics"]["exact"]["value"], each["metrics"]["near"]["value"]) for each in found]
     assert values == [pytest.approx((1 / 12, 2 / 12)), pytest.approx((1 / 12, 11 / 12))]
+    refused = run(wind, *command, "--option", "tolerance=two", cwd=tmp_path)
+    assert refused.returncode == 2 and "option tolerance=two of benchmark blades: expected one of 0, 1" in refused.stderr
 
 
 @pytest.mark.slow
