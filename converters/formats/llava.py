@@ -33,7 +33,6 @@ PICTURE_COLUMNS = ("images", "image")
 # Bytes of a line that may hold boxes, embedded pictures or a video: an escaped letter may spell any of them.
 _SUSPECT = (b"data:image", b'"video', b"<box>", b"\\u00")
 _MAYBE_BOX = re.compile(rb"\[\s*[-+.\d]")
-_LOOKED_THROUGH = 1_000  # rows in which a table's first picture is looked for
 Place = tuple[str, Any]
 
 
@@ -89,7 +88,7 @@ def _suspect_lines(path: Path) -> Iterator[Place]:
 
 def _open_table(source: Source, is_hub: bool) -> Rows:
     name, parts = table.open_parts(source)
-    first = {split: list(_until_picture(rows)) for split, rows in parts.items()}
+    first = {split: list(table.until_picture(rows, _picture_cell)) for split, rows in parts.items()}
     cells = (_picture_cell(row) for places in first.values() for _, row in places if isinstance(row, Mapping))
     made = any(table.holds_picture_bytes(cell) for cell in cells)
     joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
@@ -99,14 +98,6 @@ def _open_table(source: Source, is_hub: bool) -> Rows:
             yield from places
 
     return Rows(name, lambda: _table_rows(joined, source, made), None if is_hub else suspects, made)
-
-
-def _until_picture(rows: Iterable[Place]) -> Iterator[Place]:
-    """The rows up to the first with a picture, and with it: whether a table holds bytes shows there."""
-    for where, row in itertools.islice(rows, _LOOKED_THROUGH):
-        yield where, row
-        if isinstance(row, Mapping) and _picture_cell(row):
-            return
 
 
 def _picture_cell(row: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 SPLIT_COLUMN = "split"  # taken where it is there; one of another name must be
 COLUMN_OPTIONS = ("question", "answer", "label", "id")
 HUB_PREFIX = "hf:"
+_LOOKED_THROUGH = 1_000  # rows in which a table's first picture is looked for
 _PART = re.compile(r"(?P<split>[a-z]+)-\d{5}-of-(?P<count>\d{5})(-[0-9a-f]+)?")  # as `datasets` writes Parquet
 Place = tuple[str, Any]  # where a row stands, and the row: a mapping, or the DataError that reading it gave
 
@@ -59,8 +60,9 @@ def read_tables(source: Source, *, picture_column: str) -> Tables:
     Raises UsageError for an input that is no table and for a column that the table has not.
     """
     name, parts = _open(source)
-    first = {split: list(itertools.islice(rows, 1)) for split, rows in parts.items()}
-    known = next((values for places in first.values() for _, values in places if isinstance(values, Mapping)), None)
+    first = {split: list(until_picture(rows, lambda row: row.get(picture_column))) for split, rows in parts.items()}
+    seen = [values for places in first.values() for _, values in places if isinstance(values, Mapping)]
+    known = next(iter(seen), None)
     if known is not None:
         given = [source.options[key] for key in COLUMN_OPTIONS if key in source.options]
         given += [] if source.options.get("split", SPLIT_COLUMN) == SPLIT_COLUMN else [source.options["split"]]
@@ -68,7 +70,7 @@ def read_tables(source: Source, *, picture_column: str) -> Tables:
             if column not in known:
                 raise _no_column(source.input, column, [str(key) for key in known])
     joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
-    embedded = known is not None and _is_embedded(known.get(picture_column))
+    embedded = any(holds_picture_bytes(values.get(picture_column)) for values in seen)
     root = source.made if embedded and source.made else source.images or _folder_of(source.input)
     return Tables(name, root, _rows(joined, source, picture_column, embedded, name))
 
@@ -97,9 +99,18 @@ def picture_names(cell: Any, source: Source, embedded: bool, where: str) -> tupl
     return _pictures(cell, source, embedded, where)
 
 
+def until_picture(rows: Iterable[Place], cell_of: Callable[[Mapping[str, Any]], Any]) -> Iterator[Place]:
+    """The rows up to the first with a picture, and with it: whether a table holds bytes shows there."""
+    for where, row in itertools.islice(rows, _LOOKED_THROUGH):
+        yield where, row
+        if isinstance(row, Mapping) and any(map(_shows, _cells(cell_of(row)))):
+            return
+
+
 def holds_picture_bytes(cell: Any) -> bool:
     """Whether a cell holds pictures and not their paths."""
-    return _is_embedded(cell)
+    first = next(filter(_shows, _cells(cell)), None)
+    return isinstance(first, bytes) or (isinstance(first, dict) and first.get("bytes") is not None)
 
 
 def _rows(
@@ -126,21 +137,22 @@ def _rows(
             yield Row(str(given), where, split, values, pictures)
 
 
-def _is_embedded(value: Any) -> bool:
-    if is_named(value):
-        value = list(value.values())
-    cell = value[0] if isinstance(value, list) and value else value
-    return isinstance(cell, bytes) or (isinstance(cell, dict) and cell.get("bytes") is not None)
-
-
 def is_named(value: Any) -> bool:
     """Whether a cell holds several pictures by name; {bytes, path} is one picture, as `datasets` stores it."""
     return isinstance(value, dict) and bool(value) and not value.keys() <= {"bytes", "path"}
 
 
 def _pictures(value: Any, source: Source, embedded: bool, where: str) -> tuple[str, ...]:
-    cells = list(value.values()) if is_named(value) else value if isinstance(value, list) else [value]
-    return tuple(_picture(cell, source, embedded, where) for cell in cells if cell not in (None, ""))
+    return tuple(_picture(cell, source, embedded, where) for cell in _cells(value) if cell not in (None, ""))
+
+
+def _cells(value: Any) -> list[Any]:
+    return list(value.values()) if is_named(value) else value if isinstance(value, list) else [value]
+
+
+def _shows(cell: Any) -> bool:
+    """Whether a cell has a picture, and not only a place for one, such as {bytes: None, path: None}."""
+    return any(value not in (None, "") for value in (cell.values() if isinstance(cell, dict) else [cell]))
 
 
 def _picture(cell: Any, source: Source, embedded: bool, where: str) -> str:

@@ -81,6 +81,23 @@ def test_pictures_inside_the_table_are_written_out(pictures: Path, name: str) ->
     assert len(list((pictures / "out.images").iterdir())) == 2
 
 
+@pytest.mark.parametrize("empty", [None, {"bytes": None, "path": None}, []])
+def test_a_first_row_without_a_picture_does_not_hide_the_embedded_ones(pictures: Path, empty: Any) -> None:
+    """Whether a table holds pictures shows in the first row that has one: the rows before it are rejected alone."""
+    picture: Any = {"bytes": (pictures / "a.png").read_bytes(), "path": None}
+    cell: Any = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")} if empty else datasets.Image()
+    cells = [empty, picture, picture]
+    if isinstance(empty, list):
+        cells, cell = [empty, [None, picture], [picture]], datasets.List(cell)
+    words = datasets.Value("string")
+    features = datasets.Features({"image": cell, "question": words, "answer": words})
+    columns = {"image": cells, "question": ["q"] * 3, "answer": ["a"] * 3}
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(pictures / "t.parquet")
+    convert(task="vqa", input=pictures / "t.parquet", output=pictures / "out.jsonl", max_bad=1)
+    assert [record.sizes for record in adapt.read_records(pictures / "out.jsonl")] == [((4, 5),)] * 2
+    assert json.loads((pictures / "out.rejected.jsonl").read_text())["where"] == "t.parquet#0"
+
+
 def test_made_pictures_of_an_earlier_run_go_and_other_files_stay(pictures: Path) -> None:
     """FILE.images holds what the rows show; a file that convert did not name is never touched."""
     images = pictures / "out.images"
@@ -158,6 +175,13 @@ def test_columns_and_splits_are_named_by_options_and_files(pictures: Path) -> No
     ]
     with pytest.raises(UsageError, match="'asks': did you mean 'ask'"):
         convert(task="vqa", input=folder, output=pictures / "x.jsonl", option=["image=pic", "question=asks", "answer=say"])
+
+
+def test_columns_are_checked_after_a_faulty_row_too(pictures: Path) -> None:
+    """A first row of too many cells does not hide that the picture's column has another name."""
+    (pictures / "t.csv").write_text("images,question,answer\na.png,q,a,more\na.png,q,a\n")
+    with pytest.raises(UsageError, match="no column 'image': did you mean 'images'"):
+        convert(task="vqa", input=pictures / "t.csv", output=pictures / "out.jsonl")
 
 
 def test_several_answers_keep_all_for_the_scorer(pictures: Path) -> None:
