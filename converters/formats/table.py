@@ -320,7 +320,10 @@ def _by_split(found: Any, name: str, without: tuple[str, ...] = ()) -> dict[str 
 
 
 def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[Place]:
-    """Rows with pictures as bytes; class numbers become names. A number without one is a DataError in its row's place."""
+    """Rows with pictures as bytes; class numbers become names.
+
+    A class number without a name is a DataError in its row's place; a negative one, the mark of a hidden label, becomes None.
+    """
     import datasets
 
     features = dict(rows.features or {})
@@ -332,20 +335,30 @@ def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[
     # Only now: `datasets` decodes pictures to take a column away, and would store them anew, at 8 bits and JPEG's loss.
     if unread := [column for column in features if column in without]:
         rows = rows.remove_columns(unread)
-    labels = {
-        column: feature
-        for column, feature in features.items()
-        if isinstance(feature, datasets.ClassLabel) and column not in without
-    }
+    labels = {}
+    for column, feature in features.items():
+        label = getattr(feature, "feature", feature)  # of a list: its cells'
+        if isinstance(label, datasets.ClassLabel) and column not in without:
+            labels[column] = label
     for index, row in enumerate(rows):
         where = f"{name}#{index}"
-        numbers = {column: row[column] for column in labels if row[column] is not None and row[column] >= 0}
-        if beyond := [column for column, number in numbers.items() if number >= labels[column].num_classes]:
-            column = beyond[0]
-            names = f"the table names {labels[column].num_classes} classes, from 0"
-            yield where, DataError(f"{where}: class {numbers[column]} in column '{column}', but {names}")
+        try:
+            named = {column: _class_named(row[column], label, column) for column, label in labels.items()}
+        except DataError as error:
+            yield where, DataError(f"{where}: {error}")
             continue
-        yield where, row | {column: labels[column].int2str(number) for column, number in numbers.items()}
+        yield where, row | named
+
+
+def _class_named(value: Any, label: Any, column: str) -> Any:
+    """The name of a class number, or the names of a list of them."""
+    if isinstance(value, list):
+        return [_class_named(each, label, column) for each in value]
+    if value is None or value < 0:
+        return None
+    if value >= label.num_classes:
+        raise DataError(f"class {value} in column '{column}', but the table names {label.num_classes} classes, from 0")
+    return label.int2str(value)
 
 
 def _open_hub(name: str) -> tuple[str, dict[str | None, Iterator[Place]]]:

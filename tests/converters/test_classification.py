@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
 
@@ -293,3 +294,33 @@ def test_a_blank_is_no_class(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("image,label\na.png,dog\na.png,cat\na.png,  \n")
     manifest = convert(task="classify", input=tmp_path / "rows.csv", output=tmp_path / "out.jsonl", max_bad=1)
     assert manifest["facts"]["classes"] == {"cat": "cat", "dog": "dog"} and manifest["counts"]["rejected"] == 1
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t"])
+def test_a_hidden_label_is_no_class(tmp_path: Path, name: str) -> None:
+    """-1, as Hugging Face marks a label that is kept back: the row is rejected, and no class of that name is offered."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    features = datasets.Features(image=datasets.Value("string"), label=datasets.ClassLabel(names=["cat", "dog"]))
+    table = datasets.Dataset.from_dict({"image": ["a.png"] * 3, "label": [0, -1, 1]}, features=features)
+    table.to_parquet(tmp_path / name) if name.endswith(".parquet") else table.save_to_disk(tmp_path / name)
+    call = {"input": tmp_path / name, "images": tmp_path, "output": tmp_path / "out.jsonl", "max_bad": 1}
+    assert convert(task="classify", **call)["facts"]["classes"] == {"cat": "cat", "dog": "dog"}
+    rejected = json.loads((tmp_path / "out.rejected.jsonl").read_text())
+    assert (rejected["where"][-2:], rejected["reason"]) == ("#1", "column 'label' is empty, expected a class")
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t"])
+def test_lists_of_class_numbers_become_names(tmp_path: Path, name: str) -> None:
+    """Several labels a picture, as `datasets` stores them; a hidden one, or one beyond the names, rejects its row alone."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    numbers = {"image": ["a.png"] * 5, "label": [[0, 1], [], [1], [0, -1], [7]]}
+    label = datasets.List(datasets.ClassLabel(names=["cat", "dog"]))
+    features = datasets.Features(image=datasets.Value("string"), label=label)
+    stored = pyarrow.table(numbers).replace_schema_metadata(features.arrow_schema.metadata)
+    table = datasets.Dataset(datasets.table.InMemoryTable(stored))
+    table.to_parquet(tmp_path / name) if name.endswith(".parquet") else table.save_to_disk(tmp_path / name)
+    convert(task="classify", input=tmp_path / name, images=tmp_path, output=tmp_path / "out.jsonl", max_bad=2)
+    assert [record.answer for record in adapt.read_records(tmp_path / "out.jsonl")] == ["cat, dog", "none", "dog"]
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    assert reasons[0] == """column 'label' is "['cat', None]", expected a list of classes ([] for none)"""
+    assert reasons[1] == "class 7 in column 'label', but the table names 2 classes, from 0"
