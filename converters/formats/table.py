@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -320,7 +321,7 @@ def _by_split(found: Any, name: str, without: tuple[str, ...] = ()) -> dict[str 
 
 
 def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[Place]:
-    """Rows with pictures as bytes; class numbers become names.
+    """Rows with pictures as bytes; class numbers become names, and NaN, a gap in a column of numbers, None.
 
     A class number without a name is a DataError in its row's place; a negative one, the mark of a hidden label, becomes None.
     """
@@ -347,7 +348,8 @@ def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[
         except DataError as error:
             yield where, DataError(f"{where}: {error}")
             continue
-        yield where, row | named
+        gaps = {column: None for column, value in row.items() if isinstance(value, float) and math.isnan(value)}
+        yield where, row | gaps | named
 
 
 def _class_named(value: Any, label: Any, column: str) -> Any:

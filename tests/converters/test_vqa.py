@@ -192,6 +192,17 @@ def test_several_answers_keep_all_for_the_scorer(pictures: Path) -> None:
     assert record.answer == "yes" and record.meta["answers"] == ["yes", "yeah"]
 
 
+@pytest.mark.parametrize("task", ["vqa", "video"])
+def test_a_gap_in_numbers_is_no_answer(pictures: Path, task: str) -> None:
+    """NaN among the answers of a Parquet table rejects its row: nobody learns to say "nan"."""
+    rows = {"image": ["a.png"] * 2, "video": [["a.png"]] * 2, "question": ["q"] * 2, "answer": [float("nan"), 2.5]}
+    datasets.Dataset.from_dict(rows).to_parquet(pictures / "t.parquet")
+    convert(task=task, input=pictures / "t.parquet", output=pictures / "out.jsonl", max_bad=1)
+    assert [record.answer for record in adapt.read_records(pictures / "out.jsonl")] == ["2.5"]
+    rejected = json.loads((pictures / "out.rejected.jsonl").read_text())
+    assert rejected["reason"] == "column 'answer' is empty, expected the answer"
+
+
 def test_zero_is_an_id(pictures: Path) -> None:
     """Tables number their rows from 0: that is an id; an empty one is not."""
     rows = [ROWS[0] | {"key": key} for key in (0, 1, None, "")]
