@@ -21,10 +21,11 @@ from adapt.data.video import FRAME_TILES, VIDEO_PLACEHOLDER, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError
 from adapt.progress import say
-from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
+from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import chat_boxes
 from converters.chat_boxes import Scale
 from converters.formats import frames, llava
+from converters.formats.imagefolder import split_name
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
@@ -164,6 +165,7 @@ def _sample(row: Any, where: str, number: int, way: _Way) -> ChatSample:
     meta = row.get("meta") or {}
     if not isinstance(meta, dict):
         raise DataError(f"{where}: 'meta' is {str(meta)[:60]}, expected an object")
+    split = _split(row)
     turns = _with_placeholder(conversation)
     if conversation.video is None and turns[0].role == "system" and len(turns) == 1:
         raise DataError(f"{where}: a system message alone; expected human and gpt in turn, ending with gpt")
@@ -176,10 +178,10 @@ def _sample(row: Any, where: str, number: int, way: _Way) -> ChatSample:
         max_tiles=row.get("max_tiles") or 0,
         task="chat",
         source=_source_name(row, way.name),
-        meta=meta,
+        meta=meta | split_meta(split),
         extra={name: value for name, value in row.items() if name not in _REWRITTEN},
     )
-    return ChatSample(record.id, where, _split(row), pictures, record, conversation.video)
+    return ChatSample(record.id, where, split, pictures, record, conversation.video)
 
 
 def _source_name(row: Mapping[str, Any], name: str) -> str:
@@ -190,7 +192,7 @@ def _source_name(row: Mapping[str, Any], name: str) -> str:
 def _split(row: Any) -> str | None:
     meta = row.get("meta") if isinstance(row, Mapping) else None
     split = meta.get("split") if isinstance(meta, dict) else None
-    return split if isinstance(split, str) else None
+    return split_name(split) if isinstance(split, str) else None
 
 
 def _with_placeholder(conversation: llava.Conversation) -> tuple[Turn, ...]:

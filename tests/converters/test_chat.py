@@ -154,6 +154,16 @@ def test_repeated_ids_can_be_numbered(folder: Path) -> None:
     assert [record.id for record in run(folder, rows, option=["ids=number"])] == ["in-1", "in-2", "in-3"]
 
 
+def test_splits_are_known_in_any_spelling(folder: Path) -> None:
+    """``Test`` and ``training`` of a row's meta are test and train, for --split and in the records; other names stay."""
+    given = ("training", "Test", "validation", "test_B")
+    rows = [{"conversations": turns("q", "a"), "meta": {"by": "me", "split": split}} for split in given]
+    records = run(folder, rows)
+    assert [record.meta for record in records] == [{"by": "me", "split": name} for name in ("train", "test", "val", "test_B")]
+    rows.append({"conversations": turns("q"), "meta": {"split": "Test"}})
+    assert len(run(folder, rows, split="test", max_bad=1)) == len(reasons(folder)) == 1
+
+
 def test_what_is_no_conversation_file_is_refused(folder: Path) -> None:
     """A picture or a folder as input is a wrong call."""
     for name in ("a.png", "."):
