@@ -18,7 +18,7 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters.formats import imagefolder, table
-from converters.objects import called
+from converters.objects import called, ids_apart
 from converters.options import read_listed, refuse_idle
 
 NAMES_PREFIX = "Classify the image within one of the given classes: "
@@ -198,9 +198,10 @@ def _read_folder(source: Source) -> Reading:
     pictures, ignored = imagefolder.find_classes(source.input, made=source.made)
     names = readable_names(picture.class_name for picture in pictures)
     name = source.input.resolve().name
+    ids = ids_apart([(f"{name}-{picture.path.with_suffix('')}", str(picture.path)) for picture in pictures])
     samples = [
         ClassSample(
-            id=f"{name}-{picture.path.with_suffix('')}",
+            id=own,
             where=str(picture.path),
             split=picture.split,
             pictures=(str(below / picture.path),),
@@ -208,7 +209,7 @@ def _read_folder(source: Source) -> Reading:
             class_name=picture.class_name,
             source=name,
         )
-        for picture in pictures
+        for own, picture in zip(ids, pictures, strict=True)
     ]
     return Reading(root, samples, read_candidates(source.options, list(names.values())), ignored, {"classes": names})
 

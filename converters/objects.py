@@ -117,24 +117,30 @@ class Objects:
 
 
 def told_apart(samples: Iterable[ObjectsSample | Rejected]) -> list[ObjectsSample | Rejected]:
-    """The samples, with their pictures' extensions in the ids that several pictures share: ``set-a.png`` and ``set-a.jpg``."""
+    """The samples, with ids that tell their pictures apart."""
     told = list(samples)
+    named = [(place, each) for place, each in enumerate(told) if isinstance(each, ObjectsSample)]
+    ids = ids_apart([(each.id, each.pictures[0]) for _, each in named])
+    for (place, each), own in zip(named, ids, strict=True):
+        if own != each.id:
+            told[place] = dataclasses.replace(each, id=own)
+    return told
+
+
+def ids_apart(named: Sequence[tuple[str, str]]) -> list[str]:
+    """An id for each (id, picture): with the extensions of those that share one, ``set-a.png`` and ``set-a.jpg``."""
+    ids = [each for each, _ in named]
     lengthened: set[int] = set()
     while True:
         pictures: dict[str, set[str]] = collections.defaultdict(set)
-        for each in told:
-            if isinstance(each, ObjectsSample):
-                pictures[each.id].add(each.pictures[0])
-        shared = {
-            place: each
-            for place, each in enumerate(told)
-            if isinstance(each, ObjectsSample) and len(pictures[each.id]) > 1 and place not in lengthened
-        }
+        for own, (_, picture) in zip(ids, named, strict=True):
+            pictures[own].add(picture)
+        shared = [place for place, own in enumerate(ids) if len(pictures[own]) > 1 and place not in lengthened]
         if not shared:
-            return told
-        for place, each in shared.items():  # its longer id may meet that of yet another picture, such as a.png.jpg
-            told[place] = dataclasses.replace(each, id=each.id + PurePosixPath(each.pictures[0]).suffix)
-        lengthened |= shared.keys()
+            return ids
+        for place in shared:  # its longer id may meet that of yet another picture, such as a.png.jpg
+            ids[place] += PurePosixPath(named[place][1]).suffix
+        lengthened.update(shared)
 
 
 def class_names(samples: Iterable[ObjectsSample | Rejected]) -> tuple[str, ...]:

@@ -288,6 +288,20 @@ def test_one_picture_in_two_folders_is_two_samples(tmp_path: Path) -> None:
     assert manifest["pictures"]["same_content"] == 1
 
 
+def test_pictures_that_differ_in_their_extension_are_two_samples(tmp_path: Path) -> None:
+    """x.png and x.jpg in one class folder get their extensions into their ids; the other ids stay as they are."""
+    for name in ("cat/x.png", "cat/x.jpg", "cat/y.png", "dog/x.png"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 5)).save(tmp_path / "set" / name)
+    convert(task="classify", input=tmp_path / "set", output=tmp_path / "out.jsonl")
+    assert {record.id: record.images for record in adapt.read_records(tmp_path / "out.jsonl")} == {
+        "set-cat/x.png": ("cat/x.png",),
+        "set-cat/x.jpg": ("cat/x.jpg",),
+        "set-cat/y": ("cat/y.png",),
+        "set-dog/x": ("dog/x.png",),
+    }
+
+
 def test_a_blank_is_no_class(tmp_path: Path) -> None:
     """A cell of blanks rejects its row, and no class without a name is offered."""
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
