@@ -5,7 +5,8 @@ disagreement between placeholders and pictures rejects the row (the LLaVA mixtur
 becomes the frames of the row's video, as ``Frame-1: <image>`` and so on. Boxes become tags of 0..1000; see chat_boxes.py.
 
 The file is read twice, line by line: first those lines that may hold boxes, embedded pictures or videos, for what must be
-known of the whole file; then all of them. Nothing of a row is kept, so a file may be larger than memory.
+known of the whole file; then all of them. Nothing of a row is kept, so JSONL and tables may be larger
+than memory; a JSON list is read whole.
 """
 
 import base64
