@@ -6,7 +6,9 @@ from typing import Any
 
 from adapt import pixels
 from adapt.domain import Option, Reading, Rejected, Source, Task
+from adapt.errors import DataError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
+from adapt.show import counted
 from converters.formats import table
 
 SHORT_ANSWER = "Answer the question using a single word or phrase."
@@ -27,8 +29,17 @@ class VqaSample:
 
 
 def to_record(sample: VqaSample, *, task: str, suffix: str) -> ChatRecord:
-    """Pictures, then the question as the dataset has it, then ``suffix`` on a line of its own."""
-    question = f"{IMAGE_PLACEHOLDER}\n" * len(sample.pictures) + sample.question + (f"\n{suffix}" if suffix else "")
+    """Pictures, then the question as the dataset has it, then ``suffix`` on a line of its own.
+
+    A question that places all pictures itself stays as it stands. Raises DataError for one that places more or fewer of them.
+    """
+    placed, count = sample.question.count(IMAGE_PLACEHOLDER), len(sample.pictures)
+    if placed not in (0, count):
+        raise DataError(
+            f"{sample.where}: the question itself holds {counted(placed, f'{IMAGE_PLACEHOLDER} placeholder')} for "
+            f"{counted(count, 'picture')}; write one for each picture, or none"
+        )
+    question = f"{IMAGE_PLACEHOLDER}\n" * (count - placed) + sample.question + (f"\n{suffix}" if suffix else "")
     meta = split_meta(sample.split) | dict(sample.meta)
     turns = (Turn("human", question), Turn("gpt", sample.answer))
     return ChatRecord(sample.id, turns, sample.pictures, task=task, source=sample.source, meta=meta)

@@ -153,10 +153,24 @@ def test_no_picture_path_leaves_the_root(pictures: Path, name: str) -> None:
 
 
 def test_text_cannot_forge_a_picture(pictures: Path) -> None:
-    """A question that holds a placeholder itself is rejected."""
-    (pictures / "t.json").write_text(json.dumps([ROWS[0] | {"question": "see <image>"}]))
-    with pytest.raises(DataError, match="2 <image> placeholder"):
+    """A question that holds more or fewer placeholders than pictures is rejected, with both numbers and what to do."""
+    asked = [(["a.png"], "see <image> and <image>"), (["a.png", "b.png"], "<image>\nsee")]
+    (pictures / "t.json").write_text(json.dumps([ROWS[0] | {"image": image, "question": text} for image, text in asked]))
+    with pytest.raises(DataError, match="2 of 2 samples rejected"):
         convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl")
+    assert [json.loads(line)["reason"] for line in (pictures / "out.rejected.jsonl").read_text().splitlines()] == [
+        "the question itself holds 2 <image> placeholders for 1 picture; write one for each picture, or none",
+        "the question itself holds 1 <image> placeholder for 2 pictures; write one for each picture, or none",
+    ]
+
+
+@pytest.mark.parametrize("question", ["<image>\nsee <image>", "<image>\n<image>\nsee", "first <image>, then <image>?"])
+def test_a_question_that_places_its_pictures_stays(pictures: Path, question: str) -> None:
+    """As many placeholders as pictures, as tables of LLaVA's form hold: none is added."""
+    (pictures / "t.json").write_text(json.dumps([ROWS[0] | {"image": ["a.png", "b.png"], "question": question}]))
+    convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl", option=["suffix=Be brief."])
+    (record,) = adapt.read_records(pictures / "out.jsonl")
+    assert (record.question, record.images) == (f"{question}\nBe brief.", ("a.png", "b.png"))
 
 
 def test_columns_and_splits_are_named_by_options_and_files(pictures: Path) -> None:
