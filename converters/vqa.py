@@ -65,8 +65,11 @@ def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSampl
         meta["answers"] = [str(each) for each in answer]
         answer = answer[0]
     for name, value in (("question", question), ("answer", answer)):
-        if value is None or isinstance(value, dict | list) or not str(value).strip():
+        if value in (None, [], {}) or not str(value).strip():
             return Rejected(row.where, f"column '{options[name]}' is empty, expected the {name}", row.split)
+        if isinstance(value, dict | list):
+            reason = f"column '{options[name]}' is {str(value)[:40]!r}, expected the {name} as text"
+            return Rejected(row.where, reason, row.split)
     if not row.pictures:
         return Rejected(row.where, f"column '{options['image']}' is empty, expected a picture", row.split)
     return VqaSample(row.id, row.where, row.split, row.pictures, str(question).strip(), str(answer).strip(), source, meta)

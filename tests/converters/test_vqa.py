@@ -173,6 +173,23 @@ def test_a_question_that_places_its_pictures_stays(pictures: Path, question: str
     assert (record.question, record.images) == (f"{question}\nBe brief.", ("a.png", "b.png"))
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"answer": {"a": 1}}, "column 'answer' is \"{'a': 1}\", expected the answer as text"),
+        ({"answer": [{"a": 1}]}, "column 'answer' is \"{'a': 1}\", expected the answer as text"),
+        ({"question": [3]}, "column 'question' is '[3]', expected the question as text"),
+        ({"answer": {}}, "column 'answer' is empty, expected the answer"),
+    ],
+)
+def test_a_cell_that_is_no_text_is_shown(pictures: Path, cells: dict[str, Any], said: str) -> None:
+    """An object or a list in the place of a text is named as what was found, and not as empty."""
+    (pictures / "t.json").write_text(json.dumps([ROWS[0] | cells]))
+    with pytest.raises(DataError, match="1 of 1 sample rejected"):
+        convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl")
+    assert json.loads((pictures / "out.rejected.jsonl").read_text())["reason"] == said
+
+
 def test_columns_and_splits_are_named_by_options_and_files(pictures: Path) -> None:
     """Columns go by option; files called train, val and test are splits; an unknown column is answered with the nearest."""
     folder = pictures / "tables"
