@@ -19,6 +19,7 @@ from typing import Any
 from adapt import made, pixels, safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
+from adapt.progress import say
 from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
@@ -252,16 +253,29 @@ class CellCountError(DataError):
 
 
 def read_csv(path: Path, called: str | None = None) -> Iterator[Place]:
-    """Rows under the header line; ``where`` is the line on which a row starts, of the file as it is ``called``."""
-    reader = csv.reader(safe.read_text_lines(path), delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+    """Rows under the header line; ``where`` is the line on which a row starts, of the file as it is ``called``.
+
+    A note tells of the first quoted cell that spans what look like rows: a stray quotation mark swallows them.
+    """
+    name, separator = called or path.name, "\t" if path.suffix.lower() == ".tsv" else ","
+    lines: list[str] = []  # of the row that is being read
+    reader = csv.reader(_kept_in(lines, safe.read_text_lines(path)), delimiter=separator, strict=True)
     header: list[str] | None = None
+    is_told = False
     while True:
-        where = f"{called or path.name}:{reader.line_num + 1}"
+        where = f"{name}:{reader.line_num + 1}"
+        lines.clear()
         try:
             cells = next(reader, None)
         except csv.Error as error:
+            cells = []
             yield where, DataError(f"{where}: not a table row: {error}")
-            continue
+        if header and not is_told and _look_like_rows(lines[1:-1], separator, len(header)):
+            is_told = True
+            say(
+                f"note: {where} to {reader.line_num}: one quoted cell spans these lines, which look like rows of their own; "
+                "if they are, double or remove its quotation mark"
+            )
         if cells is None:
             return
         if not cells:
@@ -275,6 +289,16 @@ def read_csv(path: Path, called: str | None = None) -> Iterator[Place]:
             yield where, CellCountError(message, tuple(cells))
         else:
             yield where, dict(zip(header, cells, strict=True))
+
+
+def _kept_in(lines: list[str], given: Iterable[str]) -> Iterator[str]:
+    for line in given:
+        lines.append(line)
+        yield line
+
+
+def _look_like_rows(lines: list[str], separator: str, num_columns: int) -> bool:
+    return num_columns > 1 and any(line.count(separator) == num_columns - 1 for line in lines)
 
 
 def read_json_list(path: Path) -> Iterator[Place]:

@@ -142,6 +142,28 @@ def test_bad_rows_are_rejected_with_their_line(pictures: Path) -> None:
     assert [row["where"] for row in rejected] == ["t.jsonl:2", "t.jsonl:3", "t.jsonl:5"]
 
 
+@pytest.mark.parametrize("end", ['b.png,"q",a', 'b.png,q,5"', "b.png,q,a"])
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_rows_inside_a_quoted_cell_are_told(pictures: Path, name: str, end: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stray quotation mark takes the rows up to the next one, or the end, into its cell: the lines are named once."""
+    lines = ["image,question,answer", "a.png,q,a", 'a.png,q,"5 inches', "a.png,q,a", "b.png,q,a", end]
+    (pictures / name).write_text("\n".join(lines).replace(",", "\t" if name.endswith(".tsv") else ",") + "\n")
+    convert(task="vqa", input=pictures / name, output=pictures / "out.jsonl", max_bad=1)
+    note = (
+        "one quoted cell spans these lines, which look like rows of their own; if they are, double or remove its quotation mark"
+    )
+    said = capsys.readouterr().err
+    assert f"note: {name}:3 to 6: {note}\n" in said and said.count("note:") == 1
+
+
+def test_a_text_of_several_lines_is_not_taken_for_rows(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A quoted cell whose lines have other numbers of separators than a row is an ordinary one."""
+    (pictures / "t.csv").write_text('image,question,answer\na.png,"Which?\nOne, or\nthe\n\nother?",a\nb.png,q,a\n')
+    convert(task="vqa", input=pictures / "t.csv", output=pictures / "out.jsonl")
+    assert "note:" not in capsys.readouterr().err
+    assert len(adapt.read_records(pictures / "out.jsonl")) == 2
+
+
 @pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "~/a.png", "C:\\a.png", "x\x00.png"])
 def test_no_picture_path_leaves_the_root(pictures: Path, name: str) -> None:
     """A path that climbs out is a rejected row, never a file that is read."""
