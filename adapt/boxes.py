@@ -1,7 +1,8 @@
 """Boxes between pixels and text. Inside the code a box is (x1, y1, x2, y2) in pixels of the stored picture.
 
 The text form is InternVL's (``docs/en/get_started/chat_data_format.md`` in github.com/ErfeiCui/InternVL-doc): integers
-0..1000, ``round(v / size * 1000)``, as ``<ref>name</ref><box>[[x1, y1, x2, y2]]</box>``; clipping to 0..1000 is ours.
+0..1000, ``round(v / size * 1000)``, as ``<ref>name</ref><box>[[x1, y1, x2, y2]]</box>``; clipping to 0..1000 is ours, and so is
+the one unit that a side gets which rounding would leave without length: a box with area in pixels has one in the text.
 Reading takes what models and older datasets write: single and double brackets, decimals, tags or none, shares of 1
 (the general set of LLaVA). Two scales in one run corrupt grounding (github.com/OpenGVLab/InternVL issues 211 and 844), so
 a scale can be named and a mixture refused.
@@ -70,11 +71,18 @@ def _to_thousand(box_px: Sequence[float], size: tuple[int, int]) -> tuple[int, i
     if x2 < x1 or y2 < y1:
         raise DataError(f"box {list(box_px)}: the second corner lies before the first; expected x1 <= x2 and y1 <= y2")
     width, height = size
-    return _share(x1, width), _share(y1, height), _share(x2, width), _share(y2, height)
+    (left, right), (top, bottom) = _span(x1, x2, width), _span(y1, y2, height)
+    return left, top, right, bottom
 
 
-def _share(value_px: float, length_px: int) -> int:
-    return min(max(round(value_px / length_px * FULL_SCALE), 0), FULL_SCALE)
+def _span(first_px: float, last_px: float, length_px: int) -> tuple[int, int]:
+    """A side as integers 0..1000. One that only rounding leaves without length is a unit long, by the end that moves less."""
+    first, last = (min(max(value_px / length_px * FULL_SCALE, 0), FULL_SCALE) for value_px in (first_px, last_px))
+    place = round(first)
+    if round(last) > place or first == last:
+        return place, round(last)
+    is_last_moved = place == 0 or (place < FULL_SCALE and first + last > 2 * place)
+    return (place, place + 1) if is_last_moved else (place - 1, place)
 
 
 def to_pixels(box: Sequence[float], size: tuple[int, int]) -> Box:

@@ -61,11 +61,15 @@ def test_spellings(text: str, expected: list[object]) -> None:
 
 
 def test_round_trip_of_500_random_boxes() -> None:
-    """Pixels -> text -> pixels loses at most half of a thousandth of the side, for any size of picture."""
+    """Pixels -> text -> pixels loses at most half of a thousandth of the side, for boxes of at least that thousandth."""
     generator = np.random.default_rng(0)
     for _ in range(500):
         width, height = (int(value) for value in generator.integers(1, 5000, 2))
-        xs, ys = np.sort(generator.uniform(0, width, 2)), np.sort(generator.uniform(0, height, 2))
+        xs, ys = (
+            start + np.array([0, generator.uniform(side / 1000, side - start)])
+            for side in (width, height)
+            for start in [generator.uniform(0, side * 0.999)]
+        )
         box = (xs[0], ys[0], xs[1], ys[1])
         text = format_boxes("thing", [box], (width, height))
         # read with json, which is not ours
@@ -74,6 +78,40 @@ def test_round_trip_of_500_random_boxes() -> None:
         back = to_pixels(written, (width, height))
         for value, found, side in zip(box, back, (width, height, width, height), strict=True):
             assert abs(value - found) <= side * 0.0005 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "written"),
+    [
+        ((3000, 5600, 3003, 5607), (7000, 7000), "[428, 800, 429, 801]"),  # 428.57 and 429.0: the first goes down
+        ((3003, 5600, 3006, 5607), (7000, 7000), "[429, 800, 430, 801]"),  # 429.0 and 429.43: the last goes up
+        ((3000, 3000, 3001, 3001), (2000000, 2000000), "[1, 1, 2, 2]"),  # 1.5 and 1.5005, which round to 2
+        ((0, 1, 3, 2), (7000, 7000), "[0, 0, 1, 1]"),  # nothing lies below 0
+        ((6997, 6998, 7000, 6999), (7000, 7000), "[999, 999, 1000, 1000]"),  # or above 1000
+        ((10, 3000, 10, 3700), (7000, 7000), "[1, 429, 1, 529]"),  # no area in pixels: none is made
+        ((7001, 0, 7003, 70), (7000, 7000), "[1000, 0, 1000, 10]"),  # nor outside of the picture
+    ],
+)
+def test_small_boxes_keep_an_area(box: tuple[float, ...], size: tuple[int, int], written: str) -> None:
+    """A side that has length in pixels and loses it by rounding becomes one unit, by the corner that moves less."""
+    assert format_boxes(None, [box], size) == f"<box>[{written}]</box>"
+
+
+_TINY = st.tuples(st.floats(0, 1), st.floats(1e-6, 1e-3))
+
+
+@settings(deadline=None)  # a busy machine is no fault
+@given(_TINY, _TINY, st.integers(2000, 100_000))
+def test_tiny_boxes_stay_within_a_unit(across: tuple[float, float], down: tuple[float, float], side: int) -> None:
+    """A box of less than a thousandth is written with an area, inside 0..1000, each edge at most one unit away."""
+    (x1, x2), (y1, y2) = (
+        (start * (1 - length) * side, (start * (1 - length) + length) * side) for start, length in (across, down)
+    )
+    text = format_boxes("ant", [(x1, y1, x2, y2)], (side, side))
+    written = json.loads(re.search(r"<box>(.*)</box>", text)[1])[0]
+    assert 0 <= written[0] < written[2] <= 1000
+    assert 0 <= written[1] < written[3] <= 1000
+    assert all(abs(unit - value / side * 1000) <= 1 + 1e-6 for unit, value in zip(written, (x1, y1, x2, y2), strict=True))
 
 
 @settings(deadline=None)  # a busy machine is no fault
