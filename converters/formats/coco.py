@@ -6,6 +6,7 @@ that is not told apart. The split is told by the file's name (``instances_train2
 """
 
 import collections
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
+from adapt.progress import say
 from converters import masks
 from converters.formats import jsonfiles
 from converters.formats.pictures import PictureFinder, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle, check_object, enclosing, to_number, to_points
 
 ORPHAN = "annotation of an image that the file does not list"
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 def read(source: Source) -> Objects:
@@ -31,10 +34,8 @@ def read(source: Source) -> Objects:
 
     def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:
         names = category_names(document, path)
-        annotations, num_orphans = by_image(document, path)
-        if num_orphans:
-            ignored[ORPHAN] += num_orphans
-        used = {each.get("category_id") for rows in annotations.values() for each in rows if _is_id(each.get("category_id"))}
+        annotations = by_image(document, path, source, ignored)
+        used = {to_id(each.get("category_id")) for rows in annotations.values() for each in rows}
         classes.update(named_classes(document, names, used))
         split = split_of(path, source.input)
         for row, where in images_of(document, jsonfiles.place(path, source.input), split):
@@ -69,8 +70,11 @@ def _one_a_split(paths: Sequence[Path], input: Path) -> list[Path]:
     return chosen
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
+def to_id(value: Any) -> int | str | None:
+    """An id as rows are joined by it: tools write 1 in one list and "1" in the other. None for what is no id."""
+    if isinstance(value, str):
+        return int(value) if _WHOLE_NUMBER.fullmatch(value) else value
+    return value if type(value) is int else None
 
 
 def category_names(document: Mapping[str, Any], path: Path) -> dict[int | str, str]:
@@ -78,9 +82,10 @@ def category_names(document: Mapping[str, Any], path: Path) -> dict[int | str, s
     names: dict[int | str, str] = {}
     doubled: set[int | str] = set()
     for row in jsonfiles.rows_of(document, "categories", path):
-        is_named = _has_id(row) and isinstance(row.get("name"), str) and row["name"].strip()
-        if is_named and names.setdefault(row["id"], row["name"]) != row["name"]:
-            doubled.add(row["id"])
+        each = _id_of(row)
+        is_named = each is not None and isinstance(row.get("name"), str) and row["name"].strip()
+        if each is not None and is_named and names.setdefault(each, row["name"]) != row["name"]:
+            doubled.add(each)
     return {each: name for each, name in names.items() if each not in doubled}
 
 
@@ -91,21 +96,31 @@ def named_classes(document: Mapping[str, Any], names: Mapping[int | str, str], u
     return {name for each, name in names.items() if each in used or name not in groups}
 
 
-def by_image(document: Mapping[str, Any], path: Path) -> tuple[dict[int | str, list[dict[str, Any]]], int]:
-    """The annotations of each image, in the file's order, and how many belong to none that is listed."""
-    listed = {row["id"] for row in jsonfiles.rows_of(document, "images", path) if _has_id(row)}
-    found: dict[int | str, list[dict[str, Any]]] = collections.defaultdict(list)
-    num_orphans = 0
-    for row in jsonfiles.rows_of(document, "annotations", path):
-        if isinstance(row, dict) and _is_id(row.get("image_id")) and row["image_id"] in listed:
-            found[row["image_id"]].append(row)
-        else:
-            num_orphans += 1
-    return found, num_orphans
+def by_image(
+    document: Mapping[str, Any], path: Path, source: Source, ignored: collections.Counter[str]
+) -> dict[int | str | None, list[dict[str, Any]]]:
+    """The annotations of each image by ``to_id``, in the file's order; those of images not listed are told and counted."""
+    listed = {_id_of(row) for row in jsonfiles.rows_of(document, "images", path)} - {None}
+    found: dict[int | str | None, list[dict[str, Any]]] = collections.defaultdict(list)
+    num_orphans, first = 0, ""
+    for index, row in enumerate(jsonfiles.rows_of(document, "annotations", path)):
+        image = to_id(row.get("image_id")) if isinstance(row, dict) else None
+        if image in listed:
+            found[image].append(row)
+            continue
+        num_orphans += 1
+        if not first:
+            shown = f"image_id {row.get('image_id')!r}" if isinstance(row, dict) else repr(row)
+            first = f"annotations[{index}], {shown:.60}"
+    if num_orphans:
+        ignored[ORPHAN] += num_orphans
+        if not source.counting:
+            say(f"note: {path}: annotations of images that it does not list: {num_orphans:,}, left out; first: {first}")
+    return found
 
 
-def _has_id(row: Any) -> bool:
-    return isinstance(row, dict) and _is_id(row.get("id"))
+def _id_of(row: Any) -> int | str | None:
+    return to_id(row.get("id")) if isinstance(row, dict) else None
 
 
 def images_of(document: Mapping[str, Any], place: str, split: str | None) -> Iterator[tuple[dict[str, Any] | Rejected, str]]:
@@ -113,16 +128,14 @@ def images_of(document: Mapping[str, Any], place: str, split: str | None) -> Ite
 
     ``place`` is what messages call the file.
     """
-    counts = collections.Counter(row["id"] for row in document["images"] if _has_id(row))
+    counts = collections.Counter(map(_id_of, document["images"]))
     for index, row in enumerate(document["images"]):
-        where = f"{place}#image {row['id']}" if _has_id(row) else f"{place}#images[{index}]"
-        if not _has_id(row) or not isinstance(row.get("file_name"), str) or not row["file_name"].strip():
+        has_id = _id_of(row) is not None
+        where = f"{place}#image {row['id']}" if has_id else f"{place}#images[{index}]"
+        if not has_id or not isinstance(row.get("file_name"), str) or not row["file_name"].strip():
             yield Rejected(where, f"the image is {str(row)[:60]}, expected an object with 'id' and 'file_name'", split), where
-        elif counts[row["id"]] > 1:
-            yield (
-                Rejected(where, f"the image id {row['id']} is given {counts[row['id']]} times; ids must be unique", split),
-                where,
-            )
+        elif (count := counts[_id_of(row)]) > 1:
+            yield Rejected(where, f"the image id {row['id']} is given {count} times; ids must be unique", split), where
         else:
             yield row, where
 
@@ -131,7 +144,7 @@ def _sample(
     row: Mapping[str, Any],
     where: str,
     split: str | None,
-    annotations: Mapping[int | str, Sequence[Mapping[str, Any]]],
+    annotations: Mapping[int | str | None, Sequence[Mapping[str, Any]]],
     names: Mapping[int | str, str],
     finder: PictureFinder,
     path: Path,
@@ -141,7 +154,7 @@ def _sample(
         picture = finder.find(row["file_name"], where, path.parent)
         objects = tuple(
             check_object(_object(each, names, f"{where}: object {number}"), number, where)
-            for number, each in enumerate(annotations.get(row["id"], ()), 1)
+            for number, each in enumerate(annotations.get(_id_of(row), ()), 1)
         )
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
@@ -151,10 +164,10 @@ def _sample(
 
 def category_of(row: Mapping[str, Any], names: Mapping[int | str, str], what: str) -> str:
     """The name of an annotation's category. Raises DataError for an id that is not one, or names two."""
-    category = row.get("category_id")
-    name = names.get(category) if category is not None and _is_id(category) else None
+    category = to_id(row.get("category_id"))
+    name = None if category is None else names.get(category)
     if name is None:
-        raise DataError(f"{what}: its category_id {str(category)[:40]!r} names no category, or more than one")
+        raise DataError(f"{what}: its category_id {str(row.get('category_id'))[:40]!r} names no category, or more than one")
     return name
 
 

@@ -33,7 +33,8 @@ def read(source: Source) -> Objects:
     root = Path(os.path.commonpath([pictures, masks.resolve()]))
     finder = PictureFinder(pictures, source.made)
     names = coco.category_names(document, path)
-    annotations, num_orphans = coco.by_image(document, path)
+    ignored: collections.Counter[str] = collections.Counter()
+    annotations = coco.by_image(document, path, source, ignored)
     name = coco.set_name(source.input)
     below = pictures.relative_to(root).as_posix(), masks.resolve().relative_to(root).as_posix()
     samples: list[ObjectsSample | Rejected] = []
@@ -44,15 +45,14 @@ def read(source: Source) -> Objects:
             continue
         try:
             picture = finder.find(row["file_name"], where)
-            mask, objects = _segments(annotations.get(row["id"], []), names, masks, below[1], where)
+            mask, objects = _segments(annotations.get(coco.to_id(row["id"]), []), names, masks, below[1], where)
             size = _size(row, root, mask, where)
         except DataError as error:
             samples.append(Rejected(where, str(error).removeprefix(f"{where}: "), split))
             continue
         joined = picture if below[0] == "." else f"{below[0]}/{picture}"
         samples.append(ObjectsSample(sample_id(name, picture), where, split, (joined,), objects, name, stated_size=size))
-    ignored = finder.ignored + collections.Counter({coco.ORPHAN: num_orphans})
-    return Objects(name, root, samples, tuple(sorted(set(names.values()))), ignored)
+    return Objects(name, root, samples, tuple(sorted(set(names.values()))), ignored + finder.ignored)
 
 
 def _masks_folder(path: Path, source: Source) -> Path:

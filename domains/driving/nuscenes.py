@@ -80,7 +80,7 @@ def read(source: Source) -> Reading:
 
     def read_file(document: Mapping[str, Any], path: Path) -> Iterator[FrameSample | ObjectsSample | Rejected]:
         place = jsonfiles.place(path, source.input)
-        pictures = list(_pictures(document, path, place, finder, classes))
+        pictures = list(_pictures(document, path, source, finder, classes))
         return _frames(pictures, place) if stitched else (each for _, each in pictures)
 
     samples: list[Any] = list(jsonfiles.read_all(paths, source.input, read_file, _split_of))
@@ -115,23 +115,21 @@ def _spelled(name: str) -> str:
 
 
 def _pictures(
-    document: Mapping[str, Any], path: Path, place: str, finder: PictureFinder, classes: set[str]
+    document: Mapping[str, Any], path: Path, source: Source, finder: PictureFinder, classes: set[str]
 ) -> Iterator[tuple[str, ObjectsSample | Rejected]]:
     """(key frame, picture) of each image; the key frame is "" where there is none. The names of all classes are added."""
     names = coco.category_names(document, path)
-    annotations, orphans = coco.by_image(document, path)
+    annotations = coco.by_image(document, path, source, finder.ignored)
     classes |= set(names.values())
-    if orphans:
-        finder.ignored[coco.ORPHAN] += orphans
     split = split_in(path.stem)
-    for row, where in coco.images_of(document, place, split):
+    for row, where in coco.images_of(document, jsonfiles.place(path, source.input), split):
         if isinstance(row, Rejected):
             yield "", row
             continue
         token = row.get("token")
         frame = token if isinstance(token, str) else ""
         try:
-            yield frame, _picture(row, annotations.get(row["id"], []), names, where, split, finder, path)
+            yield frame, _picture(row, annotations.get(coco.to_id(row["id"]), []), names, where, split, finder, path)
         except DataError as error:
             yield frame, Rejected(where, str(error).removeprefix(f"{where}: "), split)
 

@@ -187,6 +187,37 @@ def test_what_cannot_be_told_is_rejected_or_counted(tmp_path: Path) -> None:
     assert isinstance(read(write(tmp_path / "b.json", value))[0], Rejected)
 
 
+@pytest.mark.parametrize("is_listed_as_text", [True, False])
+def test_a_number_and_its_text_are_one_id(tmp_path: Path, is_listed_as_text: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ids written as text in one list and as numbers in the other are joined: images and categories; other texts stay texts."""
+    value = document()
+    rows = (*value["images"], *CATEGORIES) if is_listed_as_text else value["annotations"]
+    keys = {"id"} if is_listed_as_text else {"image_id", "category_id"}
+    changed = iter([{key: str(each) if key in keys else each for key, each in row.items()} for row in rows])
+    lists = ("images", "categories") if is_listed_as_text else ("annotations",)
+    value |= {name: [next(changed) for _ in value[name]] for name in lists}
+    value["images"].append({"id": "0x0b", "file_name": "b.png"})
+    found = coco.read(Source(write(tmp_path / "a.json", value), None, {}, 0))
+    first, second, third = found.samples
+    assert isinstance(first, ObjectsSample) and isinstance(second, ObjectsSample) and isinstance(third, ObjectsSample)
+    assert [[each.name for each in sample.objects] for sample in (first, second, third)] == [["red"], [], []]
+    assert found.classes == ("red", "white") and not found.ignored and capsys.readouterr().err == ""
+
+
+def test_annotations_of_no_image_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on stderr says of which file, how many, and what stands in the first; where samples are counted, none."""
+    value = document()
+    value["annotations"] += [{"image_id": "a.png", "category_id": 5, "bbox": [1, 1, 1, 1]}, 7]
+    path = write(tmp_path / "a.json", value)
+    coco.read(Source(path, None, {}, 0))
+    left_out = (
+        f"note: {path}: annotations of images that it does not list: 2, left out; first: annotations[1], image_id 'a.png'"
+    )
+    assert capsys.readouterr().err.splitlines() == [left_out]
+    coco.read(Source(path, None, {}, 0, counting=True))
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd", "/etc/passwd", "C:\\a.jpg", "x\x00.png", "~/a.jpg", "a/" * 600 + "a.jpg", "y" * 300]
 )
@@ -205,7 +236,7 @@ def test_panoptic_segments_point_into_their_mask(tmp_path: Path) -> None:
     segments = [{"id": 70000, "category_id": 5, "bbox": [0, 0, 4, 6], "iscrowd": 0}]
     value["annotations"] = [
         {"image_id": 11, "file_name": "a.png", "segments_info": segments},
-        {"image_id": 12, "file_name": "b.png", "segments_info": segments},
+        {"image_id": "12", "file_name": "b.png", "segments_info": segments},
     ]
     path = write(tmp_path / "pictures" / "p.json", value).rename(tmp_path / "panoptic_val.json")
     (tmp_path / "panoptic_val").mkdir()
