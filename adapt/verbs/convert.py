@@ -134,7 +134,7 @@ def _convert(
                 lines.write(line.content)
                 if line.images and not shared.makes:
                     pictures.writelines(records.dump_row(row).encode() + b"\n" for row in book.rows(line.images))
-        wanted.check()
+        wanted.check(reading.ignored)
         if tally.made:
             assert source.made is not None
             atomic.sync_file_system(source.made)  # or rows could outlive, in a power cut, the pictures that they show
@@ -201,14 +201,16 @@ class _Wanted:
                 self._found += 1
                 yield sample
 
-    def check(self) -> None:
-        """Raises UsageError where no sample is of the split, DataError where there was none."""
+    def check(self, ignored: Mapping[str, int]) -> None:
+        """Raises UsageError where no sample is of the split, DataError where there was none; it names what was ``ignored``."""
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(ignored.items()) if count)
+        left_out = f"; left out ({reasons})" if reasons else ""
         if self._split is not None and self._split not in self._known:
-            known = ", ".join(sorted(self._known)) or "no splits"
+            known = ", ".join(sorted(self._known)) or f"no splits{left_out}"
             raise UsageError(f"no split '{self._split}' in {self._input}: it has {known}")
         if not self._found:
             found = "the file is empty" if self._input.is_file() and _is_blank(self._input) else "no samples found"
-            raise DataError(f"{self._input}: {found}; expected {self._layout}")
+            raise DataError(f"{self._input}: {found}{left_out}; expected {self._layout}")
 
 
 def _is_blank(path: Path) -> bool:
@@ -219,14 +221,10 @@ def _is_blank(path: Path) -> bool:
 
 def _draw(task: Task, source: Source, reading: Reading, split: str | None, limit: int) -> set[int] | None:
     """The places, among the samples of the split, of a seeded random part; None where all are kept."""
-    again = (
-        reading.samples
-        if isinstance(reading.samples, Sequence)
-        else task.read(dataclasses.replace(source, counting=True)).samples
-    )
+    again = reading if isinstance(reading.samples, Sequence) else task.read(dataclasses.replace(source, counting=True))
     wanted = _Wanted(source.input, split, task.layout)
-    count = sum(1 for _ in track(wanted.of(again), None, "counting"))
-    wanted.check()
+    count = sum(1 for _ in track(wanted.of(again.samples), None, "counting"))
+    wanted.check(again.ignored)
     return None if limit >= count else set(randomness.permutation(count, source.seed, "limit")[:limit])
 
 

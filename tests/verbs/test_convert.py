@@ -233,6 +233,20 @@ def test_ignored_files_are_counted(folder: Path, tmp_path: Path) -> None:
     assert counts["read"] == 40
 
 
+def test_what_was_left_out_explains_that_nothing_was_found(tmp_path: Path) -> None:
+    """Where no sample remains, the error counts by reason what the reader left out, with a split or a limit too."""
+    write_picture(tmp_path / "a.png", (0, 0, 0))
+    rows = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 9}] * 3, "categories": []}
+    (tmp_path / "set.json").write_text(json.dumps(rows))
+    left_out = r"left out \(annotation of an image that the file does not list: 3, picture without an object to ask for: 1\)"
+    for settings, fault in (
+        ({}, DataError("no samples found")), ({"limit": 5}, DataError("no samples found")),
+        ({"split": "train"}, UsageError("no split 'train' in .*: it has no splits")),
+    ):  # fmt: skip
+        with pytest.raises(type(fault), match=f"{fault}; {left_out}"):
+            convert(task="detect", input=tmp_path / "set.json", output=tmp_path / "out.jsonl", **settings)
+
+
 def test_converting_into_the_input_folder_twice_is_the_same(folder: Path) -> None:
     """What the first run wrote is not taken for input by the second."""
     output = folder / "out.jsonl"
