@@ -7,8 +7,8 @@ line a name. Counting and the Chinese wording are ours.
 
 What is fixed: names go in the order of their characters, the objects of a name from left to right and, where two begin at the
 same x, from top to bottom. A turned box has no form in the text: its upright enclosing box is written, and its corners are kept
-in ``meta.polygons_px``. A crowd region is neither counted nor asked for; where a name has one in a picture, nobody knows the
-number, so that name is not counted there. A picture with nothing to ask for is counted as ignored; ``absent`` asks about it.
+in ``meta.polygons_px``. A crowd region is counted as ignored; where a name has one in a picture, nobody knows the number, so
+that name is not counted there. A picture with nothing to ask for is counted as ignored, too; ``absent`` asks about it.
 """
 
 import collections
@@ -22,7 +22,7 @@ from adapt.errors import DataError, UsageError, unknown
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import prompts
 from converters.formats import annotations
-from converters.objects import ObjectsSample, PictureObject, called, clipped, plain
+from converters.objects import CROWD, ObjectsSample, PictureObject, called, clipped, plain
 from converters.options import read_listed, refuse_idle, whole_number
 
 # fmt: off
@@ -150,12 +150,21 @@ def _chosen_classes(given: str | None, known: list[str]) -> list[str]:
 def with_objects(
     samples: Iterable[ObjectsSample | Rejected], asking: Asking, ignored: collections.Counter[str]
 ) -> Iterator[ObjectsSample | Rejected]:
-    """The samples that have something to ask for; pictures without are counted in ``ignored``."""
+    """The samples that have something to ask for; pictures without, and crowds, are counted in ``ignored``."""
     for sample in samples:
+        if not isinstance(sample, Rejected):
+            count_crowds(sample, asking, ignored)
         if not isinstance(sample, Rejected) and not _has_question(sample, asking):
             ignored[NOTHING] += 1
         else:
             yield sample
+
+
+def count_crowds(sample: ObjectsSample, asking: Asking, ignored: collections.Counter[str]) -> None:
+    """Count in ``ignored`` the crowds of a picture that no answer tells of."""
+    num_crowds = sum(each.crowd and each.name in asking.names for each in sample.objects)
+    if num_crowds and asking.kinds:
+        ignored[CROWD] += num_crowds
 
 
 def _has_question(sample: ObjectsSample, asking: Asking) -> bool:

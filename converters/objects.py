@@ -19,6 +19,7 @@ from adapt.errors import DataError
 from adapt.orientation import UPRIGHT, swaps_sides
 
 Point = tuple[float, float]
+CROWD = "crowd region"  # what readers call one that they leave out and count
 ROUNDING_PX = 0.01  # x + width of floats may pass the edge by less than this; such a box is not counted as cut
 
 

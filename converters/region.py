@@ -25,7 +25,7 @@ from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import marks, prompts
 from converters.formats import annotations
 from converters.masks import object_mask
-from converters.objects import Objects, ObjectsSample, PictureObject, called, clipped, plain
+from converters.objects import CROWD, Objects, ObjectsSample, PictureObject, called, clipped, plain
 from converters.options import refuse_idle, whole_number
 
 NAME, CAPTION, QUESTION = "name", "caption", "question"
@@ -183,7 +183,7 @@ def each_object(
             ignored["picture without an object"] += 1
         for number, each in enumerate(sample.objects, start=1):
             if each.crowd:
-                ignored["crowd region"] += 1
+                ignored[CROWD] += 1
                 continue
             where = f"{sample.where}: region {number}"
             yield dataclasses.replace(sample, id=f"{sample.id}-region-{number}", where=where, objects=(each,))

@@ -22,6 +22,7 @@ from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle
 
 ORPHAN = "annotation of an image that the file does not list"
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_CROWD_TEXTS = {"": False, "null": False, "none": False, "0": False, "false": False, "1": True, "true": True}
 
 
 def read(source: Source) -> Objects:
@@ -171,6 +172,17 @@ def category_of(row: Mapping[str, Any], names: Mapping[int | str, str], what: st
     return name
 
 
+def is_crowd(row: Mapping[str, Any], what: str) -> bool:
+    """Whether ``iscrowd`` marks a group; without it, no. Raises DataError for what is neither 0 nor 1, in any spelling."""
+    value = row.get("iscrowd")
+    if value in (0, 1, None):
+        return bool(value)
+    found = _CROWD_TEXTS.get(value.strip().lower()) if isinstance(value, str) else None
+    if found is None:
+        raise DataError(f"{what}: its iscrowd is {str(value)[:40]!r}, expected 0 or 1")
+    return found
+
+
 def _object(row: Mapping[str, Any], names: Mapping[int | str, str], what: str) -> PictureObject:
     name = category_of(row, names, what)
     what = f"{what} '{name[:80]}'"
@@ -181,7 +193,8 @@ def _object(row: Mapping[str, Any], names: Mapping[int | str, str], what: str) -
         raise DataError(f"{what}: neither 'bbox' nor 'segmentation' says where it is")
     attributes = dict(row["attributes"]) if isinstance(row.get("attributes"), dict) else {}
     caption = row["caption"] if isinstance(row.get("caption"), str) else ""
-    return PictureObject(name, box, polygons, (), mask, caption, bool(row.get("iscrowd")), attributes | {"id": row.get("id")})
+    crowd = is_crowd(row, what)
+    return PictureObject(name, box, polygons, (), mask, caption, crowd, attributes | {"id": row.get("id")})
 
 
 def to_box(value: Any, what: str) -> tuple[float, float, float, float]:

@@ -84,10 +84,9 @@ def _segment(row: Any, names: Mapping[int | str, str], mask: str, what: str) -> 
     if not isinstance(row, dict) or type(row.get("id")) is not int or not 0 < row["id"] <= MAX_SEGMENT:
         raise DataError(f"{what}: is {str(row)[:60]}, expected an object with an 'id' from 1 to {MAX_SEGMENT:,}")
     name = coco.category_of(row, names, what)
-    box = coco.to_box(row.get("bbox"), f"{what} '{name[:80]}'")
-    return PictureObject(
-        name, box, mask=MaskFile(mask, row["id"]), crowd=bool(row.get("iscrowd")), attributes={"id": row["id"]}
-    )
+    what = f"{what} '{name[:80]}'"
+    box, crowd = coco.to_box(row.get("bbox"), what), coco.is_crowd(row, what)
+    return PictureObject(name, box, mask=MaskFile(mask, row["id"]), crowd=crowd, attributes={"id": row["id"]})
 
 
 def _size(row: Mapping[str, Any], root: Path, mask: str, where: str) -> tuple[int, int]:

@@ -104,8 +104,10 @@ def _with_questions(
     for sample in samples:
         if isinstance(sample, ObjectsSample) and not any(name in sample.meta for name in context.attributes):
             yield from grounding.with_objects([sample], context.asking, ignored)
-        else:
-            yield sample
+            continue
+        if isinstance(sample, ObjectsSample):
+            grounding.count_crowds(sample, context.asking, ignored)
+        yield sample
 
 
 def _label_files(source: Source) -> list[Path]:

@@ -149,7 +149,7 @@ def _picture(
         what = f"{where}: object {number}"
         name = coco.category_of(each, names, what)
         box = coco.to_box(each.get("bbox"), what)
-        objects.append(check_object(PictureObject(name, box, crowd=bool(each.get("iscrowd"))), number, where))
+        objects.append(check_object(PictureObject(name, box, crowd=coco.is_crowd(each, what)), number, where))
     size = jsonfiles.stated_size(row)
     meta = {"frame": row["token"]} if isinstance(row.get("token"), str) else {}
     return ObjectsSample(f"nuscenes-{row['id']}", where, split, (picture,), tuple(objects), "nuscenes", meta, stated_size=size)

@@ -164,6 +164,9 @@ def test_damaged_masks_reject_their_picture_alone(segmentation: Any, reason: str
         ({"bbox": None}, "neither 'bbox' nor 'segmentation'"),
         ({"category_id": 99}, "category_id '99' names no category"),
         ({"category_id": [5]}, "names no category"),
+        ({"iscrowd": 2}, "object 1 'red': its iscrowd is '2', expected 0 or 1"),
+        ({"iscrowd": "no"}, "its iscrowd is 'no', expected 0 or 1"),
+        ({"iscrowd": [0]}, "its iscrowd is '.0.', expected 0 or 1"),
     ],
 )
 def test_an_object_that_is_wrong_is_named(annotation: dict[str, Any], reason: str, tmp_path: Path) -> None:
@@ -171,6 +174,27 @@ def test_an_object_that_is_wrong_is_named(annotation: dict[str, Any], reason: st
     found = one(tmp_path, annotation)
     assert isinstance(found, Rejected)
     assert re.search(reason, found.reason), found.reason
+
+
+@pytest.mark.parametrize("crowd", [False, True])
+def test_a_crowd_is_told_by_number_truth_and_text(tmp_path: Path, crowd: bool) -> None:
+    """The text "0" is no crowd, whose object would vanish from answers; without a value an object is none, in both forms."""
+    written = (1, 1.0, True, "1", "true", "True") if crowd else (0, 0.0, False, "0", "false", "False", None, "null", "")
+    value = document()
+    segment = {"category_id": 5, "bbox": [0, 0, 4, 6]}
+    annotations = [segment | {"image_id": 11, "iscrowd": each} for each in written]
+    value["annotations"] = annotations if crowd else [*annotations, segment | {"image_id": 11}]
+    first, _ = read(write(tmp_path / "a.json", value))
+    assert isinstance(first, ObjectsSample) and {each.crowd for each in first.objects} == {crowd}
+    segments = [segment | {"id": number, "iscrowd": each} for number, each in enumerate(written, start=1)]
+    value["annotations"] = [{"image_id": 11, "file_name": "a.png", "segments_info": segments}]
+    (tmp_path / "p").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "p" / "a.png")
+    first, _ = panoptic.read(Source(write(tmp_path / "p.json", value), None, {}, 0)).samples
+    assert isinstance(first, ObjectsSample) and {each.crowd for each in first.objects} == {crowd}
+    segments[0]["iscrowd"] = "2"
+    first, _ = panoptic.read(Source(write(tmp_path / "p.json", value), None, {}, 0)).samples
+    assert isinstance(first, Rejected) and first.reason == "segment 1 'red': its iscrowd is '2', expected 0 or 1"
 
 
 def test_what_cannot_be_told_is_rejected_or_counted(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_frame_is_asked_for_its_things_and_its_weather(tmp_path: Path) -> None
     )
     assert time.answer == "dawn/dusk"
     assert manifest["counts"]["ignored"] == {
-        "label without a box or an outline": 1, "lane or drivable area": 1,
+        "crowd region": 1, "label without a box or an outline": 1, "lane or drivable area": 1,
         "picture without an object to ask for": 1, "scene not known": 1,
     }  # fmt: skip
 
