@@ -5,7 +5,7 @@ import dataclasses
 import os
 from pathlib import Path, PurePosixPath
 
-from adapt.errors import UsageError
+from adapt.errors import DataError, UsageError
 from adapt.safe import PICTURE_SUFFIXES
 
 SPLIT_FOLDERS = {
@@ -46,13 +46,22 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
     """Every file below ``root`` whose name is a picture's (ends in ``suffixes``). Links are followed, each real folder once.
 
     ``made`` is the folder of made pictures (Source.made): it and the files of the same conversion are not looked at, so that
-    a conversion into its own input folder finds the same things again.
+    a conversion into its own input folder finds the same things again. Raises DataError for a folder that cannot be read: a
+    whole class could be missing.
     """
+
+    def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):  # holds nothing
+            return
+        raise DataError(
+            f"{error.filename}: this folder cannot be read: {error.strerror}; make it readable or move it out of {root}"
+        ) from error
+
     pictures: list[PurePosixPath] = []
     ignored: collections.Counter[str] = collections.Counter()
     own = own_outputs(made)
     seen = {root.resolve()}
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
         real_folder, kept = Path(folder).resolve(), []
         for name in sorted(subfolders):  # sorted: which of two links to one folder is entered must not be chance
             real = Path(folder, name).resolve()

@@ -60,12 +60,14 @@ class PictureFinder:
         self._made = made
         self._below: dict[Path, str] = {}  # folders as seen from the root; "" where they are not below it
         self._by_stem: dict[str, list[PurePosixPath]] | None = None
+        self._fault = ""  # why the root cannot be scanned
 
     def find(self, stated: str, where: str, folder: Path | None = None, other: str | None = None) -> str:
         """The name of the picture below the root; ``folder`` is where the annotation lies, ``other`` a second name to look for.
 
         One that is nowhere is answered as stated: reading it then says that it is missing. Raises DataError for a path that
-        leaves the root, and where the name fits several pictures and none better than the others.
+        leaves the root, where the name fits several pictures and none better than the others, and where a folder to look in
+        cannot be read.
         """
         plain = stated.strip().replace("\\", "/")
         candidates = self._candidates(plain, folder)
@@ -97,12 +99,9 @@ class PictureFinder:
         return [name for name in dict.fromkeys(names) if plain and _is_plain(name)]
 
     def _search(self, name: str, where: str) -> PurePosixPath | None:
-        if self._by_stem is None:
-            self._by_stem = collections.defaultdict(list)
-            for path in imagefolder.scan(self.root, made=self._made).pictures:
-                self._by_stem[path.stem].append(path)
+        by_stem = self._scanned()
         wanted = PurePosixPath(name)
-        found = self._by_stem.get(wanted.stem) or self._by_stem.get(wanted.name) or []
+        found = by_stem.get(wanted.stem) or by_stem.get(wanted.name) or []
         same_name = [path for path in found if path.name == wanted.name]
         found = same_name or (found if _is_plain(name) else [])  # of a path from another machine only the name is taken
         best = max((_shared_folders(path, wanted) for path in found), default=0)
@@ -112,6 +111,21 @@ class PictureFinder:
                 f"{where}: picture {name[:80]!r} may be {found[0]} or {found[1]}; point --images at one of the folders"
             )
         return found[0] if found else None
+
+    def _scanned(self) -> dict[str, list[PurePosixPath]]:
+        """All pictures by stem. Raises DataError, each time after one look, where a folder cannot be read."""
+        if self._by_stem is None and not self._fault:
+            try:
+                pictures = imagefolder.scan(self.root, made=self._made).pictures
+            except DataError as error:
+                self._fault = str(error)
+            else:
+                self._by_stem = collections.defaultdict(list)
+                for path in pictures:
+                    self._by_stem[path.stem].append(path)
+        if self._by_stem is None:
+            raise DataError(self._fault)
+        return self._by_stem
 
 
 def _is_plain(name: str) -> bool:

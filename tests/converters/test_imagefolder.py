@@ -1,5 +1,8 @@
 """Scanning folders: order, splits, links and names that are not classes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,38 @@ def test_folders_linked_in_a_ring_are_entered_once(tmp_path: Path) -> None:
     found = imagefolder.scan(tmp_path / "set")
     assert [str(path) for path in found.pictures] == ["a/1.png", "b/2.png"]
     assert found.ignored == {"link to a folder seen before": 1}
+
+
+_SCAN = """
+import os
+from pathlib import Path
+from adapt.errors import DataError
+from converters.formats import imagefolder
+from converters.formats.pictures import PictureFinder
+if os.geteuid() == 0:
+    os.setuid(65534)  # nobody: root reads every folder
+finder = PictureFinder(Path("."))
+assert finder.find("a/1.png", "x") == "a/1.png"
+for look in (lambda: imagefolder.scan(Path(".")), lambda: finder.find("2.png", "x"), lambda: finder.find("3.png", "x")):
+    try:
+        look()
+    except DataError as error:
+        print(error)
+"""
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    """The scan ends with the folder and the reason; a picture is found where it is stated, and not elsewhere without a word."""
+    touch(tmp_path, "a/1.png", "b/2.png", "c/3.png")
+    tmp_path.chmod(0o755)
+    (tmp_path / "b").chmod(0)
+    command = [sys.executable, "-c", _SCAN]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    (tmp_path / "b").chmod(0o755)
+    assert done.returncode == 0, done.stderr
+    said = "./b: this folder cannot be read: Permission denied; make it readable or move it out of ."
+    assert done.stdout.splitlines() == [said] * 3
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
