@@ -4,7 +4,8 @@ Source: github.com/OpenDriveLab/DriveLM (1de72a7) ``challenge/``. ``v1_1_train_n
 ``v1_1_val_nus_q_only.json`` has no answers, and none were ever released. A row's id is ``{scene}_{frame}_{i}``, i running over
 perception, prediction, planning and behavior. The challenge asks only some of the questions: test.json (``extract_data.py``:
 tags 0 accuracy, 1 GPT, 2 language, 3 match), test_eval.json (``convert_data.py``: two kinds as multiple choice) and
-test_llama.json (chat rows); all are read. A train file's own questions get the tags that ``extract_data.py`` would give them.
+test_llama.json (chat rows); all are read. A train file's own questions get the tags that ``extract_data.py`` gives, but for
+what ``_challenge_tags`` names.
 
 Objects are tags of pixels in one camera; here they become tags of the stitched picture (cameras.py), as in InternVL
 (arXiv 2410.16261, 4.2.1). Answers that list the important objects carry a box behind each tag, as there; lists of traffic
@@ -277,7 +278,13 @@ def _as_choice(identifier: str, question: str, answer: str, kind: str, where: st
 
 
 def _challenge_tags(kinds: Mapping[str, Any], objects: Any) -> dict[int, list[int]]:
-    """Tags of the questions that extract_data.py picks, in its order, by the row's identity; {} where no objects are named."""
+    """Tags of the questions that extract_data.py picks, by the row's identity; {} where no objects are named.
+
+    It differs on purpose in a question that is picked twice, such as a prediction that names every object and says "no": here
+    it is one row with the tags of both ([3, 0]); there the last tag overwrites the first and the row is repeated, each time
+    with [0]. Planning goes by ``_PLANNING``, there by the file; a question's words and an object's tag are compared here with
+    their case, there without.
+    """
     if not isinstance(objects, dict):
         return {}
     rows: dict[str, list[Mapping[str, Any]]] = {
