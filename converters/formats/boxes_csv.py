@@ -59,6 +59,14 @@ class _Columns:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Picture:
+    """A picture below the root, or why there is none that could be meant, and its rows, however they spell it."""
+
+    found: str | DataError
+    rows: list[_Row]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Table:
     """One csv of a set: its columns, the names of its numbered classes, and the set's name in ids."""
 
@@ -113,7 +121,7 @@ def read(source: Source) -> Objects:
         columns = _columns(header, source.options)
         try:
             classes = _read_classes(path.parent / CLASSES)
-            rows, unnamed = _by_picture(path, columns, source.input)
+            pictures, unnamed = _by_picture(path, columns, source.input, finder)
         except DataError as error:
             if len(paths) == 1:
                 raise
@@ -122,27 +130,34 @@ def read(source: Source) -> Objects:
             continue
         samples += unnamed
         csv_file = _Table(path, columns, classes, source, name if len(paths) == 1 else f"{name}-{path.stem}")
-        samples += [_sample(each, rows[each], csv_file, finder, ignored) for each in rows]
+        samples += [_sample(each, csv_file, finder, ignored) for each in pictures]
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 
 
-def _by_picture(path: Path, columns: _Columns, input: Path) -> tuple[dict[str, list[_Row]], list[Rejected]]:
-    """The rows of each picture, faulty ones with what is wrong, and the rows that name none."""
+def _by_picture(path: Path, columns: _Columns, input: Path, finder: PictureFinder) -> tuple[list[_Picture], list[Rejected]]:
+    """The pictures with their rows, faulty ones with what is wrong, and the rows that name none."""
     header = header_of(path)
     split = split_of(path, input)
-    rows: dict[str, list[_Row]] = {}
+    by_text: dict[str, _Picture] = {}
+    by_name: dict[str, _Picture] = {}
     unnamed: list[Rejected] = []
     for where, row in table.read_csv(path, jsonfiles.place(path, input)):
         if isinstance(row, table.CellCountError):  # its picture would lack an object
             picture = dict(zip(header, row.cells, strict=False)).get(columns.names["picture"], "").strip()
         else:
             picture = columns.cell(row, "picture") if isinstance(row, Mapping) else ""
-        if picture:
-            rows.setdefault(picture, []).append((where, row))
-        else:
+        if not picture:
             reason = str(row).removeprefix(f"{where}: ") if isinstance(row, DataError) else "names no picture"
             unnamed.append(Rejected(where, reason, split))
-    return rows, unnamed
+            continue
+        if picture not in by_text:
+            try:
+                name = finder.find(picture, where, path.parent)
+                by_text[picture] = by_name.setdefault(name, _Picture(name, []))
+            except DataError as error:
+                by_text[picture] = _Picture(error, [])
+        by_text[picture].rows.append((where, row))
+    return list({id(each): each for each in by_text.values()}.values()), unnamed
 
 
 def _files(source: Source) -> list[Path]:
@@ -169,18 +184,19 @@ def _read_classes(path: Path) -> dict[str, str] | None:
 
 
 def _sample(
-    stated: str, read_rows: Sequence[_Row], csv_file: _Table, finder: PictureFinder, ignored: collections.Counter[str]
+    found_picture: _Picture, csv_file: _Table, finder: PictureFinder, ignored: collections.Counter[str]
 ) -> ObjectsSample | Rejected:
-    where, columns = read_rows[0][0], csv_file.columns
-    rows = [(place, row) for place, row in read_rows if not isinstance(row, DataError)]
+    picture, where, columns = found_picture.found, found_picture.rows[0][0], csv_file.columns
+    rows = [(place, row) for place, row in found_picture.rows if not isinstance(row, DataError)]
     splits = sorted({split_name(columns.cell(row, "split")) for _, row in rows}) or [""]
     split = splits[0] or split_of(csv_file.path, csv_file.source.input)
-    if (fault := next((row for _, row in read_rows if isinstance(row, DataError)), None)) is not None:
+    if (fault := next((row for _, row in found_picture.rows if isinstance(row, DataError)), None)) is not None:
         return Rejected(where, str(fault).removeprefix(f"{where}: "), split)
     try:
         if len(splits) > 1:
             raise DataError(f"{where}: its rows are of the splits {' and '.join(map(repr, splits))}; a picture belongs to one")
-        picture = finder.find(stated, where, csv_file.path.parent)
+        if isinstance(picture, DataError):
+            raise picture
         objects = []
         num_before = ignored[NO_AREA_REASON]
         for number, (place, row) in enumerate(rows, 1):

@@ -104,6 +104,21 @@ def test_a_bad_row_rejects_its_picture_alone(row: str, reason: str, tmp_path: Pa
     assert isinstance(second, ObjectsSample) and second.pictures == ("b.png",)
 
 
+def test_a_picture_is_one_however_its_rows_spell_it(tmp_path: Path) -> None:
+    """Rows by path, by bare name and by another folder's path are one picture's objects in the file's order, and one split."""
+    picture(tmp_path / "sub dir" / "b.png")
+    picture(tmp_path / "a.png")
+    rows = ("sub dir/b.png,1,1,5,5,cat,", "a.png,1,1,4,4,cow,", "b.png,2,2,6,6,dog,", "./a.png,1,1,3,3,hen,",
+            "/home/me/sub dir/b.png,3,3,7,7,ant,", "sub dir/b.png,4,4,8,8,bee,")  # fmt: skip
+    header = "image,xmin,ymin,xmax,ymax,label,split\n"
+    samples = list(read(tmp_path, header + "\n".join(rows)).samples)
+    assert [(each.where, each.pictures, [thing.name for thing in each.objects]) for each in samples] == [
+        ("train.csv:2", ("sub dir/b.png",), ["cat", "dog", "ant", "bee"]), ("train.csv:3", ("a.png",), ["cow", "hen"]),
+    ]  # fmt: skip
+    (found,) = read(tmp_path, header + f"{rows[0]}val\n{rows[2]}test\n").samples
+    assert isinstance(found, Rejected) and "its rows are of the splits 'test' and 'val'" in found.reason
+
+
 def test_rows_that_belong_to_no_picture_are_rejected_by_line(tmp_path: Path) -> None:
     """A row with an empty picture is a sample of its own; one with too few cells is its picture's."""
     found = read(tmp_path, "image_path,xmin,ymin,xmax,ymax,label\na.png,1,2\n,1,2,30,40,cat\n")
