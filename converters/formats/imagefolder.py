@@ -67,7 +67,7 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
             real = Path(folder, name).resolve()
             if real in own:
                 continue
-            if name.startswith("."):
+            if name.startswith(".") or name == "lost+found":  # the file system's own, at the root of a disk
                 ignored["hidden folder"] += 1
             elif real not in seen:
                 seen.add(real)

@@ -55,16 +55,22 @@ for look in (lambda: imagefolder.scan(Path(".")), lambda: finder.find("2.png", "
 
 
 def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
-    """The scan ends with the folder and the reason; a picture is found where it is stated, and not elsewhere without a word."""
-    touch(tmp_path, "a/1.png", "b/2.png", "c/3.png")
+    """The scan ends with the folder and the reason; a picture is found where it is stated, and not elsewhere without a word.
+
+    The file system's own folder at the root of a disk, which only root reads, is passed by.
+    """
+    touch(tmp_path, "a/1.png", "m/2.png", "c/3.png")
     tmp_path.chmod(0o755)
-    (tmp_path / "b").chmod(0)
+    (tmp_path / "lost+found").mkdir()
+    for name in ("lost+found", "m"):
+        (tmp_path / name).chmod(0)
     command = [sys.executable, "-c", _SCAN]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    (tmp_path / "b").chmod(0o755)
+    for name in ("lost+found", "m"):
+        (tmp_path / name).chmod(0o755)
     assert done.returncode == 0, done.stderr
-    said = "./b: this folder cannot be read: Permission denied; make it readable or move it out of ."
+    said = "./m: this folder cannot be read: Permission denied; make it readable or move it out of ."
     assert done.stdout.splitlines() == [said] * 3
 
 
