@@ -220,8 +220,8 @@ def _is_finished(target: Path, header: Mapping[str, str]) -> bool:
         different = ["it was changed since it was written"]
     if different:
         raise UsageError(
-            f"{target}: there, and not what --resume would go on with: {', '.join(different)}; leave --resume out to replace it, "
-            "or choose another --output"
+            f"{target}: there, and not what --resume would go on with: {', '.join(different)}; leave --resume out to replace "
+            "it, or choose another --output"
         )
     return True
 
@@ -232,8 +232,8 @@ def _open_progress(target: Path, header: Mapping[str, str], resume: bool) -> Ite
     path = _progress_path(target)
     if path.exists() and not resume:
         raise UsageError(
-            f"{path}: a translation was under way, or rows of it failed; add --resume to ask for the rest, or delete the file to "
-            "start again"
+            f"{path}: a translation was under way, or rows of it failed; add --resume to ask for the rest, or delete the file "
+            "to start again"
         )
     if resume and not path.exists():
         say(f"{path}: not there; starting with the first row")
