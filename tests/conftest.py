@@ -1,6 +1,7 @@
 """Fixtures that more than one folder of tests uses."""
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from stand_in import Server
 from adapt import endpoint
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell that starts the tests in the background has it so
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # and their children would ignore Ctrl-C too
 
 
 @pytest.fixture(scope="session")

@@ -147,8 +147,6 @@ def test_tasks_is_plain_text_where_no_terminal_is() -> None:
 def test_signals(number: signal.Signals, code: int) -> None:
     """SIGTERM ends with 143 and Ctrl-C with 130, with one line and no traceback."""
     script = (
-        # a shell that starts the tests in the background has them ignore Ctrl-C, and their children with them
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import time, click; from adapt import command\n"
         "group = command.Verbs('adapt')\n"
         "@command.verb(group, paste={}, example='adapt wait', short_help='wait')\n"

@@ -106,7 +106,6 @@ def ask_threads():
     with contextlib.closing(Endpoint("http://127.0.0.1:9/v1", "nobody")) as endpoint:
         ask_all(endpoint, operator.neg, range(200), concurrency=4, take=lambda item, answer: None)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 threading.Condition.__enter__ = interrupted
 WORK()
 """
@@ -131,7 +130,7 @@ def test_a_signal_while_handlers_are_put_back_leaves_none_behind(monkeypatch: py
             signal.raise_signal(signal.SIGTERM)
         return found
 
-    before = put(signal.SIGTERM, lambda number, frame: sys.exit(143)), put(signal.SIGINT, signal.default_int_handler)
+    before = put(signal.SIGTERM, lambda number, frame: sys.exit(143))
     monkeypatch.setattr(signal, "signal", interrupted)
     try:
         with pytest.raises(SystemExit, match="143"), held():
@@ -139,5 +138,5 @@ def test_a_signal_while_handlers_are_put_back_leaves_none_behind(monkeypatch: py
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     finally:
-        put(signal.SIGTERM, before[0])
-        put(signal.SIGINT, before[1])
+        put(signal.SIGTERM, before)
+        put(signal.SIGINT, signal.default_int_handler)
