@@ -168,6 +168,7 @@ def test_a_table_without_classes_says_what_it_lacks(rows: str, said: str, tmp_pa
         convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "out.jsonl")
 
 
+@pytest.mark.slow
 def test_pictures_inside_tables_are_not_held_together(tmp_path: Path) -> None:
     """Reading 16 files of 0.3 MB, a picture in each, takes the memory of a few: a set may be larger than the machine's."""
     generator = np.random.default_rng(0)

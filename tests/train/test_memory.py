@@ -180,6 +180,7 @@ def test_rounding_up_over_a_pack_on_a_gpu_is_said_with_its_place(data: dict[str,
         budget.resolve(prepared, one_billion, World(0, 1, torch.device("cuda")))
 
 
+@pytest.mark.slow
 def test_packs_computed_again_have_the_same_losses(data: dict[str, Path], tmp_path: Path) -> None:
     """Activations computed again leave every loss as it was, to the last bit."""
     for word in ("no", "yes"):

@@ -165,6 +165,7 @@ def test_a_held_out_loss_that_is_not_finite_is_named(data: dict[str, Path], tmp_
     assert checkpoint.list_checkpoints(tmp_path / "run" / "checkpoints") == []
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another_folder(data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started with relative paths, a run is resumed, and started again from its config.json, from elsewhere."""
     run(data, tmp_path / "base")

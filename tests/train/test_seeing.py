@@ -13,6 +13,7 @@ from adapt.train.log import read_log
 from adapt.train.speed import measured_peak
 
 
+@pytest.mark.slow
 def test_the_terminal_says_how_fast_and_how_long(
     data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
