@@ -20,7 +20,7 @@ from converters.formats import footprints, jsonfiles, table
 from converters.formats.coco import set_name
 from converters.formats.imagefolder import split_name
 from converters.formats.outlines import NO_AREA_REASON, refuse_points_only
-from converters.formats.pictures import PictureFinder, sample_id, split_of
+from converters.formats.pictures import ByPicture, PictureFinder, PictureRows, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
 
 CLASSES = "classes.csv"
@@ -56,14 +56,6 @@ class _Columns:
 
     def cell(self, row: Mapping[str, str], role: str) -> str:
         return row[self.names[role]].strip() if role in self.names else ""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Picture:
-    """A picture below the root, or why there is none that could be meant, and its rows, however they spell it."""
-
-    found: str | DataError
-    rows: list[_Row]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,12 +126,13 @@ def read(source: Source) -> Objects:
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 
 
-def _by_picture(path: Path, columns: _Columns, input: Path, finder: PictureFinder) -> tuple[list[_Picture], list[Rejected]]:
+def _by_picture(
+    path: Path, columns: _Columns, input: Path, finder: PictureFinder
+) -> tuple[list[PictureRows[_Row]], list[Rejected]]:
     """The pictures with their rows, faulty ones with what is wrong, and the rows that name none."""
     header = header_of(path)
     split = split_of(path, input)
-    by_text: dict[str, _Picture] = {}
-    by_name: dict[str, _Picture] = {}
+    found: ByPicture[_Row] = ByPicture(finder)
     unnamed: list[Rejected] = []
     for where, row in table.read_csv(path, jsonfiles.place(path, input)):
         if isinstance(row, table.CellCountError):  # its picture would lack an object
@@ -150,14 +143,8 @@ def _by_picture(path: Path, columns: _Columns, input: Path, finder: PictureFinde
             reason = str(row).removeprefix(f"{where}: ") if isinstance(row, DataError) else "names no picture"
             unnamed.append(Rejected(where, reason, split))
             continue
-        if picture not in by_text:
-            try:
-                name = finder.find(picture, where, path.parent)
-                by_text[picture] = by_name.setdefault(name, _Picture(name, []))
-            except DataError as error:
-                by_text[picture] = _Picture(error, [])
-        by_text[picture].rows.append((where, row))
-    return list({id(each): each for each in by_text.values()}.values()), unnamed
+        found.rows_of(picture, where, path.parent).append((where, row))
+    return found.pictures(), unnamed
 
 
 def _files(source: Source) -> list[Path]:
@@ -184,13 +171,13 @@ def _read_classes(path: Path) -> dict[str, str] | None:
 
 
 def _sample(
-    found_picture: _Picture, csv_file: _Table, finder: PictureFinder, ignored: collections.Counter[str]
+    named: PictureRows[_Row], csv_file: _Table, finder: PictureFinder, ignored: collections.Counter[str]
 ) -> ObjectsSample | Rejected:
-    picture, where, columns = found_picture.found, found_picture.rows[0][0], csv_file.columns
-    rows = [(place, row) for place, row in found_picture.rows if not isinstance(row, DataError)]
+    picture, where, columns = named.found, named.where, csv_file.columns
+    rows = [(place, row) for place, row in named.rows if not isinstance(row, DataError)]
     splits = sorted({split_name(columns.cell(row, "split")) for _, row in rows}) or [""]
     split = splits[0] or split_of(csv_file.path, csv_file.source.input)
-    if (fault := next((row for _, row in found_picture.rows if isinstance(row, DataError)), None)) is not None:
+    if (fault := next((row for _, row in named.rows if isinstance(row, DataError)), None)) is not None:
         return Rejected(where, str(fault).removeprefix(f"{where}: "), split)
     try:
         if len(splits) > 1:

@@ -16,7 +16,7 @@ from adapt.errors import DataError
 from converters.formats import footprints, jsonfiles
 from converters.formats.coco import picture_root, set_name
 from converters.formats.outlines import NO_AREA_REASON, class_of, refuse_points_only
-from converters.formats.pictures import PictureFinder, sample_id, split_of
+from converters.formats.pictures import ByPicture, PictureFinder, PictureRows, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing
 
 PICTURE_KEYS = ("image", "image_path", "image_name", "file_name", "filename", "image_id", "img")
@@ -31,27 +31,33 @@ def read(source: Source) -> Objects:
     ignored: collections.Counter[str] = collections.Counter()
 
     def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:
-        for stated, features in _by_picture(document, path):
-            yield _sample(stated, features, document, path, source, finder, ignored, name)
+        for picture in _by_picture(document, path, source.input, finder):
+            yield _sample(picture, document, path, source, finder, ignored, name)
 
     samples = list(jsonfiles.read_all(paths, source.input, read_file))
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 
 
-def _by_picture(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str, list[tuple[int, Any]]]]:
-    """(picture, [(number, feature), ...]): the picture that a feature names, else that of the file's name."""
+def _by_picture(
+    document: Mapping[str, Any], path: Path, input: Path, finder: PictureFinder
+) -> list[PictureRows[tuple[int, Any]]]:
+    """The pictures with their numbered features: each belongs to the picture that it names, else to that of the file's name."""
+    place = jsonfiles.place(path, input)
+    found: ByPicture[tuple[int, Any]] = ByPicture(finder)
     features = [document] if document.get("type") == "Feature" else jsonfiles.rows_of(document, "features", path)
-    found: dict[str, list[tuple[int, Any]]] = {}
     for number, feature in enumerate(features, 1):
         properties = footprints.properties_of(feature) if isinstance(feature, dict) else {}
         named = [properties[key] for key in PICTURE_KEYS if isinstance(properties.get(key), str) and properties[key].strip()]
-        found.setdefault(named[0] if named else path.stem, []).append((number, feature))
-    yield from found.items() if found else [(path.stem, [])]
+        stated = named[0] if named else path.stem
+        where = place if stated == path.stem else f"{place}#{stated[:80]}"
+        found.rows_of(stated, where, path.parent).append((number, feature))
+    if not features:
+        found.rows_of(path.stem, place, path.parent)
+    return found.pictures()
 
 
 def _sample(
-    stated: str,
-    features: list[tuple[int, Any]],
+    named: PictureRows[tuple[int, Any]],
     document: Mapping[str, Any],
     path: Path,
     source: Source,
@@ -59,16 +65,16 @@ def _sample(
     ignored: collections.Counter[str],
     name: str,
 ) -> ObjectsSample | Rejected:
-    place = jsonfiles.place(path, source.input)
-    where = place if stated == path.stem else f"{place}#{stated[:80]}"
+    picture, where = named.found, named.where
     split = split_of(path, source.input)
     try:
-        picture = finder.find(stated, where, path.parent)
+        if isinstance(picture, DataError):
+            raise picture
         file = safe.inside(finder.root, picture, where)
         world = footprints.read_world_file(file) if file.is_file() else None
         objects = []
         num_before = ignored[NO_AREA_REASON]
-        for number, feature in features:
+        for number, feature in named.rows:
             found = _object(feature, f"{where}: feature {number}", source.options, world, ignored)
             if found is not None:
                 objects.append(check_object(found, number, where))

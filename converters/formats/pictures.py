@@ -1,9 +1,11 @@
 """Finding the picture that an annotation names: below the root, under the folder or the extension it has there."""
 
 import collections
+import dataclasses
 import posixpath
 import re
 from pathlib import Path, PurePosixPath
+from typing import Generic, TypeVar
 
 from adapt import safe
 from adapt.errors import DataError
@@ -46,6 +48,18 @@ def split_of_folder(path: Path, input: Path) -> str | None:
     """The split that the folder of a file tells. Below the input its name stands as it is, since a link may lead elsewhere."""
     is_below = input.is_dir() and path.parent != input
     return split_of_folders(path.parent.name if is_below else path.parent.resolve().name)
+
+
+Row = TypeVar("Row")
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureRows(Generic[Row]):
+    """A picture below the root, or why there is none that could be meant; where its first row stands, and all its rows."""
+
+    found: str | DataError
+    where: str
+    rows: list[Row]
 
 
 class PictureFinder:
@@ -126,6 +140,29 @@ class PictureFinder:
         if self._by_stem is None:
             raise DataError(self._fault)
         return self._by_stem
+
+
+class ByPicture(Generic[Row]):
+    """Rows gathered by the picture that they name, however they spell it, in the order in which the pictures come first."""
+
+    def __init__(self, finder: PictureFinder) -> None:
+        self._finder = finder
+        self._by_text: dict[str, PictureRows[Row]] = {}
+        self._by_name: dict[str, PictureRows[Row]] = {}
+
+    def rows_of(self, stated: str, where: str, folder: Path) -> list[Row]:
+        """The rows of the picture stated at ``where``, to add to; ``folder`` is where the annotation lies."""
+        if stated not in self._by_text:
+            try:
+                name = self._finder.find(stated, where, folder)
+                self._by_text[stated] = self._by_name.setdefault(name, PictureRows(name, where, []))
+            except DataError as error:
+                self._by_text[stated] = PictureRows(error, where, [])
+        return self._by_text[stated].rows
+
+    def pictures(self) -> list[PictureRows[Row]]:
+        """Every picture once; a spelling that fits none is one of its own."""
+        return list({id(each): each for each in self._by_text.values()}.values())
 
 
 def _is_plain(name: str) -> bool:

@@ -200,6 +200,17 @@ def test_features_belong_to_the_picture_they_name(tmp_path: Path) -> None:
     assert only(read_geojson(tmp_path, feature(square, building="yes", id=3))).objects[0].name == "building"
 
 
+def test_a_picture_is_one_however_its_features_name_it(tmp_path: Path) -> None:
+    """Features by bare name, by another extension, by a path and by none: one picture with all its objects, in order."""
+    square = {"type": "Polygon", "coordinates": SQUARE}
+    named = [{"image": "a.png"}, {"image": "b.tif"}, {"image": "/home/me/a.png"}, {"image": "./a.png"}, {}, {"image": "b"}]
+    picture(tmp_path / "b.png")
+    found = read_geojson(tmp_path, *(feature(square, label=f"x{place}", **each) for place, each in enumerate(named)))
+    assert [(each.where, each.pictures, [thing.name for thing in each.objects]) for each in found.samples] == [
+        ("a.geojson#a.png", ("a.png",), ["x0", "x2", "x3", "x4"]), ("a.geojson#b.tif", ("b.png",), ["x1", "x5"]),
+    ]  # fmt: skip
+
+
 def test_world_files_turn_the_map_into_pixels(tmp_path: Path) -> None:
     """A turned world file: pixel centres go where its six numbers say, computed forwards by hand, and come back."""
     a, d, b, e, c, f = 0.4, 0.3, 0.3, -0.4, 1000.0, 2000.0
