@@ -8,8 +8,8 @@ on the hub; the pictures come from other sets (DOTA, DIOR, FAIR1M, NWPU-RESISC45
 and degrees about the centre; several are joined by ``<delim>`` or by nothing. The turn happens in pixels, so a picture that
 is not square matters. The text gets the upright box around the turned one, in ours (0..1000), and all five numbers stay in
 ``meta.rotated``, in the order of the conversation. The sign of the angle differs between two functions of GeoChat's own code;
-the enclosing box is the same for both, which is why no corners are made up here. Small objects may have boxes without width:
-a hundredth is as fine as the set goes, and they stay as they are.
+the enclosing box is the same for both, which is why no corners are made up here. Small objects may have boxes without width or
+height, since a hundredth is as fine as the set goes: such a side is read as a whole hundredth about its place.
 
 ``<p>noun</p>`` becomes ``<ref>noun</ref>``; an answer to ``[refer]`` that is boxes alone begins with the question's noun.
 Task tags become words, since a model that is not GeoChat does not know them: ``[refer]`` goes (the tags of ours say it),
@@ -66,10 +66,13 @@ class GeoChatSample:
 
 
 def upright(rotated: Rotated, size: tuple[int, int]) -> Box:
-    """The upright box, in pixels, around a box of hundredths that is turned about its centre in a picture of ``size``."""
+    """The upright box, in pixels, around a box of hundredths that is turned about its centre in a picture of ``size``.
+
+    A side that rounding to hundredths left without length is one hundredth long.
+    """
     x1, y1, x2, y2, angle = rotated
     scale_x, scale_y = size[0] / FULL_SCALE, size[1] / FULL_SCALE
-    width, height = abs(x2 - x1) * scale_x, abs(y2 - y1) * scale_y
+    width, height = max(abs(x2 - x1), 1) * scale_x, max(abs(y2 - y1), 1) * scale_y
     cosine, sine = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
     half_x, half_y = (width * cosine + height * sine) / 2, (width * sine + height * cosine) / 2
     x, y = (x1 + x2) / 2 * scale_x, (y1 + y2) / 2 * scale_y

@@ -20,6 +20,7 @@ from adapt.errors import DataError, UsageError
 from adapt.evaluate.score import score_answers
 from adapt.records import ChatRecord
 from adapt.verbs import convert
+from adapt.verbs.check import check
 from domains.remote_sensing import geochat
 
 
@@ -105,7 +106,7 @@ def test_turned_boxes_equal_shapely() -> None:
     for sign in (1, -1):
         for _ in range(250):
             width, height = (int(value) for value in numbers.integers(50, 2000, 2))
-            x1, y1, x2, y2 = (int(value) for value in numbers.integers(0, 101, 4))
+            (x1, x2), (y1, y2) = (numbers.choice(101, 2, replace=False).tolist() for _ in "xy")
             angle = int(numbers.integers(0, 91))
             text = f"<p>it</p> {{<{x1}><{y1}><{x2}><{y2}>|<{angle}>}}"
             (group,) = boxes.find_boxes(geochat.to_tagged(text, (width, height), "row"))
@@ -116,6 +117,17 @@ def test_turned_boxes_equal_shapely() -> None:
             is_thin = min((expected[2:] - expected[:2]) / units[2:]) < 1
             found = np.array(boxes.to_pixels(group.boxes[0], (width, height)))
             assert np.abs(found - expected).max() <= units.max() * (1 if is_thin else 0.5) + 1e-6
+
+
+def test_a_box_without_width_or_height_is_a_hundredth_wide(tmp_path: Path) -> None:
+    """Hundredths are as fine as the set goes: an object smaller than that keeps an area, also at the edge, and check agrees."""
+    boxes_of = ("{<10><20><10><40>|<0>}", "{<100><0><100><0>|<0>}", "{<50><50><50><50>|<90>}", "{<0><7><9><7>}")
+    records = converted(tmp_path, [talk("<image>\n[refer] <p>a car</p>", box) for box in boxes_of])
+    assert [boxes.find_boxes(record.answer)[0].boxes[0] for record in records] == [
+        (95, 200, 105, 400), (995, 0, 1000, 5), (498, 490, 502, 510), (0, 65, 90, 75),
+    ]  # fmt: skip
+    assert records[0].meta["rotated"] == [[10, 20, 10, 40, 0]] and records[0].meta["boxes_px"] == [[19, 20, 21, 40]]
+    assert check(tmp_path / "out.jsonl")["faults"] == []
 
 
 @pytest.mark.parametrize(
