@@ -30,6 +30,7 @@ from adapt.model.language import rope_threshold
 from adapt.model.loading import Found, find_model
 from adapt.model.tokenizer_files import load_tokenizer
 from adapt.records import iterate_records, read_manifest
+from adapt.show import counted
 from adapt.train import memory
 from adapt.train.distributed import World
 from adapt.train.recipe import LORA, Recipe, TrainRecipe, recipe_settings, trained_parts
@@ -203,14 +204,14 @@ def _usable(index: Index, rows: np.ndarray, sizes: RowSizes, request: Request, n
                 f"all {len(rows):,} rows of the {name} data are of a test split; training on it needs --accept-test, "
                 "and its scores then mean nothing"
             )
-        notes.append(f"{name}: {int(test.sum()):,} rows of test splits set aside")
+        notes.append(f"{name}: {counted(int(test.sum()), 'row')} of test splits set aside")
         rows, splits = rows[~test], splits[~test]
     elif test.any():
-        notes.append(f"{name}: {int(test.sum()):,} rows of test splits are trained on, as --accept-test allows")
+        notes.append(f"{name}: {counted(int(test.sum()), 'row')} of test splits trained on, as --accept-test allows")
     odd = ~np.isin(splits, ("", "train", "val")) & ~np.char.startswith(splits.astype(str), "test")
     if odd.any():
         found = ", ".join(sorted(set(splits[odd].tolist())))
-        notes.append(f"{name}: {int(odd.sum()):,} rows of other splits ({found}) are not used; train, val or none are")
+        notes.append(f"{name}: {counted(int(odd.sum()), 'row')} of other splits ({found}) not used; train, val or none are")
         rows = rows[~odd]
     # Judged by data.max_tokens alone: a pack's budget is a device's affair and must never change which rows are trained on.
     tokens = most_tokens(index, sizes)[rows]
@@ -224,7 +225,7 @@ def _usable(index: Index, rows: np.ndarray, sizes: RowSizes, request: Request, n
         )
     if long.any():
         places = ", ".join(index.where(row) for row in rows[long][:5])
-        notes.append(f"{name}: {int(long.sum()):,} over-long rows dropped: {places}{' ...' if long.sum() > 5 else ''}")
+        notes.append(f"{name}: {counted(int(long.sum()), 'over-long row')} dropped: {places}{' ...' if long.sum() > 5 else ''}")
     rows, tokens = rows[~long], tokens[~long]
     for knob, costs in (("pack_tokens", tokens), ("pack_tiles", sizes.tiles[rows])):
         budget = getattr(limits.train, knob)
@@ -238,7 +239,7 @@ def _usable(index: Index, rows: np.ndarray, sizes: RowSizes, request: Request, n
 
 
 def _measure(tokens: np.ndarray, tiles: np.ndarray, chosen: np.ndarray) -> str:
-    return f"{int(tokens[chosen][0]):,} tokens and {int(tiles[chosen][0])} tiles"
+    return f"{int(tokens[chosen][0]):,} tokens and {counted(int(tiles[chosen][0]), 'tile')}"
 
 
 def reader_of(prepared: Prepared, rule: PackRule, ranks: int) -> PackReader:

@@ -18,6 +18,7 @@ from adapt.model.internvl import InternVL
 from adapt.model.layouts import from_disk
 from adapt.model.loading import load_internvl
 from adapt.report.upkeep import write_own_page
+from adapt.show import counted
 from adapt.train import checkpoint
 from adapt.train.distributed import World, shard
 from adapt.train.keeper import Keeper
@@ -69,15 +70,15 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], world: World) -> N
     samples, pack, memory = summary["samples"], summary["largest_pack"], summary["memory_bytes"]
     lines = [
         *prepared.notes,
-        f"{_counted(summary['steps'], 'step')} of about {prepared.request.recipe.train.samples_per_step} samples on "
+        f"{counted(summary['steps'], 'step')} of about {prepared.request.recipe.train.samples_per_step} samples on "
         f"{_devices(world)}: {samples['domain']:,} domain and {samples['general']:,} general samples "
         f"({summary['epochs']['domain']:.2f} and {summary['epochs']['general']:.2f} epochs; "
         f"realised ratio {summary['realised_general_ratio']:.3f})",
         *describe_sources(summary["sources"]),
-        f"{summary['trees']:,} trees of {summary['samples_per_tree']} questions; {summary['tokens']:,} tokens; "
-        f"{summary['tiles']:,} tiles encoded ({summary['tiles_without_sharing']:,} without sharing); "
-        f"{summary['packs']:,} packs, {summary['fill']:.0%} full, {summary['padding']:.1%} padding, the largest "
-        f"{pack['places']:,} tokens and {pack['tiles']} tiles",
+        f"{counted(summary['trees'], 'tree')} of {summary['samples_per_tree']} questions; {summary['tokens']:,} tokens; "
+        f"{counted(summary['tiles'], 'tile')} encoded ({summary['tiles_without_sharing']:,} without sharing); "
+        f"{counted(summary['packs'], 'pack')}, {summary['fill']:.0%} full, {summary['padding']:.1%} padding, the largest "
+        f"{pack['places']:,} tokens and {counted(pack['tiles'], 'tile')}",
         *_balance(prepared.request.recipe.train, summary),
         f"{summary['parameters'] / 1e6:,.1f} M parameters, {summary['trained_parameters'] / 1e6:,.1f} M of them trained (stage "
         f"{prepared.recipe.train.stage}); memory: {memory['total'] / 2**30:.2f} GiB at the peak, "
@@ -93,17 +94,14 @@ def show_plan(prepared: Prepared, summary: Mapping[str, Any], world: World) -> N
         progress.say(line)
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def packing_line(prepared: Prepared) -> str:
     """What bounds the packs, and where that comes from."""
     recipe, free = prepared.recipe.train, prepared.free_bytes
     kept = "computed again in the backward pass" if recipe.checkpoint_activations == "yes" else "kept"
     source = "as set" if recipe == prepared.request.recipe.train else "auto"
     source += "" if free is None else f", from {free / 2**30:.1f} GiB free"
-    return f"packs of at most {recipe.pack_tokens:,} tokens and {recipe.pack_tiles} tiles, activations {kept} ({source})"
+    most = f"{recipe.pack_tokens:,} tokens and {counted(recipe.pack_tiles, 'tile')}"
+    return f"packs of at most {most}, activations {kept} ({source})"
 
 
 def _devices(world: World) -> str:
@@ -353,7 +351,7 @@ def _check_same_run(
 def _changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What is known of how the data changed. Files are told apart by their place: a run may have moved with its data."""
     if len(before) != len(now):
-        return f"{_counted(len(before), 'file')} then, {len(now)} now"
+        return f"{counted(len(before), 'file')} then, {len(now)} now"
     changed = [path for (path, digest), was in zip(now.items(), before.values(), strict=True) if digest != was]
     if changed:
         return f"other content in {', '.join(changed)}"

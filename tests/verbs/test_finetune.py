@@ -152,7 +152,7 @@ def test_wrong_usage_is_refused_before_anything_is_written(data: Path, tmp_path:
             "has no domain sample; raise train.samples_per_step",
         ),
         ({"set": ["train.lr=1"]}, UsageError, "unknown setting 'train.lr'"),
-        ({"set": ["data.max_tokens=20"]}, DataError, r"field.jsonl:1: \d+ tokens and 1 tiles, more than data.max_tokens=20 "),
+        ({"set": ["data.max_tokens=20"]}, DataError, r"field.jsonl:1: \d+ tokens and 1 tile, more than data.max_tokens=20 "),
         (
             {"set": ["train.pack_tokens=20"]},
             DataError,
