@@ -34,7 +34,7 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
 _REWRITTEN = frozenset(
     {
         "id", "image", "images", "width", "height", "width_list", "height_list", "video", "videos", "clip", "conversations",
-        "messages", "texts", "task", "source", "meta", "max_tiles",
+        "messages", "texts", "task", "source", "split", "meta", "max_tiles",
     }
 )  # fmt: skip
 
@@ -191,9 +191,10 @@ def _source_name(row: Mapping[str, Any], name: str) -> str:
 
 
 def _split(row: Any) -> str | None:
+    """The split of a row's meta, else its own, as its column is in a table."""
     meta = row.get("meta") if isinstance(row, Mapping) else None
-    split = meta.get("split") if isinstance(meta, dict) else None
-    return split_name(split) if isinstance(split, str) else None
+    found = [each.get("split") for each in (meta, row) if isinstance(each, Mapping)]
+    return next((split_name(split) for split in found if isinstance(split, str) and split.strip()), None)
 
 
 def _with_placeholder(conversation: llava.Conversation) -> tuple[Turn, ...]:

@@ -118,6 +118,8 @@ def _refuse_idle(options: Mapping[str, str], kinds: Sequence[str]) -> None:
     uses = ((ABSENT_OPTION, ("ground", "count")), (MAX_OBJECTS, ("ground", "detect")), (REFER, ("ground",)))
     idle = [option for option, users in uses if not set(users) & set(kinds)] + ([] if kinds else [prompts.prompt_option()])
     refuse_idle(options, idle, f"kinds={options.get('kinds', ', '.join(kinds))}")
+    if "prompt" in options and ("ground" not in kinds or options.get("absent", "0") == "0"):
+        refuse_idle(options, [prompts.LANGUAGE], "prompt: its language is that of the prompt")
 
 
 def read_kinds(options: Mapping[str, str], known: Sequence[str]) -> tuple[str, ...]:
@@ -213,7 +215,8 @@ def _detect(sample: ObjectsSample, objects: Sequence[PictureObject], asking: Ask
 
 def _count(sample: ObjectsSample, objects: Sequence[PictureObject], asking: Asking, seed: int) -> list[ChatRecord]:
     """A question for each class in the picture that has no crowd, then for classes that it does not show."""
-    counts = collections.Counter(each.name for each in objects if each.name not in _crowded(sample))
+    crowded = _crowded(sample)
+    counts = collections.Counter(each.name for each in objects if each.name not in crowded)
     numbers = sorted((asking.names[name], count) for name, count in counts.items())
     numbers += [(name, 0) for name in _drawn_absent(sample, asking, seed)]
     return [

@@ -20,6 +20,7 @@ from adapt.orientation import UPRIGHT, swaps_sides
 
 Point = tuple[float, float]
 CROWD = "crowd region"  # what readers call one that they leave out and count
+ROUNDING_SHARE = 1e-6  # x + width of shares may be more than 1 by less than this
 ROUNDING_PX = 0.01  # x + width of floats may pass the edge by less than this; such a box is not counted as cut
 
 
@@ -200,7 +201,14 @@ def check_object(each: PictureObject, number: int, where: str) -> PictureObject:
     x1, y1, x2, y2 = each.box_px
     if x2 <= x1 or y2 <= y1:
         raise DataError(f"{label}: its box {written(each.box_px)} has no area; expected x1 < x2 and y1 < y2 in pixels")
+    refuse_shares(each.box_px, label)
     return each
+
+
+def refuse_shares(box: Box, label: str) -> None:
+    """Raise DataError for a box within 0..1 that is not of whole numbers: shares of a picture that passed for pixels."""
+    if min(box) >= 0 and max(box) <= 1 + ROUNDING_SHARE and any(value != int(value) for value in box):
+        raise DataError(f"{label}: its box {written(box)} is in shares of the picture, from 0 to 1; expected pixels")
 
 
 def clipped(sample: ObjectsSample, upright: str = "no") -> ObjectsSample:

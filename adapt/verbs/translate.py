@@ -69,7 +69,9 @@ def translate(
     with contextlib.closing(Endpoint(endpoint, model)) as server:
         rules = translation.RULES.format(language=translation.LANGUAGES[to])
         header = {"input_sha256": safe.file_sha256(source), "to": to, "model": model, "rules": _digest(rules)}
-        if resume and not _progress_path(target).exists() and _is_finished(target, header):
+        if resume and _progress_path(target).exists():
+            _refuse_edited(target, header)
+        elif resume and _is_finished(target, header):
             say(f"{target}: finished before; nothing to do")
             return records.read_manifest(target)
         atomic.remove_leftovers(target)
@@ -224,6 +226,18 @@ def _is_finished(target: Path, header: Mapping[str, str]) -> bool:
             "it, or choose another --output"
         )
     return True
+
+
+def _refuse_edited(target: Path, header: Mapping[str, str]) -> None:
+    """Raise UsageError where ``target`` has the rows of this translation that did not fail, and somebody edited them."""
+    manifest = records.read_manifest(target) if target.exists() else {}
+    options = manifest.get("options", {})
+    is_of_this = manifest.get("task") == "translate" and all(options.get(name) == value for name, value in header.items())
+    if is_of_this and safe.file_sha256(target) != manifest.get("sha256"):
+        raise UsageError(
+            f"{target}: was changed since it was written, and --resume would write it anew from {_progress_path(target)}; move "
+            "it away first"
+        )
 
 
 @contextlib.contextmanager

@@ -1,13 +1,15 @@
 """Boxes in a csv: a row an object, columns by their names in any order.
 
-Corners (xmin, ymin, xmax, ymax), or x, y, width and height, or polygons as WKT (``geometry``); with corners, ``width`` and
-``height`` are those of the picture, as the TensorFlow object detection csv has them. A class that is a number is named by
+Corners (xmin, ymin, xmax, ymax), or x, y, width and height, or polygons as WKT (``geometry``). Beside corners, as the TensorFlow
+object detection csv has them, and beside ``w`` and ``h`` or ``bbox_width`` and ``bbox_height``, ``width`` and ``height`` are
+those of the picture. A class that is a number is named by
 classes.csv (``name,number`` rows) beside the file. A row that names a picture and nothing else is a picture without objects.
 """
 
 import collections
 import csv
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,10 @@ _ALIASES = {
     "y2": ("ymax", "y_max", "y2", "bottom"),
     "x": ("x", "bbox_x"),
     "y": ("y", "bbox_y"),
-    "width": ("width", "w", "bbox_width"),
-    "height": ("height", "h", "bbox_height"),
+    "width": ("bbox_width", "w", "width"),  # of the box: beside another width, "width" is the picture's
+    "height": ("bbox_height", "h", "height"),
+    "picture_width": ("image_width", "img_width", "width"),
+    "picture_height": ("image_height", "img_height", "height"),
     "wkt": ("geometry", "polygon", "wkt", "polygonwkt_pix"),
     "split": ("split", "set", "subset"),
 }
@@ -206,9 +210,11 @@ def _sample(
 
 
 def _stated_size(rows: Sequence[tuple[str, Mapping[str, str]]], columns: _Columns) -> tuple[int, int] | None:
-    """The picture's size, where the columns of corners stand beside ``width`` and ``height``."""
-    texts = [columns.cell(rows[0][1], role) for role in ("width", "height")]
-    if not columns.has(_CORNERS) or not all(text.isdecimal() and 0 < len(text) < 10 and int(text) for text in texts):
+    """The picture's size, where it has columns that are not those of the boxes."""
+    roles = ("picture_width", "picture_height")
+    is_boxes_own = not columns.has(_CORNERS) and any(columns.names.get(role) == columns.names.get(role[8:]) for role in roles)
+    texts = [columns.cell(rows[0][1], role) for role in roles]
+    if is_boxes_own or not all(text.isdecimal() and 0 < len(text) < 10 and int(text) for text in texts):
         return None
     return int(texts[0]), int(texts[1])
 
@@ -235,7 +241,6 @@ def _object(row: Mapping[str, str], csv_file: _Table, where: str, ignored: colle
         box = _box(
             [to_number(text, f"{where}: '{columns.names[role]}'") for text, role in zip(texts, corners, strict=True)], corners
         )
-        _check_pixels(box, where)
     else:
         box = enclosing(point for outline in outlines for point in outline)
     used = set(columns.names.values())
@@ -248,12 +253,8 @@ def _box(numbers: Sequence[float], roles: Sequence[str]) -> Box:
     return (x, y, third, fourth) if roles == _CORNERS else (x, y, x + third, y + fourth)
 
 
-def _check_pixels(box: Box, where: str) -> None:
-    if min(box) >= 0 and max(box) <= 1 and any(value != int(value) for value in box):
-        raise DataError(f"{where}: its box is in shares of the picture, from 0 to 1; expected pixels")
-
-
 def _name(label: str, csv_file: _Table, where: str) -> str:
+    label = re.sub(r"(?a)(\d+)\.0", r"\1", label) if re.fullmatch(r"(?a)\d+\.0", label) else label  # a column with gaps
     classes, own = csv_file.classes, csv_file.source.options.get("name")
     if label and not label.isdecimal():
         return label

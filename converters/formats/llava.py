@@ -7,9 +7,8 @@ row is told by its columns, not by the file it is in. JSONL and tables are read 
 """
 
 import dataclasses
-import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +86,22 @@ def _suspect_lines(path: Path) -> Iterator[Place]:
 
 
 def _open_table(source: Source, is_hub: bool) -> Rows:
-    name, parts = table.open_parts(source)
-    first = {split: list(table.until_picture(rows, _picture_cell)) for split, rows in parts.items()}
-    cells = (_picture_cell(row) for places in first.values() for _, row in places if isinstance(row, Mapping))
-    made = any(table.holds_picture_bytes(cell) for cell in cells)
-    joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
+    opened = table.open_peeked(source, _picture_cell)
 
     def suspects() -> Iterator[Place]:
         for places in table.open_parts(source, without=PICTURE_COLUMNS)[1].values():
             yield from places
 
-    return Rows(name, lambda: _table_rows(joined, source, made), None if is_hub else suspects, made)
+    return Rows(opened.name, lambda: _table_rows(opened, source), None if is_hub else suspects, opened.embedded)
 
 
 def _picture_cell(row: Mapping[str, Any]) -> Any:
     return next((row[column] for column in PICTURE_COLUMNS if row.get(column)), None)
 
 
-def _table_rows(parts: Mapping[str | None, Iterable[Place]], source: Source, made: bool) -> Iterator[Place]:
+def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
     """Rows of a table in the shape of a JSON row; a table's other columns are no part of a conversation."""
-    for part_split, places in parts.items():
+    for part_split, places in opened.parts.items():
         for where, row in places:
             if isinstance(row, DataError):
                 yield where, row
@@ -117,7 +112,7 @@ def _table_rows(parts: Mapping[str | None, Iterable[Place]], source: Source, mad
             if isinstance(split, str):
                 found["meta"] = {"split": split_name(split)}
             try:
-                found["image"] = list(table.picture_names(_picture_cell(row), source, made, where))
+                found["image"] = list(table.picture_names(_picture_cell(row), source, opened.embedded, where))
             except DataError as error:
                 yield where, error
                 continue

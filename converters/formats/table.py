@@ -51,6 +51,16 @@ class Tables:
     rows: Iterable[Row | Rejected]
 
 
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """The rows of each split, to be read once; ``first`` is the first that is whole. ``embedded``: pictures are bytes."""
+
+    name: str
+    parts: Mapping[str | None, Iterable[Place]]
+    first: Mapping[str, Any] | None
+    embedded: bool
+
+
 def is_table(path: Path) -> bool:
     """Whether a folder holds tables named by split, or is one that `datasets` saved."""
     return _is_saved_dataset(path) or bool(_split_files(path))
@@ -61,20 +71,16 @@ def read_tables(source: Source, *, picture_column: str) -> Tables:
 
     Raises UsageError for an input that is no table and for a column that the table has not.
     """
-    name, parts = _open(source)
-    first = {split: list(until_picture(rows, lambda row: row.get(picture_column))) for split, rows in parts.items()}
-    seen = [values for places in first.values() for _, values in places if isinstance(values, Mapping)]
-    known = next(iter(seen), None)
+    opened = open_peeked(source, lambda row: row.get(picture_column))
+    known = opened.first
     if known is not None:
         given = [source.options[key] for key in COLUMN_OPTIONS if key in source.options]
         given += [] if source.options.get("split", SPLIT_COLUMN) == SPLIT_COLUMN else [source.options["split"]]
         for column in [picture_column, *given]:
             if column not in known:
                 raise _no_column(source.input, column, [str(key) for key in known])
-    joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
-    embedded = any(holds_picture_bytes(values.get(picture_column)) for values in seen)
-    root = source.made if embedded and source.made else source.images or _folder_of(source.input)
-    return Tables(name, root, _rows(joined, source, picture_column, embedded, name))
+    root = source.made if opened.embedded and source.made else source.images or _folder_of(source.input)
+    return Tables(opened.name, root, _rows(opened, source, picture_column))
 
 
 def _no_column(path: Path, column: str, known: list[str]) -> UsageError:
@@ -101,26 +107,56 @@ def picture_names(cell: Any, source: Source, embedded: bool, where: str) -> tupl
     return _pictures(cell, source, embedded, where)
 
 
-def until_picture(rows: Iterable[Place], cell_of: Callable[[Mapping[str, Any]], Any]) -> Iterator[Place]:
-    """The rows up to the first with a picture, and with it: whether a table holds bytes shows there."""
-    for where, row in itertools.islice(rows, _LOOKED_THROUGH):
+def open_peeked(source: Source, cell_of: Callable[[Mapping[str, Any]], Any]) -> Opened:
+    """The rows of each split, and whether they hold their pictures as bytes: the first cell with a picture tells, as
+    ``cell_of`` finds it in a row.
+    """
+    name, parts = _open(source)
+    first = {split: list(itertools.islice(_until_picture(rows, cell_of), _LOOKED_THROUGH)) for split, rows in parts.items()}
+    seen = [row for places in first.values() for _, row in places if isinstance(row, Mapping)]
+    embedded = any(_holds_bytes(cell_of(row)) for row in seen)
+    unknown = [
+        split for split, places in first.items() if len(places) == _LOOKED_THROUGH and not _has_picture(places[-1][1], cell_of)
+    ]
+    if unknown and not embedded and _may_embed(source.input):
+        again = _open(source)[1]
+        embedded = any(_holds_bytes(cell_of(row)) for split in unknown for row in _first_with_picture(again[split], cell_of))
+    joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
+    return Opened(name, joined, next(iter(seen), None), embedded)
+
+
+def _may_embed(path: Path) -> bool:
+    """Whether a table can hold pictures as bytes, and be looked through for them: a hub dataset would be fetched twice."""
+    paths = [path, *itertools.chain.from_iterable(_split_files(path).values())]
+    return _is_saved_dataset(path) or any(each.suffix.lower() == ".parquet" for each in paths)
+
+
+def _until_picture(rows: Iterable[Place], cell_of: Callable[[Mapping[str, Any]], Any]) -> Iterator[Place]:
+    """The rows up to the first with a picture, and with it."""
+    for where, row in rows:
         yield where, row
-        if isinstance(row, Mapping) and any(map(_shows, _cells(cell_of(row)))):
+        if _has_picture(row, cell_of):
             return
 
 
-def holds_picture_bytes(cell: Any) -> bool:
+def _first_with_picture(rows: Iterable[Place], cell_of: Callable[[Mapping[str, Any]], Any]) -> list[Mapping[str, Any]]:
+    return list(itertools.islice((row for _, row in rows if _has_picture(row, cell_of)), 1))
+
+
+def _has_picture(row: Any, cell_of: Callable[[Mapping[str, Any]], Any]) -> bool:
+    return isinstance(row, Mapping) and any(map(_shows, _cells(cell_of(row))))
+
+
+def _holds_bytes(cell: Any) -> bool:
     """Whether a cell holds pictures and not their paths."""
     first = next(filter(_shows, _cells(cell)), None)
     return isinstance(first, bytes) or (isinstance(first, dict) and first.get("bytes") is not None)
 
 
-def _rows(
-    parts: Mapping[str | None, Iterable[Place]], source: Source, column: str, embedded: bool, name: str
-) -> Iterator[Row | Rejected]:
+def _rows(opened: Opened, source: Source, column: str) -> Iterator[Row | Rejected]:
     id_column, split_column = source.options.get("id"), source.options.get("split", SPLIT_COLUMN)
     number = 0
-    for part_split, places in parts.items():
+    for part_split, places in opened.parts.items():
         for where, values in places:
             number += 1
             split = part_split and split_name(part_split)
@@ -129,10 +165,10 @@ def _rows(
                     raise values
                 if values.get(split_column) not in (None, ""):
                     split = split_name(str(values[split_column]))
-                given = f"{name}-{number}" if id_column is None else values.get(id_column)
+                given = f"{opened.name}-{number}" if id_column is None else values.get(id_column)
                 if given in (None, ""):
                     raise DataError(f"{where}: column '{id_column}' is empty, expected an id")
-                pictures = _pictures(values.get(column), source, embedded, where)
+                pictures = _pictures(values.get(column), source, opened.embedded, where)
             except DataError as error:
                 yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
                 continue
@@ -164,6 +200,11 @@ def _picture(cell: Any, source: Source, embedded: bool, where: str) -> str:
         raise DataError(f"{where}: the picture is {str(cell)[:40]!r}, expected a path or the bytes of a picture")
     if source.counting or (not embedded and content is None):
         return path if isinstance(path, str) else where
+    if not embedded:  # a hub dataset, which is not read twice
+        raise DataError(
+            f"{where}: an embedded picture, and the first {_LOOKED_THROUGH:,} rows have none; download the dataset and give "
+            "its folder or Parquet file"
+        )
     assert source.made is not None
     if content is None:  # one root serves all rows: beside embedded pictures, those in files are copied
         assert isinstance(path, str)

@@ -18,7 +18,7 @@ from adapt.progress import say
 from converters.formats import jsonfiles
 from converters.formats.coco import picture_root, set_name
 from converters.formats.pictures import PictureFinder, sample_id, split_of_folder, split_of_folders
-from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, to_number
+from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, refuse_shares, to_number
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = ("difficult", "truncated", "occluded", "pose")
@@ -137,6 +137,7 @@ def _object(element: safe.Element, what: str, options: Mapping[str, str]) -> Pic
         raise DataError(f"{what} '{name[:80]}': has no <bndbox>")
     texts = [(box.findtext(corner) or "").strip() for corner in CORNERS]
     x1, y1, x2, y2 = (to_number(text, f"{what} '{name[:80]}': <{key}>") for key, text in zip(CORNERS, texts, strict=True))
+    refuse_shares((x1, y1, x2, y2), f"{what} '{name[:80]}'")
     first = int(options.get("origin", "1"))
     flags = {flag: (element.findtext(flag) or "").strip() for flag in FLAGS}
     caption = " ".join((element.findtext("description") or "").split())

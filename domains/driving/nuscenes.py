@@ -94,6 +94,9 @@ def read(source: Source) -> Reading:
     if not stitched:
         return Reading(root, list(grounding.with_objects(samples, asking, ignored)), context, ignored, facts)
     assert source.made is not None
+    for sample in samples:
+        for _, view in () if isinstance(sample, Rejected) else sample.views:
+            grounding.count_crowds(view, asking, ignored)
     samples = [sample for sample in samples if isinstance(sample, Rejected) or _has_question(sample, context, ignored)]
     return Reading(source.made, samples, context, ignored, facts | multiview.facts(rig), pictures_root=root)
 

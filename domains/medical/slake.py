@@ -24,6 +24,7 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 from converters.formats.jsonfiles import text_of
+from converters.objects import to_number
 from converters.options import refuse_idle
 from converters.vqa import SHORT_ANSWER, VqaSample, to_record
 from domains.medical import rows
@@ -220,10 +221,9 @@ def _marked_sample(
 
 def _corners(box: Any) -> Box:
     """[x, y, width, height] -> x1, y1, x2, y2."""
-    numbers = box if isinstance(box, list) and len(box) == 4 else []
-    if not numbers or any(isinstance(value, bool) or not isinstance(value, int | float) for value in numbers):
+    if not isinstance(box, list) or len(box) != 4:
         raise DataError(f"the box is {str(box)[:60]}, expected [x, y, width, height]")
-    x, y, width, height = (float(value) for value in numbers)
+    x, y, width, height = (to_number(value, "a number of the box") for value in box)
     if width <= 0 or height <= 0:
         raise DataError(f"the box {box} has no area; expected a width and a height above 0")
     return x, y, x + width, y + height
