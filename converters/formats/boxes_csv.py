@@ -1,8 +1,8 @@
 """Boxes in a csv: a row an object, columns by their names in any order.
 
-Corners (xmin, ymin, xmax, ymax), or x, y, width and height, or polygons as WKT (``geometry``). Beside corners, as the TensorFlow
-object detection csv has them, and beside ``w`` and ``h`` or ``bbox_width`` and ``bbox_height``, ``width`` and ``height`` are
-those of the picture. A class that is a number is named by
+Corners (xmin, ymin, xmax, ymax), or x, y, width and height, or polygons as WKT (``geometry``). Beside corners, as the
+TensorFlow object detection csv has them, and beside ``w`` and ``h`` or ``bbox_width`` and ``bbox_height``, ``width`` and
+``height`` are those of the picture. A class that is a number is named by
 classes.csv (``name,number`` rows) beside the file. A row that names a picture and nothing else is a picture without objects.
 """
 
