@@ -43,6 +43,7 @@ _ALIASES = {
     "split": ("split", "set", "subset"),
 }
 _EXPECTED = "image_path, label and xmin, ymin, xmax, ymax (or x, y, width, height, or geometry)"
+_WHOLE = re.compile(r"^([0-9]+)\.0$")  # as pandas writes class numbers of a column with gaps
 _CORNERS, _EXTENT = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height")
 
 
@@ -254,7 +255,7 @@ def _box(numbers: Sequence[float], roles: Sequence[str]) -> Box:
 
 
 def _name(label: str, csv_file: _Table, where: str) -> str:
-    label = re.sub(r"(?a)(\d+)\.0", r"\1", label) if re.fullmatch(r"(?a)\d+\.0", label) else label  # a column with gaps
+    label = _WHOLE.sub(r"\1", label)
     classes, own = csv_file.classes, csv_file.source.options.get("name")
     if label and not label.isdecimal():
         return label

@@ -164,6 +164,13 @@ def test_splits_are_known_in_any_spelling(folder: Path) -> None:
     assert len(run(folder, rows, split="test", max_bad=1)) == len(reasons(folder)) == 1
 
 
+def test_a_row_tells_its_split_itself_as_a_table_does(folder: Path) -> None:
+    """``split`` beside the conversation counts; the one in its meta comes first."""
+    rows = [{"conversations": turns("q", "a"), "split": "Test"} | more for more in ({}, {"meta": {"split": "val"}})]
+    assert [(record.split, record.extra) for record in run(folder, rows)] == [("test", {}), ("val", {})]
+    assert [record.split for record in run(folder, rows, split="test")] == ["test"]
+
+
 def test_what_is_no_conversation_file_is_refused(folder: Path) -> None:
     """A picture or a folder as input is a wrong call."""
     for name in ("a.png", "."):

@@ -164,6 +164,10 @@ def test_damaged_masks_reject_their_picture_alone(segmentation: Any, reason: str
         ({"bbox": None}, "neither 'bbox' nor 'segmentation'"),
         ({"category_id": 99}, "category_id '99' names no category"),
         ({"category_id": [5]}, "names no category"),
+        (
+            {"bbox": [0.2, 0.3, 0.4, 0.7]},
+            r"object 1 'red': its box .* is in shares of the picture, from 0 to 1; expected",
+        ),
         ({"iscrowd": 2}, "object 1 'red': its iscrowd is '2', expected 0 or 1"),
         ({"iscrowd": "no"}, "its iscrowd is 'no', expected 0 or 1"),
         ({"iscrowd": [0]}, "its iscrowd is '.0.', expected 0 or 1"),

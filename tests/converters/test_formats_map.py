@@ -39,6 +39,8 @@ def only(found: Objects) -> Any:
         "image_path,xmin,xmax,ymin,ymax,label\na.png,1,30,2,40,cat\n",
         "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,80,60,cat,1,2,30,40\n",
         "label,x,y,width,height,image_id\ncat,1,2,29,38,a.png\n",
+        "filename,width,height,class,bbox_x,bbox_y,bbox_width,bbox_height\na.png,80,60,cat,1,2,29,38\n",
+        "filename,width,height,class,x,y,w,h\na.png,80,60,cat,1,2,29,38\n",
         "Image,Class,X1,Y1,X2,Y2\na.png,cat,1,2,30,40\n",
         'image_path,label,geometry\na.png,cat,"POLYGON ((1 2, 30 2, 30 40, 1 40, 1 2))"\n',
     ],
@@ -102,6 +104,16 @@ def test_a_bad_row_rejects_its_picture_alone(row: str, reason: str, tmp_path: Pa
     first, second = found.samples
     assert isinstance(first, Rejected) and re.search(reason, first.reason), first
     assert isinstance(second, ObjectsSample) and second.pictures == ("b.png",)
+
+
+@pytest.mark.parametrize(("label", "name"), [("1", "dog"), ("1.0", "dog"), ("v1.0", "v1.0"), ("1.5", "1.5")])
+def test_class_numbers_of_a_column_with_gaps_are_numbers(label: str, name: str, tmp_path: Path) -> None:
+    """pandas writes 1.0 where another cell of the column is empty; without classes.csv such a class has no name either."""
+    content = f"image_path,xmin,ymin,xmax,ymax,label\na.png,1,2,30,40,{label}\n"
+    if name == "dog":
+        assert "class 1 has no name" in only(read(tmp_path, content)).reason
+    (tmp_path / "classes.csv").write_text("cat,0\ndog,1\n")
+    assert only(read(tmp_path, content)).objects[0].name == name
 
 
 def test_a_picture_is_one_however_its_rows_spell_it(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def test_two_pictures_of_one_name_are_not_guessed_at(tmp_path: Path) -> None:
         (("nan", 1, 3, 6), "object 2 'cell': <xmin> is nan, expected a finite number"),
         (("", 1, 3, 6), "<xmin> is '', expected a number"),
         (("1_0", 1, 30, 6), "<xmin> is '1_0', expected a number"),
+        ((0.2, 0.3, 0.6, 0.7), "object 2 'cell': its box .0.2, 0.3, 0.6, 0.7. is in shares of the picture"),
     ],
 )
 def test_a_bad_box_is_named(box: tuple[object, ...], reason: str, tmp_path: Path) -> None:

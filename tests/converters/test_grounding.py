@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,30 @@ def test_a_wrong_option_is_one_clear_line(option: str, value: str, words: str) -
     """A number that is none, and a class that the set does not have, are wrong usage."""
     with pytest.raises(UsageError, match=words):
         asked(STREET, "ground", **{option: value})
+
+
+@pytest.mark.parametrize("kind", ["ground", "detect", "count"])
+def test_a_language_beside_a_prompt_is_refused_where_no_answer_has_words(kind: str) -> None:
+    """A prompt is in the language that it is written in; only what a picture does not show is answered in words."""
+    with pytest.raises(UsageError, match="option language=zh has no effect with prompt"):
+        asked(STREET, kind, prompt="{name}?", language="zh")
+    assert asked(STREET, "ground", prompt="{name}?", language="zh", absent="9")[-1].answer == "图中没有tram。"
+
+
+def test_counting_looks_for_crowds_once() -> None:
+    """Aerial pictures have thousands of objects, and the work must grow as they do: each is looked at a few times."""
+
+    class Watched(tuple[PictureObject, ...]):
+        looks = 0
+
+        def __iter__(self) -> Iterator[PictureObject]:
+            Watched.looks += 1
+            return super().__iter__()
+
+    sample = street(*(thing("car", x, 0, x + 5, 5) for x in range(50)))
+    object.__setattr__(sample, "objects", Watched(sample.objects))
+    (record,) = grounding._count(sample, sample.objects, read_asking({}, CLASSES, task="count", kinds=("count",)), 0)
+    assert record.answer == "50" and Watched.looks < 5
 
 
 def test_two_classes_are_never_called_the_same() -> None:

@@ -98,6 +98,24 @@ def test_a_first_row_without_a_picture_does_not_hide_the_embedded_ones(pictures:
     assert json.loads((pictures / "out.rejected.jsonl").read_text())["where"] == "t.parquet#0"
 
 
+@pytest.mark.parametrize(("task", "name"), [("vqa", "t.parquet"), ("chat", "t.parquet"), ("chat", "t")])
+def test_embedded_pictures_are_found_behind_any_number_of_rows_without_one(pictures: Path, task: str, name: str) -> None:
+    """More rows without a picture than are kept in memory: the table is looked through once more."""
+    picture = {"bytes": (pictures / "a.png").read_bytes(), "path": None}
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    columns = {"image": [None] * 1_003 + [picture] * 2, "question": ["q"] * 1_005, "answer": ["a"] * 1_005,
+               "conversations": [turns] * 1_005}  # fmt: skip
+    words = datasets.Value("string")
+    talk = datasets.List({"from": words, "value": words})
+    features = datasets.Features({"image": datasets.Image(), "question": words, "answer": words, "conversations": talk})
+    table = datasets.Dataset.from_dict(columns, features=features)
+    table.to_parquet(pictures / name) if name.endswith(".parquet") else table.save_to_disk(pictures / name)
+    convert(task=task, input=pictures / name, output=pictures / "out.jsonl", max_bad=1_003, workers=0)
+    records = adapt.read_records(pictures / "out.jsonl")
+    assert len(records) == (2 if task == "vqa" else 1_005)
+    assert [record.sizes for record in records[-2:]] == [((4, 5),)] * 2
+
+
 def test_made_pictures_of_an_earlier_run_go_and_other_files_stay(pictures: Path) -> None:
     """FILE.images holds what the rows show; a file that convert did not name is never touched."""
     images = pictures / "out.images"

@@ -171,6 +171,11 @@ def test_a_class_of_which_a_camera_shows_a_group_is_not_asked_for(tmp_path: Path
     assert {kind: {record.meta["name"] for record in records} for kind, records in found.items()} == {
         kind: {"traffic cone"} for kind in ("there", "number", "where")
     }
+    manifests = [
+        convert(task="nuscenes", input=tmp_path, output=tmp_path / "out.jsonl", option={"cameras": cameras}, workers=0)
+        for cameras in ("stitched", "each")
+    ]
+    assert [manifest["counts"]["ignored"].get("crowd region") for manifest in manifests] == [1, 1]
     option = {"kinds": "there", "classes": "car"}
     with pytest.raises(DataError, match="no samples found"):  # the frame has nothing to ask, and is counted
         convert(task="nuscenes", input=tmp_path, output=tmp_path / "none.jsonl", option=option, workers=0)

@@ -130,12 +130,12 @@ def test_bad_marks_are_rejected_one_by_one(tmp_path: Path) -> None:
     """A mark that is no box, one without an area and one outside the picture go; the good one beside them stays."""
     marks = [
         {"a": [1, 2, 3]}, {"b": [1, 2, 0, 4]}, {"c": [150, 2, 80, 4]}, {"d": "x"}, {"e": [1, 2, True, 4]}, {"": [1, 2, 3, 4]},
-        {"</ref>": [1, 2, 3, 4]}, {"Lung": [1, 2, 3, 4]},
+        {"</ref>": [1, 2, 3, 4]}, {"Lung": [1, 2, 3, 4]}, {"f": [1, 2, 10**400, 4]},
     ]  # fmt: skip
     folder = write_set(tmp_path, [question(1)], marks)
     option = ["kinds=detect", "language=en"]
-    manifest = convert(task="slake", input=folder, output=tmp_path / "o.jsonl", option=option, max_bad=7)
-    assert (manifest["counts"]["converted"], manifest["counts"]["rejected"]) == (1, 7)
+    manifest = convert(task="slake", input=folder, output=tmp_path / "o.jsonl", option=option, max_bad=8)
+    assert (manifest["counts"]["converted"], manifest["counts"]["rejected"]) == (1, 8)
     rejected = [json.loads(line) for line in (tmp_path / "o.rejected.jsonl").read_text().splitlines()]
     assert rejected[2]["where"] == "imgs/xmlab1/detection.json#c" and "outside the picture of 200x100" in rejected[2]["reason"]
 

@@ -313,6 +313,20 @@ def test_a_resume_replaces_nothing_else(
     assert (data / "out" / "zh.jsonl").read_bytes() == before
 
 
+def test_a_resume_for_failed_rows_keeps_what_was_edited(data: Path, serve: Callable[..., Server]) -> None:
+    """The rows that did not fail are in a file, and somebody corrected one there: the resume says so, and asks nothing."""
+    server = serve(lambda request: says("") if "row 7" in request["messages"][1]["content"] else good(request))
+    run(data, server, max_bad=1)
+    target = data / "out" / "zh.jsonl"
+    target.write_text(edited := target.read_text().replace("1", "2", 1))
+    server.answer, server.requests = good, []
+    with pytest.raises(UsageError, match="zh.jsonl: was changed since it was written, .*zh.progress.jsonl; move it away first"):
+        run(data, server, resume=True)
+    assert target.read_text() == edited and not server.requests
+    target.rename(data / "mine.jsonl")
+    assert run(data, server, resume=True)["counts"]["converted"] == 12 and len(server.requests) == 1
+
+
 def test_a_kill_at_any_moment_loses_and_doubles_nothing(data: Path, serve: Callable[..., Server]) -> None:
     """SIGKILL between rows and a torn last line: the resumed run ends with the bytes of one that was never killed."""
     server = serve(good)
