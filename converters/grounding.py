@@ -22,7 +22,7 @@ from adapt.errors import DataError, UsageError, unknown
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import prompts
 from converters.formats import annotations
-from converters.objects import CROWD, ObjectsSample, PictureObject, called, clipped, plain
+from converters.objects import CROWD, ObjectsSample, PictureObject, called, clipped, corners_of, plain
 from converters.options import read_listed, refuse_idle, whole_number
 
 # fmt: off
@@ -277,12 +277,6 @@ def box_meta(objects: Sequence[PictureObject], asking: Asking, name: str | None)
     if name is not None and classes and classes != [name]:
         meta["class_name"] = classes[0] if len(classes) == 1 else classes
     return meta
-
-
-def corners_of(box_px: boxes.Box) -> tuple[tuple[float, float], ...]:
-    """The four corners of an upright box, clockwise from the top left."""
-    x1, y1, x2, y2 = box_px
-    return ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
 
 
 def _record(

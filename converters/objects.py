@@ -190,6 +190,12 @@ def enclosing(points: Iterable[Point]) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
+def corners_of(box_px: Box) -> tuple[Point, ...]:
+    """The four corners of an upright box, clockwise from the top left."""
+    x1, y1, x2, y2 = box_px
+    return ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
+
+
 def check_object(each: PictureObject, number: int, where: str) -> PictureObject:
     """The object, where it has a name, a box with an area, and finite points; else a DataError names object ``number``."""
     label = f"{where}: object {number} '{each.name[:80]}'"

@@ -44,7 +44,8 @@ def is_video(path: Path | str) -> bool:
 
 def frames_in(folder: Path) -> list[Path]:
     """The pictures of a folder, numbers in their names counted: frame_2 comes before frame_10. Raises DataError without any."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in safe.PICTURE_SUFFIXES and path.is_file()]
+    named = (path for path in folder.iterdir() if path.suffix.lower() in safe.PICTURE_SUFFIXES)
+    found = [path for path in named if not path.name.startswith(".") and path.is_file()]  # "._1.jpg": macOS' own
     if not found:
         raise DataError(f"{folder}: no frames; expected pictures, one a frame, with numbers in their names")
     return sorted(

@@ -1,13 +1,15 @@
 """LabelMe: one json a picture with ``shapes`` (github.com/wkentaro/labelme), also as X-AnyLabeling writes it.
 
 Read are polygons, rectangles (two opposite corners in any order, or all four), circles (centre and a point on them), turned
-boxes and, of a ``mask``, its box; points and lines have no area and are counted. A picture that is embedded (``imageData``) is
-not used: the file that ``imagePath`` names is.
+boxes and, of a ``mask``, its box; points and lines have no area and are counted. Shapes of one label and one ``group_id`` are
+the parts of one object, as in LabelMe's own ``examples/instance_segmentation/labelme2coco.py``. A picture that is embedded
+(``imageData``) is not used: the file that ``imagePath`` names is.
 """
 
 import collections
+import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from converters.formats import jsonfiles
 from converters.formats.coco import set_name
 from converters.formats.outlines import class_of, ellipse, objects_of
 from converters.formats.pictures import PictureFinder, sample_id, split_of_folders
-from converters.objects import Objects, ObjectsSample, PictureObject, Point, class_names, enclosing, to_number
+from converters.objects import Objects, ObjectsSample, PictureObject, Point, class_names, corners_of, enclosing, to_number
 
 NO_AREA = frozenset({"point", "points", "line", "linestrip"})
 FLAGS = ("group_id", "difficult", "description")
@@ -59,11 +61,26 @@ def _sample(
         if not isinstance(shapes, list) or not isinstance(stated, str):
             raise DataError(f"{where}: expected 'imagePath' and a list 'shapes'")
         picture = finder.find(stated, where, path.parent, path.stem)
-        objects = objects_of(shapes, lambda shape, place: _object(shape, place, source.options), "shape", where, ignored)
+        shapes = objects_of(shapes, lambda shape, place: _object(shape, place, source.options), "shape", where, ignored)
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
     size = jsonfiles.stated_size(document, "imageWidth", "imageHeight")
-    return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name, stated_size=size)
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), _joined(shapes), name, stated_size=size)
+
+
+def _joined(shapes: tuple[PictureObject, ...]) -> tuple[PictureObject, ...]:
+    """The shapes of each label and group as one object with all their outlines, in the place of the first."""
+    groups: dict[Any, list[PictureObject]] = {}
+    for number, each in enumerate(shapes):
+        group = each.attributes.get("group_id")
+        groups.setdefault((each.name, group) if type(group) in (int, str) else number, []).append(each)
+    return tuple(parts[0] if len(parts) == 1 else _one_object(parts) for parts in groups.values())
+
+
+def _one_object(parts: Sequence[PictureObject]) -> PictureObject:
+    outlines = tuple(points for part in parts for points in part.polygons_px or (part.oriented_px or corners_of(part.box_px),))
+    box = enclosing(point for part in parts for point in (part.box_px[:2], part.box_px[2:]))
+    return dataclasses.replace(parts[0], box_px=box, polygons_px=outlines, oriented_px=())
 
 
 def _object(shape: Any, what: str, options: Mapping[str, str]) -> PictureObject | None:

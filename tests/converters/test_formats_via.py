@@ -184,6 +184,20 @@ def test_labelme_shapes_become_boxes(tmp_path: Path) -> None:
     assert found.ignored == {"region without an area (point or line)": 1}
 
 
+def test_labelme_shapes_of_one_label_and_group_are_one_object(tmp_path: Path) -> None:
+    """A car behind a tree is drawn in two parts with one group_id; another label, another group and none are others."""
+    part = [shape("polygon", [1, 1], [3, 1], [3, 4]), shape("rectangle", [5, 2], [7, 5])]
+    shapes = [each | {"group_id": 1} for each in part]
+    others = [{"group_id": None}, {"group_id": 2}, {"group_id": 1, "label": "tree"}]
+    found = read_labelme(tmp_path, shapes[0], *(part[1] | each for each in others), shapes[1])
+    (sample,) = found.samples
+    assert isinstance(sample, ObjectsSample)
+    assert [(each.box_px, each.attributes.get("group_id")) for each in sample.objects] == [
+        ((1, 1, 7, 5), 1), ((5, 2, 7, 5), None), ((5, 2, 7, 5), 2), ((5, 2, 7, 5), 1)
+    ]  # fmt: skip
+    assert sample.objects[0].polygons_px == (((1, 1), (3, 1), (3, 4)), ((5, 2), (7, 2), (7, 5), (5, 5)))
+
+
 def test_labelme_finds_its_picture_from_its_own_folder(tmp_path: Path) -> None:
     """``..\\pics\\b.png`` is looked for from the json's folder, then the json's own name; what climbs out is refused."""
     write(tmp_path / "json" / "a.json", {"imagePath": "..\\pics\\b.png", "shapes": []})

@@ -56,6 +56,7 @@ def test_a_folder_is_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     for number in (1, 2, 9, 10, 11):
         Image.new("RGB", (8, 8)).save(tmp_path / f"frame_{number}.jpg")
     (tmp_path / "notes.txt").write_text("no frame")
+    (tmp_path / "._frame_1.jpg").write_text("what macOS writes beside a file")
     found = [path.name for path in show_video(tmp_path, 40, tmp_path)]
     assert found == [f"frame_{number}.jpg" for number in (1, 2, 9, 10, 11)]
     assert [path.name for path in show_video([tmp_path / "frame_9.jpg", tmp_path / "frame_1.jpg"], 40, tmp_path)] == [
