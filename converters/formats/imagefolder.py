@@ -100,16 +100,16 @@ def own_outputs(made: Path | None) -> set[Path]:
 def find_classes(root: Path, *, made: Path | None = None) -> tuple[list[ClassPicture], dict[str, int]]:
     """The pictures of an image folder with their classes and splits, and what was ignored.
 
-    Split folders count as such when every top folder with pictures is one (a class may be called "train"). A class is
-    named by its last folder, by its whole path where two classes would share a name.
+    Split folders count as such when every top folder with pictures is one (a class may be called "train"); a picture right
+    in one has no class, and is ignored. A class is named by its last folder, by its whole path where two would share a name.
     Raises UsageError where no picture lies in a class folder.
     """
     found = scan(root, made=made)
     ignored = collections.Counter(found.ignored)
-    inside = [path for path in found.pictures if len(path.parts) > 1]
+    has_splits = all(path.parts[0].lower() in SPLIT_FOLDERS for path in found.pictures if len(path.parts) > 1)
+    inside = [path for path in found.pictures if len(path.parts) > (2 if has_splits else 1)]
     if len(inside) < len(found.pictures):
         ignored["picture outside a class folder"] += len(found.pictures) - len(inside)
-    has_splits = bool(inside) and all(path.parts[0].lower() in SPLIT_FOLDERS and len(path.parts) > 2 for path in inside)
     folders = [path.parts[1:-1] if has_splits else path.parts[:-1] for path in inside]
     if not folders:
         raise UsageError(

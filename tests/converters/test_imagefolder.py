@@ -81,6 +81,31 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert [(each.class_name, each.split) for each in pictures] == [("bus", None), ("train", None)]
 
 
+@pytest.mark.parametrize(
+    ("names", "classes", "num_outside"),
+    [
+        (  # Kaggle's: the pictures to be guessed lie in their split without a class
+            ("train/Cat/1.jpg", "train/Dog/2.jpg", "test/0.jpg", "test/1.jpg"),
+            [("Cat", "train"), ("Dog", "train")],
+            2,
+        ),
+        (
+            ("train/Cat/1.jpg", "Test/Cat/2.jpg", "train/stray.jpg", "stray.jpg"),
+            [("Cat", "test"), ("Cat", "train")],
+            2,
+        ),
+    ],
+)
+def test_pictures_without_a_class_leave_splits_splits(
+    names: tuple[str, ...], classes: list[tuple[str, str]], num_outside: int, tmp_path: Path
+) -> None:
+    """Where every top folder is a split, a picture right in one is left out and counted; it makes no class of the split."""
+    touch(tmp_path, *names)
+    pictures, ignored = imagefolder.find_classes(tmp_path)
+    assert [(each.class_name, each.split) for each in pictures] == classes
+    assert ignored == {"picture outside a class folder": num_outside}
+
+
 def test_classes_of_one_name_keep_their_paths(tmp_path: Path) -> None:
     """Two folders "other" under different parents are two classes."""
     touch(tmp_path, "animals/other/1.png", "plants/other/2.png", "plants/tree/3.png")
@@ -91,5 +116,8 @@ def test_classes_of_one_name_keep_their_paths(tmp_path: Path) -> None:
 def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     """Pictures outside class folders are no classification set, and that is said."""
     touch(tmp_path, "1.png")
+    with pytest.raises(UsageError, match="no picture in a class folder"):
+        imagefolder.find_classes(tmp_path)
+    touch(tmp_path, "train/1.png", "test/2.png")
     with pytest.raises(UsageError, match="no picture in a class folder"):
         imagefolder.find_classes(tmp_path)
