@@ -18,6 +18,7 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters.formats import imagefolder, table
+from converters.formats.pictures import split_of_input
 from converters.objects import called, ids_apart
 from converters.options import read_listed, refuse_idle
 
@@ -197,13 +198,13 @@ def _read_folder(source: Source) -> Reading:
     below = PurePosixPath(source.input.resolve().relative_to(root.resolve()).as_posix())
     pictures, ignored = imagefolder.find_classes(source.input, made=source.made)
     names = readable_names(picture.class_name for picture in pictures)
-    name = source.input.resolve().name
+    name, own_split = source.input.resolve().name, split_of_input(source.input)
     ids = ids_apart([(f"{name}-{picture.path.with_suffix('')}", str(picture.path)) for picture in pictures])
     samples = [
         ClassSample(
             id=own,
             where=str(picture.path),
-            split=picture.split,
+            split=picture.split or own_split,
             pictures=(str(below / picture.path),),
             label=names[picture.class_name],
             class_name=picture.class_name,

@@ -10,7 +10,7 @@ from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters.formats import imagefolder, textlabels
-from converters.formats.pictures import sample_id, split_of_folders
+from converters.formats.pictures import sample_id
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
 
 HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
@@ -35,7 +35,7 @@ def read(source: Source) -> Objects:
 def _sample(found: textlabels.Pair, folder: Path, pictures_root: Path, name: str) -> ObjectsSample | Rejected:
     assert found.labels is not None
     where = str(found.labels)
-    split = split_of_folders(*found.labels.parts[:-1])
+    split = textlabels.split_of(found, folder, pictures_root)
     try:
         lines = [line.strip() for line in safe.read_text(folder / found.labels, safe.MAX_LINE_BYTES).splitlines()]
         rows = [(number, line) for number, line in enumerate(lines, 1) if line and not is_header(line)]

@@ -18,7 +18,7 @@ from adapt.errors import DataError
 from converters.formats import jsonfiles
 from converters.formats.coco import set_name
 from converters.formats.outlines import class_of, ellipse, objects_of
-from converters.formats.pictures import PictureFinder, sample_id, split_of_folders
+from converters.formats.pictures import PictureFinder, sample_id, split_of_folder
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, class_names, corners_of, enclosing, to_number
 
 NO_AREA = frozenset({"point", "points", "line", "linestrip"})
@@ -42,7 +42,7 @@ def read(source: Source) -> Objects:
 
 def _split_of(path: Path, root: Path) -> str | None:
     """By the folders alone: a file is named like its picture."""
-    return split_of_folders(*path.relative_to(root).parts[:-1])
+    return split_of_folder(path, root)
 
 
 def _sample(

@@ -40,14 +40,24 @@ def split_of_folders(*names: str) -> str | None:
 
 
 def split_of(path: Path, input: Path) -> str | None:
-    """The split of an annotation file: its own name tells it, else the folder it lies in, however ``input`` is spelled."""
+    """The split of an annotation file: its own name tells it, else its folders, however ``input`` is spelled."""
     return split_in(path.stem) or split_of_folder(path, input)
 
 
 def split_of_folder(path: Path, input: Path) -> str | None:
-    """The split that the folder of a file tells. Below the input its name stands as it is, since a link may lead elsewhere."""
-    is_below = input.is_dir() and path.parent != input
-    return split_of_folders(path.parent.name if is_below else path.parent.resolve().name)
+    """The split that the folders of a file tell: the nearest below the input, else the input's own.
+
+    Below the input names stand as they are, since a link may lead elsewhere.
+    """
+    below = path.parent.relative_to(input).parts if path != input else ()
+    return split_of_folders(*reversed(below)) or split_of_input(input)
+
+
+def split_of_input(input: Path) -> str | None:
+    """The split that the input folder, or the one of an input file, is named for; of ``test/labels`` it is ``test``."""
+    folder = (input if input.is_dir() else input.parent).resolve()
+    is_side = folder.name.lower().startswith(("annotation", "image", "label"))
+    return split_of_folders(folder.name, *([folder.parent.name] if is_side else []))
 
 
 Row = TypeVar("Row")

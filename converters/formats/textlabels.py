@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from adapt.domain import Source
 from adapt.errors import UsageError
 from converters.formats import imagefolder
+from converters.formats.pictures import split_of_folders, split_of_input
 
 # Folders that only tell pictures from labels: what is left of two paths is the same for a picture and its labels.
 SIDES = frozenset({"images", "labels", "labeltxt", "img", "imgs", "obj_train_data"})
@@ -56,6 +57,12 @@ def pair(pictures: Iterable[PurePosixPath], labels: Iterable[PurePosixPath], whe
     taken = {each.picture for each in pairs}
     pairs += [Pair(path, None) for paths in by_key.values() for path in paths if path not in taken]
     return sorted(pairs, key=lambda each: (key_of(each.path).split("/"), str(each.picture)))
+
+
+def split_of(found: Pair, input: Path, pictures_root: Path) -> str | None:
+    """The split that the nearest folder of the labels tells, else that of the picture, else the folders that were named."""
+    below = [part for path in (found.labels, found.picture) if path for part in reversed(path.parts[:-1])]
+    return split_of_folders(*below) or split_of_input(input) or split_of_input(pictures_root)
 
 
 def label_files(source: Source) -> list[PurePosixPath]:

@@ -17,7 +17,7 @@ from adapt.errors import DataError, UsageError
 from adapt.progress import say
 from converters.formats import jsonfiles
 from converters.formats.coco import picture_root, set_name
-from converters.formats.pictures import PictureFinder, sample_id, split_of_folder, split_of_folders
+from converters.formats.pictures import PictureFinder, sample_id, split_of_folder
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, refuse_shares, to_number
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -89,8 +89,6 @@ def listed_split(stem: str, splits: Mapping[str, set[str]]) -> str | None:
 def _split_of(path: Path, splits: Mapping[str, set[str]], input: Path) -> str | None:
     if (listed := listed_split(path.stem, splits)) is not None:
         return listed
-    if input.is_dir():
-        return split_of_folders(*path.relative_to(input).parts[:-1])
     return split_of_folder(path, input)
 
 

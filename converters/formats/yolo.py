@@ -16,7 +16,7 @@ from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from adapt.orientation import upright_size
 from converters.formats import imagefolder, textlabels
-from converters.formats.pictures import sample_id, split_of_folders
+from converters.formats.pictures import sample_id
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, enclosing, to_number
 
 LISTS = frozenset(
@@ -100,7 +100,7 @@ def _sample(
     found: textlabels.Pair, folder: Path, pictures_root: Path, names: Names, name: str, is_upright: bool
 ) -> ObjectsSample | Rejected:
     where = str(found.path)
-    split = split_of_folders(*found.path.parts[:-1])
+    split = textlabels.split_of(found, folder, pictures_root)
     try:
         if found.picture is None:
             raise DataError(f"{where}: no picture of this name under {pictures_root}")

@@ -29,7 +29,7 @@ from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import grounding, prompts
 from converters.formats import jsonfiles
-from converters.formats.pictures import split_in, split_of_folders
+from converters.formats.pictures import split_of
 from converters.grounding import Asking
 from converters.objects import ObjectsSample, PictureObject, Point, check_object, enclosing, to_number
 from converters.options import refuse_idle
@@ -126,7 +126,7 @@ def _picture_root(input: Path) -> Path:
 
 
 def _read_file(path: Path, source: Source, root: Path, ignored: collections.Counter[str]) -> Iterator[ObjectsSample | Rejected]:
-    split = _split(path, source.input)
+    split = split_of(path, source.input)
     place = jsonfiles.place(path, source.input)
     try:
         document = safe.read_json(path)
@@ -147,12 +147,6 @@ def _read_file(path: Path, source: Source, root: Path, ignored: collections.Coun
             yield _sample(frame, where, split, root, ignored)
         except DataError as error:
             yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
-
-
-def _split(path: Path, input: Path) -> str | None:
-    """The split in the file's name (``det_val``), else in the nearest folder's below the input."""
-    folders = reversed(path.relative_to(input).parts[:-1]) if input.is_dir() else ()
-    return split_in(path.stem) or split_of_folders(*folders)
 
 
 def _sample(frame: Any, where: str, split: str | None, root: Path, ignored: collections.Counter[str]) -> ObjectsSample:

@@ -8,7 +8,8 @@
 | AID | ``AID/<Class>/<class>_<n>.jpg`` | 10,000 of 600x600, 30 classes |
 
 None has an official split. The lists that torchgeo publishes (arXiv 1911.06721; ``eurosat-train.txt``, ...: a file name a line)
-are read with ``split_lists=DIR``; otherwise each class is split by its own share. That split has a seed of its own, so that
+are read with ``split_lists=DIR``; otherwise each class is split by its own share, but class folders right in one that is named
+for a split (``test/Forest``) are of it unless another ``split_percent`` is given. The drawn split has its own seed, so that
 ``--seed`` cannot move a picture from test to train between two calls.
 """
 
@@ -25,6 +26,7 @@ from adapt.records import ChatRecord
 from converters import classification
 from converters.classification import ClassSample
 from converters.formats import imagefolder
+from converters.formats.pictures import split_of_folders
 from converters.options import refuse_idle
 
 EUROSAT = "AnnualCrop Forest HerbaceousVegetation Highway Industrial Pasture PermanentCrop Residential River SeaLake"
@@ -103,6 +105,9 @@ def read(source: Source) -> Reading:
         refuse_idle(source.options, [SPLIT_PERCENT, SPLIT_SEED], f"split_lists={lists}")
         splits, absent, rule = _read_split_lists(Path(lists), scene_set, pictures)
         ignored["not in the split lists"] += sum(path not in splits for path in pictures)
+    elif (own := split_of_folders(folder.resolve().name)) and source.options["split_percent"] == DEFAULT_SPLIT:
+        refuse_idle(source.options, [SPLIT_SEED], f"the split folder '{folder}'")
+        splits, absent, rule = dict.fromkeys(pictures, own), [], f"the folder {folder.resolve().name}"
     else:
         share, seed = _parse_share(source.options["split_percent"]), _parse_split_seed(source.options["split_seed"])
         splits, absent = _split_by_class(pictures, share, seed, scene_set.name), []

@@ -26,7 +26,7 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from converters import classification, grounding, prompts
 from converters.formats import dota, imagefolder, voc
-from converters.formats.pictures import PictureFinder, sample_id, split_of_folders
+from converters.formats.pictures import PictureFinder, sample_id, split_of_folder, split_of_input
 from converters.objects import (
     Objects,
     ObjectsSample,
@@ -116,7 +116,9 @@ def _read_dior(source: Source) -> Objects:
     found = voc.read(dataclasses.replace(source, input=labels, images=source.images or root))
     splits = voc.read_splits(root)
     if not splits:
-        return found
+        own = split_of_input(root)
+        samples = [dataclasses.replace(each, split=each.split or own) for each in found.samples]
+        return dataclasses.replace(found, samples=samples)
     samples = [_listed(each, splits) for each in found.samples]
     ignored = collections.Counter(found.ignored)
     ignored.update({"picture in no split list": sum(each.split is None for each in samples)})
@@ -146,7 +148,7 @@ def _read_fair1m(source: Source) -> Objects:
     finder = PictureFinder(source.images or root, source.made)
     samples: list[ObjectsSample | Rejected] = []
     for path in paths:
-        where, split = str(path), split_of_folders(*path.parts[:-1])
+        where, split = str(path), split_of_folder(source.input / path, source.input)
         try:
             samples.append(_fair1m_sample(source.input / path, where, split, finder))
         except DataError as error:

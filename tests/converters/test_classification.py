@@ -148,6 +148,16 @@ def test_an_image_folder_with_splits_is_classified(tmp_path: Path) -> None:
     assert records[0].sizes == ((4, 5),) and records[0].task == "classify"
 
 
+def test_a_folder_of_classes_named_for_a_split_is_of_it(tmp_path: Path) -> None:
+    """set/test with class folders is of the test split; in a folder train that holds splits those are right."""
+    for name in ("set/test/cat/1.png", "set/test/dog/2.png", "train/val/cat/3.png", "train/test/dog/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 5)).save(tmp_path / name)
+    for folder, splits in (("set/test", {"test": 2}), ("train", {"val": 1, "test": 1})):
+        manifest = convert(task="classify", input=tmp_path / folder, output=tmp_path / "out.jsonl")
+        assert manifest["counts"]["splits"] == splits
+
+
 def test_a_table_is_classified(tmp_path: Path) -> None:
     """A table with pictures and classes works like a folder; a row without a class is rejected by its line."""
     Image.new("RGB", (4, 5)).save(tmp_path / "a.png")

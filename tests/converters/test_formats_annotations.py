@@ -42,6 +42,28 @@ def read(path: Path, **options: str) -> Objects:
 
 
 @pytest.mark.parametrize("kind", WRITERS)
+def test_a_folder_named_for_a_split_gives_it_however_it_is_named(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """set/test is of the test split as input too, by its path and by ``.``; in a folder train that holds val, val is right."""
+
+    def splits(path: Path) -> set[str | None]:
+        return {each.split for each in read(path, format=FORMAT_OF.get(kind, kind)).samples if isinstance(each, ObjectsSample)}
+
+    write = WRITERS[kind][0]
+    for folder in (tmp_path / "set" / "test", tmp_path / "train" / "val"):
+        folder.mkdir(parents=True)
+        picture(folder / "a.png")
+        given = write(folder, FEW_BOXES)
+        assert splits(given) == {folder.name}
+    if (names := tmp_path / "train" / "val" / "data.yaml").is_file():
+        names.rename(tmp_path / "train" / "data.yaml")
+    assert splits(tmp_path / "train") == {"val"}
+    monkeypatch.chdir(tmp_path / "set" / "test")
+    assert splits(Path()) == {"test"}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
 def test_boxes_come_back_within_half_a_step(kind: str, tmp_path: Path) -> None:
     """500 random boxes, one of them the whole picture, are off by at most half of 1/1000 of the picture after the way there and
     back, and the format is found without being named."""

@@ -302,6 +302,9 @@ def test_a_split_does_not_hang_on_how_the_input_is_spelled(tmp_path: Path, monke
     monkeypatch.chdir(path.parent)
     for spelled in (path, Path("ann.json"), path.parent, Path(), Path("../test")):
         assert {each.split for each in read(spelled)} == {"test"}, spelled
+    deeper = write(tmp_path / "set" / "test" / "annotations" / "ann.json", document())
+    for spelled in (deeper, deeper.parent, deeper.parents[1], deeper.parents[2]):
+        assert {each.split for each in read(spelled)} == {"test"}, spelled
     for folder in ("test_project", "my_test_data", "latest"):
         assert {each.split for each in read(write(tmp_path / folder / "ann.json", document()))} == {None}
 

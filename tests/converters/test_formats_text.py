@@ -55,6 +55,28 @@ def test_every_layout_pairs_pictures_with_labels(tmp_path: Path) -> None:
     assert shown(read(tmp_path / "one" / "labels")) == [("train", "images/train/a.jpg", 2), ("train", "images/train/b.jpg", 0)]
 
 
+def test_the_input_may_be_a_folder_of_one_split(tmp_path: Path) -> None:
+    """test, test/labels and labels/test are of the test split, and so are their pictures without labels."""
+    for root, image, label in (("one", "images/test", "labels/test"), ("two", "test/images", "test/labels")):
+        picture(tmp_path / root / image / "a.jpg", tmp_path / root / image / "b.jpg")
+        write(tmp_path / root / label / "a.txt", LINE)
+        write(tmp_path / root / label / "classes.txt", "cat\ndog\n")
+    found = read(tmp_path / "one" / "labels" / "test", tmp_path / "one" / "images" / "test")
+    assert shown(found) == [("test", "a.jpg", 1), ("test", "b.jpg", 0)]
+    for given in ("test", "test/labels"):
+        assert shown(read(tmp_path / "two" / given)) == [("test", "images/a.jpg", 1), ("test", "images/b.jpg", 0)], given
+
+
+def test_of_two_split_folders_the_nearest_counts(tmp_path: Path) -> None:
+    """A copy of labels in train_data/val is of val; labels without a split are of that of their picture's folder."""
+    picture(tmp_path / "train_data" / "val" / "a.jpg", tmp_path / "images" / "test" / "b.jpg")
+    write(tmp_path / "train_data" / "val" / "a.txt", LINE)
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    assert shown(read(tmp_path / "train_data" / "..", tmp_path / "train_data")) == [("val", "val/a.jpg", 1)]
+    write(tmp_path / "labels" / "b.txt", LINE)
+    assert shown(read(tmp_path)) == [("test", "images/test/b.jpg", 1)]
+
+
 def test_labels_of_a_picture_named_like_a_list_are_read(tmp_path: Path) -> None:
     """``labels/test.txt`` holds the objects of ``images/test.jpg``, while ``test.txt`` above them lists pictures."""
     picture(tmp_path / "images" / "a.jpg", tmp_path / "images" / "test.jpg")
@@ -219,7 +241,7 @@ def test_two_sets_of_dota_labels_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="label one picture; point --input at one of their folders"):
         dota.read(Source(tmp_path, None, {}, 0))
     found = dota.read(Source(tmp_path / "train" / "labelTxt-v1.5", tmp_path / "train" / "images", {}, 0))
-    assert shown(found) == [(None, "P1.png", 1)]
+    assert shown(found) == [("train", "P1.png", 1)]
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,15 @@ def test_labels_that_name_no_split_find_the_pictures_of_each(tmp_path: Path) -> 
     assert images == {"images/100k/train/train.jpg", "images/100k/val/val.jpg"}
 
 
+def test_labels_in_a_split_folder_are_of_it(tmp_path: Path) -> None:
+    """labels/100k/val with one file a picture is of the val split as the input too."""
+    write_set(tmp_path, [frame("a.jpg", label("car", 1, 2, 9, 9))]).rename(tmp_path / "labels" / "val")
+    (tmp_path / "labels" / "val" / "det_val.json").rename(tmp_path / "labels" / "val" / "a.json")
+    for given in ("labels", "labels/val", "labels/val/a.json"):
+        manifest = convert(task="bdd", input=tmp_path / given, output=tmp_path / "out.jsonl")
+        assert list(manifest["counts"]["splits"]) == ["val"], given
+
+
 def test_files_that_are_no_labels_are_named(tmp_path: Path) -> None:
     """A document of another shape is refused where it is the input, and counted where it lies in the folder."""
     labels = write_set(tmp_path, [frame("a.jpg", label("car", 1, 2, 3, 4))])

@@ -46,6 +46,18 @@ def test_each_set_is_told_by_its_layout(tmp_path: Path, name: str) -> None:
     assert [record.id for record in adapt.read_records(tmp_path / "direct.jsonl")] == [record.id for record in records]
 
 
+def test_class_folders_in_a_split_folder_are_of_it(tmp_path: Path) -> None:
+    """test/Forest/* is of the test split, and not drawn from again unless other shares are given."""
+    root, output = build(tmp_path, "eurosat"), tmp_path / "out.jsonl"
+    (root / "2750").rename(root / "test")
+    manifest = convert(task="rsclassify", input=root / "test", output=output)
+    assert manifest["counts"]["splits"] == {"test": 20} and manifest["facts"]["split_rule"] == "the folder test"
+    counts = convert(task="rsclassify", input=root / "test", output=output, option=["split_percent=0/50/50"])["counts"]
+    assert counts["splits"] == {"val": 10, "test": 10}
+    with pytest.raises(UsageError, match="split_seed=1 has no effect with the split folder"):
+        convert(task="rsclassify", input=root / "test", output=output, option=["split_seed=1"])
+
+
 def test_the_class_tables_are_complete() -> None:
     """10, 21, 45 and 30 classes, all readable names different and free of marks."""
     assert [len(each.classes) for each in rsclassify.SCENE_SETS] == [10, 21, 45, 30]

@@ -100,6 +100,16 @@ def test_dior_lists_of_any_form_give_one_split(tmp_path: Path, labels: str) -> N
     assert "listed in train and test" in (tmp_path / "out.rejected.jsonl").read_text()
 
 
+@pytest.mark.parametrize("labels", ["Annotations", "Annotations/Horizontal Bounding Boxes"])
+def test_dior_without_lists_is_of_its_folder(tmp_path: Path, labels: str) -> None:
+    """A part of the set in a folder test is of the test split, whichever folder is the input."""
+    write(tmp_path / "test" / labels / "1.xml", DIOR_XML.format(stem="1", name="ship"))
+    picture(tmp_path / "test" / "JPEGImages" / "1.jpg", (800, 800))
+    for given in ("test", "test/Annotations"):
+        manifest = convert(task="rsdetect", input=tmp_path / given, output=tmp_path / "out.jsonl")
+        assert manifest["counts"]["splits"] == {"test": 1}, given
+
+
 FAIR1M = "<annotation><source><filename>{stem}.tif</filename></source><objects>{objects}</objects></annotation>"
 RING = ("10,20", "30,20", "30,40", "10,40", "10,20")
 
@@ -121,6 +131,9 @@ def test_fair1m_closes_its_rings(tmp_path: Path, folder: str) -> None:
     assert first.answer == "<ref>Boeing 737</ref><box>[[10, 40, 30, 80]]</box>" and first.split == "train"
     assert first.meta["polygons_px"] == [[[10, 20], [30, 20], [30, 40], [10, 40]]]
     assert second.answer.startswith("<ref>A220</ref>") and second.split == "val"
+    for given in ("validation", f"validation/{folder}"):
+        manifest = convert(task="rsdetect", input=tmp_path / given, output=tmp_path / "out.jsonl")
+        assert manifest["counts"]["splits"] == {"val": 1}, given
 
 
 @pytest.mark.parametrize(
