@@ -2,20 +2,22 @@
 
 Lines with more numbers are outlines (x1 y1 x2 y2 ... as shares), or key points where data.yaml has ``kpt_shape``. Layouts:
 ``images/[split/]*`` with ``labels/[split/]*``, ``split/images`` with ``split/labels``, or side by side. Names come from the
-``names`` of data.yaml (a list or a mapping), else classes.txt or ``*.names``. A picture without a label file, or with an empty
-one, is a picture without objects (docs.ultralytics.com/datasets/detect).
+``names`` of data.yaml (a list or a mapping), else classes.txt or ``*.names``; splits from its ``train``, ``val`` and ``test``
+(yolo_splits.py), else from folders. A picture without a label file, or with an empty one, is a picture without objects
+(docs.ultralytics.com/datasets/detect).
 """
 
 import collections
 import dataclasses
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from adapt.orientation import upright_size
-from converters.formats import imagefolder, textlabels
+from converters.formats import imagefolder, textlabels, yolo_splits
 from converters.formats.pictures import sample_id
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, enclosing, to_number
 
@@ -27,30 +29,35 @@ FARTHEST_SHARE = 2.0  # a box may poke out of its picture, but not as far as pix
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """Class names by number, and whether lines go on with key points."""
+    """Class names by number, whether lines go on with key points, and the data.yaml that says so."""
 
     names: dict[int, str]
     key_points: bool = False
+    document: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    path: Path | None = None
 
 
 def read(source: Source) -> Objects:
     """All pictures of the set, in the order of their paths."""
-    if source.input.is_file() and not is_names_file(source.input) and source.input.suffix not in (".yaml", ".yml"):
+    if source.input.is_file() and not is_names_file(source.input) and not is_yaml(source.input):
         raise UsageError(f"input '{source.input}': expected the folder of the set, or its data.yaml")
-    root = textlabels.data_root(source)
-    source = dataclasses.replace(source, input=source.input if source.input.is_dir() else root)
+    given, root = source.input, textlabels.data_root(source)
+    source = dataclasses.replace(source, input=given if given.is_dir() else root)
     pictures_root = source.images or root
-    names = read_names(source.input, root)
+    names = read_names(given, source.input, root)
     pictures = imagefolder.scan(pictures_root, made=source.made).pictures
     shown = {path.stem for path in pictures}
-    labels = [path for path in textlabels.label_files(source) if not _is_list(path, shown)]
-    ignored: collections.Counter[str] = collections.Counter()
+    home = names.path.parent if names.path else root
+    stated = yolo_splits.read_splits(names.document, home, pictures, pictures_root)
+    lists = stated.lists if home == source.input else frozenset()
+    labels = [path for path in textlabels.label_files(source) if not _is_list(path, shown) and str(path) not in lists]
+    ignored = collections.Counter(stated.ignored)
     if in_folder := [path for path in pictures if "images" in (part.lower() for part in path.parts[:-1])]:
         ignored["picture outside the folder 'images'"] += len(pictures) - len(in_folder)
     found = textlabels.pair(in_folder or pictures, labels, source.input)
     name = root.resolve().name
     is_upright = source.options.get("upright") == "labelled"
-    samples = [_sample(each, source.input, pictures_root, names, name, is_upright) for each in found]
+    samples = [_sample(each, source.input, pictures_root, names, stated, name, is_upright) for each in found]
     return Objects(name, pictures_root, samples, tuple(sorted(set(names.names.values()))), +ignored)
 
 
@@ -61,12 +68,15 @@ def _is_list(path: PurePosixPath, shown: Set[str]) -> bool:
 
 
 def read_names(*folders: Path) -> Names:
-    """The class names of a set, from the first folder that has them. Raises UsageError for none, or where files disagree."""
+    """The class names of a set, from the first folder (or data.yaml) that has them.
+
+    Raises UsageError for none, or where files disagree.
+    """
     for folder in dict.fromkeys(folders):
-        for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        for path in [folder] if is_yaml(folder) else sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
             document = safe.read_yaml(path)
             if isinstance(document, dict) and "names" in document:
-                return Names(_yaml_names(document["names"], path), "kpt_shape" in document)
+                return Names(_yaml_names(document["names"], path), "kpt_shape" in document, document, path)
     lists = [
         path for folder in dict.fromkeys(folders) for pattern in ("classes.txt", "*.names") for path in folder.rglob(pattern)
     ]
@@ -97,14 +107,20 @@ def _yaml_names(names: object, path: Path) -> dict[int, str]:
 
 
 def _sample(
-    found: textlabels.Pair, folder: Path, pictures_root: Path, names: Names, name: str, is_upright: bool
+    found: textlabels.Pair,
+    folder: Path,
+    pictures_root: Path,
+    names: Names,
+    stated: yolo_splits.StatedSplits,
+    name: str,
+    is_upright: bool,
 ) -> ObjectsSample | Rejected:
     where = str(found.path)
     split = textlabels.split_of(found, folder, pictures_root)
     try:
         if found.picture is None:
             raise DataError(f"{where}: no picture of this name under {pictures_root}")
-        picture = str(found.picture)
+        picture, split = str(found.picture), stated.of(found.picture, where) or split
         lines = safe.read_text(folder / found.labels, safe.MAX_LINE_BYTES).splitlines() if found.labels is not None else []
         size = _size(pictures_root / picture, f"{where}: picture {picture}", is_upright) if lines else None
         rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
@@ -157,6 +173,11 @@ def is_line(line: str) -> bool:
         return len(words) >= 5 and words[0].isdecimal() and all(abs(float(word)) <= FARTHEST_SHARE for word in words[1:5])
     except ValueError:
         return False
+
+
+def is_yaml(path: Path) -> bool:
+    """Whether a path is a YAML file."""
+    return path.suffix.lower() in (".yaml", ".yml") and path.is_file()
 
 
 def is_names_file(path: PurePosixPath | Path) -> bool:

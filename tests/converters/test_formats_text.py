@@ -95,7 +95,7 @@ def test_what_is_no_label_file_is_left_alone(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert shown(found) == [(None, "images/a.jpg", 1)]
     assert found.classes == ("no", "yes")  # not the truth values of YAML
-    assert found.ignored == {"picture outside the folder 'images'": 1}
+    assert found.ignored == {"picture outside the folder 'images'": 1, "split of data.yaml that names no picture": 1}
 
 
 def test_labels_without_a_picture_are_rejected(tmp_path: Path) -> None:

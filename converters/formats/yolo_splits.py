@@ -1,0 +1,158 @@
+"""Which pictures a YOLO set's data.yaml puts into which split: a folder, a list file of picture paths, or several of either.
+
+Paths are looked for as ultralytics does (data/utils.py ``check_det_dataset``, data/base.py ``get_img_files``): below ``path``,
+which may be relative to data.yaml, else below data.yaml's own folder; ``./`` in a list is the list's folder, and Roboflow's
+``../train/images`` is ``train/images`` beside data.yaml. Of a path from another machine its end is looked for. Paths are
+compared as text with those of the pictures found; only list files below data.yaml's folder are opened.
+"""
+
+import collections
+import dataclasses
+import itertools
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from adapt import safe
+from adapt.errors import DataError
+from converters.formats.imagefolder import SPLIT_FOLDERS
+from converters.formats.textlabels import SIDES
+
+NO_PICTURE = "split of data.yaml that names no picture"
+NOT_THERE = "picture of a split list that is not there"
+NOTHING = ("", "~", "null", "none")
+MAX_PARTS, MAX_LETTERS = 64, 4096  # of a path; ends of longer ones would take hours to try
+
+
+@dataclasses.dataclass(frozen=True)
+class StatedSplits:
+    """The splits that name each picture, the list files (relative to data.yaml's folder), and what was not found."""
+
+    by_picture: Mapping[PurePosixPath, list[str]] = dataclasses.field(default_factory=dict)
+    lists: frozenset[str] = frozenset()
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def of(self, picture: PurePosixPath, where: str) -> str | None:
+        """The split stated for a picture. Raises DataError where there are two."""
+        found = self.by_picture.get(picture, [])
+        if len(found) > 1:
+            raise DataError(f"{where}: data.yaml names its picture in {' and '.join(found)}; a picture belongs to one split")
+        return found[0] if found else None
+
+
+def read_splits(
+    document: Mapping[str, Any], folder: Path, pictures: Iterable[PurePosixPath], pictures_root: Path
+) -> StatedSplits:
+    """What ``document``, the data.yaml in ``folder``, states of pictures below their root. Raises DataError for a bad list."""
+    entries = [
+        (SPLIT_FOLDERS[key], each) for key, value in document.items() if key in SPLIT_FOLDERS for each in _several(value)
+    ]
+    if not entries:
+        return StatedSplits()
+    set_root = document.get("path")
+    places = _Places(folder, set_root if isinstance(set_root, str) else "", pictures, pictures_root)
+    by_picture: dict[PurePosixPath, list[str]] = collections.defaultdict(list)
+    for split, entry in entries:
+        for picture in places.of_entry(entry):
+            if split not in by_picture[picture]:
+                by_picture[picture].append(split)
+    return StatedSplits(by_picture, frozenset(places.lists), +places.ignored)
+
+
+def _several(value: Any) -> list[Any]:
+    """The entries of one split; a key that is left empty has none."""
+    return [each for each in (value if isinstance(value, list) else [value]) if str(each).strip().lower() not in NOTHING]
+
+
+class _Places:
+    """The pictures by their absolute paths, to look stated ones up. ``lists`` and ``ignored`` gather what was met."""
+
+    def __init__(self, folder: Path, set_root: str, pictures: Iterable[PurePosixPath], pictures_root: Path) -> None:
+        self._home, root = folder.resolve().as_posix(), pictures_root.resolve()
+        self._bases = list(dict.fromkeys([_below(self._home, _plain(set_root)), self._home]))
+        self._pictures = {f"{root.as_posix()}/{path}": path for path in pictures}
+        self._by_name: dict[str, list[str]] = collections.defaultdict(list)
+        self._folders: set[str] = set()
+        for place in self._pictures:
+            self._by_name[posixpath.basename(place)].append(place)
+            while (place := posixpath.dirname(place)) not in self._folders:
+                self._folders.add(place)
+        is_apart = not root.is_relative_to(self._home) and not Path(self._home).is_relative_to(root)
+        self._ends_below = root.as_posix() if is_apart else self._home
+        self.lists: set[str] = set()
+        self.ignored: collections.Counter[str] = collections.Counter()
+
+    def of_entry(self, entry: Any) -> list[PurePosixPath]:
+        """The pictures of a folder or list file. One that names none is counted."""
+        plain = _plain(entry) if isinstance(entry, str) else ""
+        for place in self._entry_places(plain) if plain else ():
+            if place in self._folders:
+                return [path for each, path in self._pictures.items() if each.startswith(f"{place}/")]
+            if (name := self._list_name(place)) is not None:
+                self.lists.add(name)
+                return list(self._listed(Path(self._home, name)))
+        self.ignored[NO_PICTURE] += 1
+        return []
+
+    def _entry_places(self, plain: str) -> Iterator[str]:
+        for base in self._bases:
+            yield _below(base, plain)
+        yield _below(self._home, _without_climbing(plain))
+        stated = _below(self._bases[0], plain)
+        if plain.startswith("/") or not stated.startswith(f"{self._home}/"):  # of another machine
+            for end in _ends(stated):
+                if not all(part.lower() in SIDES for part in end.split("/")):  # images/ alone says nothing of a split
+                    yield _below(self._ends_below, end)
+
+    def _list_name(self, place: str) -> str | None:
+        """The name of a list file as seen from data.yaml's folder; None for anything else, and for one outside of it."""
+        name = place.removeprefix(f"{self._home}/")
+        if name == place or not name.lower().endswith(".txt"):
+            return None
+        try:
+            return name if safe.inside(Path(self._home), name, "").is_file() else None
+        except DataError:
+            return None
+
+    def _listed(self, path: Path) -> Iterator[PurePosixPath]:
+        for line in safe.read_text(path).splitlines():
+            if not line.strip():
+                continue
+            place = self._picture_place(line.strip(), path.parent.as_posix())
+            if place is None:
+                self.ignored[NOT_THERE] += 1
+            else:
+                yield self._pictures[place]
+
+    def _picture_place(self, line: str, list_folder: str) -> str | None:
+        plain, climbs_not = _plain(line), _without_climbing(_plain(line))
+        bases = [list_folder] if line.startswith("./") else [*self._bases, list_folder]
+        stated = (_below(base, plain) for base in bases)
+        ends = (_below(self._ends_below, end) for end in _ends(climbs_not))
+        found = next((place for place in itertools.chain(stated, ends) if place in self._pictures), None)
+        if found is None:
+            same = [each for each in self._by_name.get(posixpath.basename(plain), []) if each.endswith(f"/{climbs_not}")]
+            found = same[0] if len(same) == 1 else None
+        return found
+
+
+def _plain(text: str) -> str:
+    """A path with ``/`` between its folders, from the root where it stood on a drive; "" for one too long to be any."""
+    plain = re.sub("^[A-Za-z]:/", "/", text.strip().replace("\\", "/"))
+    return posixpath.normpath(plain) if 0 < len(plain) <= MAX_LETTERS else ""
+
+
+def _below(base: str, plain: str) -> str:
+    return posixpath.normpath(posixpath.join(base, plain))
+
+
+def _without_climbing(plain: str) -> str:
+    return re.sub(r"^(\.\./)+", "", plain)
+
+
+def _ends(plain: str) -> Iterator[str]:
+    """``/content/set/images/a`` -> itself, ``set/images/a``, ``images/a``, ``a``: the longest first."""
+    parts = [part for part in plain.split("/") if part][-MAX_PARTS:]
+    return ("/".join(parts[start:]) for start in range(len(parts)))
