@@ -73,14 +73,21 @@ def read_names(*folders: Path) -> Names:
     Raises UsageError for none, or where files disagree.
     """
     for folder in dict.fromkeys(folders):
-        for path in [folder] if is_yaml(folder) else sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-            document = safe.read_yaml(path)
-            if isinstance(document, dict) and "names" in document:
-                return Names(_yaml_names(document["names"], path), "kpt_shape" in document, document, path)
+        paths = [folder] if is_yaml(folder) else sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+        read = {path: safe.read_yaml(path) for path in paths}
+        documents = {path: document for path, document in read.items() if isinstance(document, dict) and "names" in document}
+        named = [
+            Names(_yaml_names(document["names"], path), "kpt_shape" in document, document, path)
+            for path, document in documents.items()
+        ]
+        if rival := next((each for each in named if each.names != named[0].names), None):
+            raise UsageError(f"{named[0].path} and {rival.path} name different classes; point --input at the one that is meant")
+        if named:
+            return named[0]
     lists = [
         path for folder in dict.fromkeys(folders) for pattern in ("classes.txt", "*.names") for path in folder.rglob(pattern)
     ]
-    found = {path: [line.strip() for line in safe.read_text(path).splitlines() if line.strip()] for path in sorted(lists)}
+    found = {path: _line_names(path) for path in sorted(lists)}
     if not found:
         raise UsageError(
             f"input '{folders[0]}': no class names; expected data.yaml with 'names', or classes.txt with one a line"
@@ -91,7 +98,12 @@ def read_names(*folders: Path) -> Names:
             raise UsageError(f"{first} and {other} list different classes; point --input at the part that is meant")
     if not found[first]:
         raise DataError(f"{first}: lists no class, expected one a line")
-    return Names(dict(enumerate(found[first])))
+    return Names(found[first])
+
+
+def _line_names(path: Path) -> dict[int, str]:
+    """The name on each line by the line's number, from 0; an empty line names no class, and moves no other."""
+    return {number: line.strip() for number, line in enumerate(safe.read_text(path).splitlines()) if line.strip()}
 
 
 def _yaml_names(names: object, path: Path) -> dict[int, str]:

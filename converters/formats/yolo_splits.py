@@ -22,6 +22,7 @@ from converters.formats.textlabels import SIDES
 
 NO_PICTURE = "split of data.yaml that names no picture"
 NOT_THERE = "picture of a split list that is not there"
+SAME = "split of data.yaml that names the pictures of another"
 NOTHING = ("", "~", "null", "none")
 MAX_PARTS, MAX_LETTERS = 64, 4096  # of a path; ends of longer ones would take hours to try
 
@@ -53,11 +54,17 @@ def read_splits(
         return StatedSplits()
     set_root = document.get("path")
     places = _Places(folder, set_root if isinstance(set_root, str) else "", pictures, pictures_root)
-    by_picture: dict[PurePosixPath, list[str]] = collections.defaultdict(list)
+    named: dict[str, set[PurePosixPath]] = {split: set() for split, _ in entries}
     for split, entry in entries:
-        for picture in places.of_entry(entry):
-            if split not in by_picture[picture]:
-                by_picture[picture].append(split)
+        named[split].update(places.of_entry(entry))
+    by_picture: dict[PurePosixPath, list[str]] = collections.defaultdict(list)
+    order = sorted(named, key=("train", "val", "test").index)
+    for place, split in enumerate(order):
+        if named[split] and any(named[other] == named[split] for other in order[:place]):
+            places.ignored[SAME] += 1  # as in ultralytics' coco128, which trains and validates on the same
+            continue
+        for picture in named[split]:
+            by_picture[picture].append(split)
     return StatedSplits(by_picture, frozenset(places.lists), +places.ignored)
 
 

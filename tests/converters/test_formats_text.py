@@ -158,6 +158,17 @@ def test_names_that_are_missing_or_disagree_are_named(tmp_path: Path) -> None:
     write(tmp_path / "val" / "classes.txt", "dog\n")
     with pytest.raises(UsageError, match="list different classes"):
         read(tmp_path)
+    write(tmp_path / "coco.yaml", "names: [person]")
+    write(tmp_path / "data.yaml", "names: [cat]")
+    with pytest.raises(UsageError, match="coco.yaml and .*data.yaml name different classes; point --input at the one"):
+        read(tmp_path)
+    assert yolo.read_names(tmp_path / "data.yaml").names == {0: "cat"}
+
+
+def test_an_empty_line_of_classes_moves_no_class(tmp_path: Path) -> None:
+    """A class is the number of its line; the one of the empty line has no name."""
+    write(tmp_path / "classes.txt", "cat\n\ndog\n\n")
+    assert yolo.read_names(tmp_path).names == {0: "cat", 2: "dog"}
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,14 @@ def test_several_lists_and_folders_make_one_split(tmp_path: Path) -> None:
     assert splits(root) == {"0": "train", "1": "train", "2": "test"}
 
 
+@pytest.mark.parametrize("val", ["images", "all.txt"])
+def test_two_splits_of_the_same_pictures_are_the_first(tmp_path: Path, val: str) -> None:
+    """coco128 of ultralytics trains and validates on one folder: that divides nothing, and is counted."""
+    root = build(tmp_path, f"train: images\nval: {val}\ntest:", *FLAT, all="".join(f"{name}\n" for name in FLAT))
+    assert set(splits(root).values()) == {"train"}
+    assert ignored(root) == {"split of data.yaml that names the pictures of another": 1}
+
+
 def test_a_picture_of_two_splits_is_rejected(tmp_path: Path) -> None:
     """Which of them is meant cannot be told: the row says both, and the others are read."""
     root = build(tmp_path, "train: train.txt\nval: images/beta", *PARTS, train="images/alpha/0.jpg\nimages/beta/1.jpg\n")
