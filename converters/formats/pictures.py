@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import posixpath
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
@@ -11,6 +12,7 @@ from adapt import safe
 from adapt.errors import DataError
 from converters.formats import imagefolder
 from converters.formats.imagefolder import SPLIT_FOLDERS
+from converters.formats.namesakes import Namesakes
 
 OTHER_FOLDER = "picture found in another folder than stated"
 OTHER_EXTENSION = "picture found under another extension than stated"
@@ -84,6 +86,7 @@ class PictureFinder:
         self._made = made
         self._below: dict[Path, str] = {}  # folders as seen from the root; "" where they are not below it
         self._by_stem: dict[str, list[PurePosixPath]] | None = None
+        self._namesakes: dict[str, Namesakes[str]] = {}  # by stem, where several pictures share it
         self._fault = ""  # why the root cannot be scanned
 
     def find(self, stated: str, where: str, folder: Path | None = None, other: str | None = None) -> str:
@@ -123,18 +126,24 @@ class PictureFinder:
         return [name for name in dict.fromkeys(names) if plain and _is_plain(name)]
 
     def _search(self, name: str, where: str) -> PurePosixPath | None:
-        by_stem = self._scanned()
         wanted = PurePosixPath(name)
-        found = by_stem.get(wanted.stem) or by_stem.get(wanted.name) or []
-        same_name = [path for path in found if path.name == wanted.name]
-        found = same_name or (found if _is_plain(name) else [])  # of a path from another machine only the name is taken
-        best = max((_shared_folders(path, wanted) for path in found), default=0)
-        found = [path for path in found if _shared_folders(path, wanted) == best]
+        found = self._nearest(wanted.stem, wanted, lambda kind: kind == wanted.name)
+        if not found and _is_plain(name):  # of a path from another machine only the name is taken
+            stem = wanted.stem if wanted.stem in self._scanned() else wanted.name
+            found = self._nearest(stem, wanted, lambda kind: True)
         if len(found) > 1:
             raise DataError(
                 f"{where}: picture {name[:80]!r} may be {found[0]} or {found[1]}; point --images at one of the folders"
             )
         return found[0] if found else None
+
+    def _nearest(self, stem: str, wanted: PurePosixPath, is_meant: Callable[[str], bool]) -> list[PurePosixPath]:
+        if stem not in self._namesakes:
+            found = Namesakes([(path.name, path) for path in self._scanned().get(stem, ())])
+            if len(self._scanned().get(stem, ())) < 2:
+                return found.nearest(wanted, is_meant)
+            self._namesakes[stem] = found
+        return self._namesakes[stem].nearest(wanted, is_meant)
 
     def _scanned(self) -> dict[str, list[PurePosixPath]]:
         """All pictures by stem. Raises DataError, each time after one look, where a folder cannot be read."""
@@ -181,12 +190,6 @@ def _is_plain(name: str) -> bool:
     except DataError:
         return False
     return True
-
-
-def _shared_folders(path: PurePosixPath, wanted: PurePosixPath) -> int:
-    """How many folders above the file are called the same in both, from the file upwards."""
-    pairs = list(zip(reversed(path.parts[:-1]), reversed(wanted.parts[:-1]), strict=False))
-    return next((place for place, (one, other) in enumerate(pairs) if one != other), len(pairs))
 
 
 def sample_id(name: str, picture: str) -> str:
