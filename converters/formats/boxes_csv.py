@@ -60,7 +60,7 @@ class _Columns:
         return all(role in self.names for role in roles)
 
     def cell(self, row: Mapping[str, str], role: str) -> str:
-        return row[self.names[role]].strip() if role in self.names else ""
+        return row.get(self.names[role], "").strip() if role in self.names else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,14 +141,16 @@ def _by_picture(
     unnamed: list[Rejected] = []
     for where, row in table.read_csv(path, jsonfiles.place(path, input)):
         if isinstance(row, table.CellCountError):  # its picture would lack an object
-            picture = dict(zip(header, row.cells, strict=False)).get(columns.names["picture"], "").strip()
+            cells: Mapping[str, str] = dict(zip(header, row.cells, strict=False))
         else:
-            picture = columns.cell(row, "picture") if isinstance(row, Mapping) else ""
+            cells = row if isinstance(row, Mapping) else {}
+        picture = columns.cell(cells, "picture")
         if not picture:
             reason = str(row).removeprefix(f"{where}: ") if isinstance(row, DataError) else "names no picture"
             unnamed.append(Rejected(where, reason, split))
             continue
-        found.rows_of(picture, where, path.parent).append((where, row))
+        of = split_name(columns.cell(cells, "split")) or split
+        found.rows_of(picture, where, path.parent, of).append((where, row))
     return found.pictures(), unnamed
 
 

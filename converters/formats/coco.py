@@ -152,7 +152,7 @@ def _sample(
     name: str,
 ) -> ObjectsSample | Rejected:
     try:
-        picture = finder.find(row["file_name"], where, path.parent)
+        picture = finder.find(row["file_name"], where, path.parent, split=split)
         objects = tuple(
             check_object(_object(each, names, f"{where}: object {number}"), number, where)
             for number, each in enumerate(annotations.get(_id_of(row), ()), 1)

@@ -43,6 +43,7 @@ def _by_picture(
 ) -> list[PictureRows[tuple[int, Any]]]:
     """The pictures with their numbered features: each belongs to the picture that it names, else to that of the file's name."""
     place = jsonfiles.place(path, input)
+    split = split_of(path, input)
     found: ByPicture[tuple[int, Any]] = ByPicture(finder)
     features = [document] if document.get("type") == "Feature" else jsonfiles.rows_of(document, "features", path)
     for number, feature in enumerate(features, 1):
@@ -50,9 +51,9 @@ def _by_picture(
         named = [properties[key] for key in PICTURE_KEYS if isinstance(properties.get(key), str) and properties[key].strip()]
         stated = named[0] if named else path.stem
         where = place if stated == path.stem else f"{place}#{stated[:80]}"
-        found.rows_of(stated, where, path.parent).append((number, feature))
+        found.rows_of(stated, where, path.parent, split).append((number, feature))
     if not features:
-        found.rows_of(path.stem, place, path.parent)
+        found.rows_of(path.stem, place, path.parent, split)
     return found.pictures()
 
 

@@ -60,7 +60,7 @@ def _sample(
         shapes, stated = document.get("shapes"), document.get("imagePath")
         if not isinstance(shapes, list) or not isinstance(stated, str):
             raise DataError(f"{where}: expected 'imagePath' and a list 'shapes'")
-        picture = finder.find(stated, where, path.parent, path.stem)
+        picture = finder.find(stated, where, path.parent, path.stem, split)
         shapes = objects_of(shapes, lambda shape, place: _object(shape, place, source.options), "shape", where, ignored)
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)

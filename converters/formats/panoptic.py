@@ -44,7 +44,7 @@ def read(source: Source) -> Objects:
             samples.append(row)
             continue
         try:
-            picture = finder.find(row["file_name"], where)
+            picture = finder.find(row["file_name"], where, split=split)
             mask, objects = _segments(annotations.get(coco.to_id(row["id"]), []), names, masks, below[1], where)
             size = _size(row, root, mask, where)
         except DataError as error:

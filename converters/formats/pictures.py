@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
@@ -62,6 +62,39 @@ def split_of_input(input: Path) -> str | None:
     return split_of_folders(folder.name, *([folder.parent.name] if is_side else []))
 
 
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What the folders of a picture tell of it."""
+
+    split: str | None
+
+
+def told_by(folders: Sequence[str]) -> Told:
+    """What the folders from the root on tell: the nearest one of a split its split."""
+    return Told(split_of_folders(*reversed(folders)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Meant:
+    """Which of the pictures of a name an annotation can mean, by their folders; splits of None are all."""
+
+    splits: frozenset[str | None] | None
+
+    def takes(self, told: Told) -> bool:
+        return self.splits is None or told.split in self.splits
+
+
+def meant_by(split: str | None, stated: Sequence[str], own: Iterable[str]) -> Meant:
+    """What an annotation of a split can mean that lies in the folders ``own`` and names a picture in the folders ``stated``.
+
+    A picture of another split has other objects, whatever it is called. It is meant where the annotation says so, as files that
+    divide COCO anew do (``val2014/1.jpg``), or lies in that split's folder itself.
+    """
+    if split not in SPLIT_FOLDERS.values():  # no folder is named for one of another name
+        return Meant(None)
+    return Meant(frozenset({None, split, split_of_folders(*reversed(stated)), *map(split_of_folders, own)}))
+
+
 Row = TypeVar("Row")
 
 
@@ -86,61 +119,82 @@ class PictureFinder:
         self._made = made
         self._below: dict[Path, str] = {}  # folders as seen from the root; "" where they are not below it
         self._by_stem: dict[str, list[PurePosixPath]] | None = None
-        self._namesakes: dict[str, Namesakes[str]] = {}  # by stem, where several pictures share it
+        self._namesakes: dict[str, Namesakes[tuple[str, Told]]] = {}  # by stem, where several pictures share it
         self._fault = ""  # why the root cannot be scanned
 
-    def find(self, stated: str, where: str, folder: Path | None = None, other: str | None = None) -> str:
+    def find(
+        self, stated: str, where: str, folder: Path | None = None, other: str | None = None, split: str | None = None
+    ) -> str:
         """The name of the picture below the root; ``folder`` is where the annotation lies, ``other`` a second name to look for.
 
         One that is nowhere is answered as stated: reading it then says that it is missing. Raises DataError for a path that
-        leaves the root, where the name fits several pictures and none better than the others, and where a folder to look in
-        cannot be read.
+        leaves the root, where the name fits several pictures and none better than the others, where all that it fits are of
+        another split than ``split``, the annotation's, and where a folder to look in cannot be read.
         """
         plain = stated.strip().replace("\\", "/")
         candidates = self._candidates(plain, folder)
         for name in candidates:
             if safe.inside(self.root, name, where).is_file():
                 return name
-        if (found := self._search(plain, where)) is not None:
+        meant = meant_by(split, PurePosixPath(plain).parts[:-1], PurePosixPath(self._seen_from_root(folder)).parts)
+        if (found := self._search(plain, where, meant)) is not None:
             if found.name != PurePosixPath(plain).name:
                 self.ignored[OTHER_EXTENSION] += 1
             elif "/" in plain:  # a bare name says nothing of a folder
                 self.ignored[OTHER_FOLDER] += 1
             return str(found)
-        if other and (found := self._search(other, where)) is not None:
+        if other and (found := self._search(other, where, meant)) is not None:
             self.ignored[OTHER_NAME] += 1
             return str(found)
         if not candidates:
             safe.inside(self.root, plain, where)  # says why
+        self._refuse_others(plain, where)
         return candidates[0] if candidates else posixpath.normpath(plain)
 
     def _candidates(self, plain: str, folder: Path | None) -> list[str]:
         """The stated name as seen from the root and from the annotation's folder, as far as it stays below the root."""
-        below = [""]
-        if folder is not None:
-            if folder not in self._below:
-                real, root = folder.resolve(), self.root.resolve()
-                self._below[folder] = real.relative_to(root).as_posix() if real.is_relative_to(root) else ""
-            below.append(self._below[folder])
-        names = [posixpath.normpath(posixpath.join(each, plain)) for each in below]
+        names = [posixpath.normpath(posixpath.join(each, plain)) for each in ("", self._seen_from_root(folder))]
         return [name for name in dict.fromkeys(names) if plain and _is_plain(name)]
 
-    def _search(self, name: str, where: str) -> PurePosixPath | None:
-        wanted = PurePosixPath(name)
-        found = self._nearest(wanted.stem, wanted, lambda kind: kind == wanted.name)
-        if not found and _is_plain(name):  # of a path from another machine only the name is taken
-            stem = wanted.stem if wanted.stem in self._scanned() else wanted.name
-            found = self._nearest(stem, wanted, lambda kind: True)
+    def _seen_from_root(self, folder: Path | None) -> str:
+        """The folder's path below the root; "" where it is not below."""
+        if folder is None:
+            return ""
+        if folder not in self._below:
+            real, root = folder.resolve(), self.root.resolve()
+            self._below[folder] = real.relative_to(root).as_posix() if real.is_relative_to(root) else ""
+        return self._below[folder]
+
+    def _search(self, name: str, where: str, meant: Meant) -> PurePosixPath | None:
+        found = self._fitting(name, meant)
         if len(found) > 1:
             raise DataError(
                 f"{where}: picture {name[:80]!r} may be {found[0]} or {found[1]}; point --images at one of the folders"
             )
         return found[0] if found else None
 
-    def _nearest(self, stem: str, wanted: PurePosixPath, is_meant: Callable[[str], bool]) -> list[PurePosixPath]:
+    def _refuse_others(self, name: str, where: str) -> None:
+        """Raise DataError for the first picture that the name fits, after none of those was meant."""
+        for path in self._fitting(name, Meant(None)):
+            raise DataError(
+                f"{where}: picture {name[:80]!r}: no such file, and {path} is of the split '{told_by(path.parts[:-1]).split}'; "
+                "if it is meant, point --images at its folder"
+            )
+
+    def _fitting(self, name: str, meant: Meant) -> list[PurePosixPath]:
+        """The pictures of the name, else those of another extension, that share most folders with it; the first two."""
+        wanted = PurePosixPath(name)
+        found = self._nearest(wanted.stem, wanted, lambda kind: kind[0] == wanted.name and meant.takes(kind[1]))
+        if not found and _is_plain(name):  # of a path from another machine only the name is taken
+            stem = wanted.stem if wanted.stem in self._scanned() else wanted.name
+            found = self._nearest(stem, wanted, lambda kind: meant.takes(kind[1]))
+        return found
+
+    def _nearest(self, stem: str, wanted: PurePosixPath, is_meant: Callable[[tuple[str, Told]], bool]) -> list[PurePosixPath]:
         if stem not in self._namesakes:
-            found = Namesakes([(path.name, path) for path in self._scanned().get(stem, ())])
-            if len(self._scanned().get(stem, ())) < 2:
+            paths = self._scanned().get(stem, ())
+            found = Namesakes([((path.name, told_by(path.parts[:-1])), path) for path in paths])
+            if len(paths) < 2:
                 return found.nearest(wanted, is_meant)
             self._namesakes[stem] = found
         return self._namesakes[stem].nearest(wanted, is_meant)
@@ -169,11 +223,11 @@ class ByPicture(Generic[Row]):
         self._by_text: dict[str, PictureRows[Row]] = {}
         self._by_name: dict[str, PictureRows[Row]] = {}
 
-    def rows_of(self, stated: str, where: str, folder: Path) -> list[Row]:
-        """The rows of the picture stated at ``where``, to add to; ``folder`` is where the annotation lies."""
+    def rows_of(self, stated: str, where: str, folder: Path, split: str | None) -> list[Row]:
+        """The rows of the picture stated at ``where``, to add to; ``folder`` is where the annotation of ``split`` lies."""
         if stated not in self._by_text:
             try:
-                name = self._finder.find(stated, where, folder)
+                name = self._finder.find(stated, where, folder, split=split)
                 self._by_text[stated] = self._by_name.setdefault(name, PictureRows(name, where, []))
             except DataError as error:
                 self._by_text[stated] = PictureRows(error, where, [])

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from adapt.domain import Source
 from adapt.errors import UsageError
 from converters.formats import imagefolder
-from converters.formats.pictures import split_of_folders, split_of_input
+from converters.formats.pictures import Told, meant_by, split_of_folders, split_of_input, told_by
 
 # Folders that only tell pictures from labels: what is left of two paths is the same for a picture and its labels.
 SIDES = frozenset({"images", "labels", "labeltxt", "img", "imgs", "obj_train_data"})
@@ -36,22 +36,25 @@ def key_of(path: PurePosixPath) -> str:
 
 
 def pair(pictures: Iterable[PurePosixPath], labels: Iterable[PurePosixPath], where: Path) -> list[Pair]:
-    """Every picture and every label file once, by their keys; a label file without a picture of its key takes one of its stem.
+    """Every picture and every label file once, by their keys.
+
+    A label file without a picture of its key takes the one of its stem, unless that one's folders name another split.
 
     Raises UsageError where two label files are of one key: two sets of labels of the same pictures.
     """
     by_key: dict[str, list[PurePosixPath]] = collections.defaultdict(list)
-    by_stem: dict[str, list[PurePosixPath]] = collections.defaultdict(list)
+    by_stem: dict[str, dict[Told, list[PurePosixPath]]] = collections.defaultdict(lambda: collections.defaultdict(list))
     for path in pictures:
         by_key[key_of(path)].append(path)
-        by_stem[path.stem].append(path)
+        by_stem[path.stem][told_by(path.parts[:-1])].append(path)
     labelled: dict[str, PurePosixPath] = {}
     pairs: list[Pair] = []
     for path in labels:
         twin = labelled.setdefault(key_of(path), path)
         if twin != path:
             raise UsageError(f"input '{where}': {twin} and {path} label one picture; point --input at one of their folders")
-        same_stem = by_stem.get(path.stem, [])
+        meant = meant_by(split_of_folders(*reversed(path.parts[:-1])), path.parts[:-1], ())
+        same_stem = [each for told, some in by_stem.get(path.stem, {}).items() if meant.takes(told) for each in some[:2]]
         found = by_key.get(key_of(path)) or (same_stem if len(same_stem) == 1 else [])
         pairs += [Pair(picture, path) for picture in found] or [Pair(None, path)]
     taken = {each.picture for each in pairs}

@@ -55,7 +55,7 @@ def _sample(
     try:
         if not isinstance(row, dict) or not isinstance(row.get("filename"), str):
             raise DataError(f"{where}: the picture is {str(row)[:60]}, expected an object with 'filename' and 'regions'")
-        picture = finder.find(row["filename"], where, path.parent)
+        picture = finder.find(row["filename"], where, path.parent, split=split)
         objects = objects_of(
             _regions(row.get("regions"), where),
             lambda region, place: _object(region, place, source.options),

@@ -109,7 +109,7 @@ def _sample(
     name: str,
 ) -> ObjectsSample:
     stated = " ".join((annotation.findtext("filename") or "").split()) or path.stem
-    picture = finder.find(stated, where, path.parent, path.stem)
+    picture = finder.find(stated, where, path.parent, path.stem, split)
     objects = tuple(
         check_object(_object(each, f"{where}: object {number}", source.options), number, where)
         for number, each in enumerate(annotation.findall("object"), 1)

@@ -146,7 +146,7 @@ def _picture(
     finder: PictureFinder,
     path: Path,
 ) -> ObjectsSample:
-    picture = finder.find(row["file_name"], where, path.parent)
+    picture = finder.find(row["file_name"], where, path.parent, split=split)
     objects = []
     for number, each in enumerate(annotations, start=1):
         what = f"{where}: object {number}"

@@ -164,7 +164,7 @@ def _fair1m_sample(path: Path, where: str, split: str | None, finder: PictureFin
     annotation = safe.read_xml(path, where)
     stated = (annotation.findtext("source/filename") or "").strip() or f"{path.stem}.tif"
     images = path.parent.parent / "images"
-    picture = finder.find(stated, where, images if images.is_dir() else path.parent, path.stem)
+    picture = finder.find(stated, where, images if images.is_dir() else path.parent, path.stem, split)
     objects = tuple(
         check_object(_fair1m_object(each, f"{where}: object {number}"), number, where)
         for number, each in enumerate(annotation.iterfind("objects/object"), start=1)

@@ -1,15 +1,19 @@
 """Finding pictures: those that share a name, those of another split, masks, and where is looked first."""
 
 import itertools
+import json
 import random
 import sys
 from pathlib import Path, PurePosixPath
 from types import FrameType
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from adapt.domain import Rejected, Source
 from adapt.errors import DataError
+from converters.formats import annotations
 from converters.formats.pictures import PictureFinder
 
 
@@ -17,6 +21,34 @@ def picture(*paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 6)).save(path)
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def read(path: Path, images: Path | None = None) -> list[tuple[str, str | None]]:
+    """The place and the picture of each sample, None for one that is rejected as missing."""
+    samples = list(annotations.read_objects(Source(path, images, {}, 0)).samples)
+    for each in samples:
+        if isinstance(each, Rejected):
+            assert "no such file" in each.reason or "no picture of this name" in each.reason, each
+    return [(each.where, None if isinstance(each, Rejected) else each.pictures[0]) for each in samples]
+
+
+def coco(file_name: str) -> dict[str, Any]:
+    boxes = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}]
+    return {"images": [{"id": 1, "file_name": file_name}], "annotations": boxes, "categories": [{"id": 1, "name": "cell"}]}
+
+
+def labelme(stated: str) -> dict[str, Any]:
+    return {"imagePath": stated, "shapes": [{"label": "cell", "shape_type": "rectangle", "points": [[1, 1], [4, 4]]}]}
+
+
+def voc(stated: str) -> str:
+    box = "<xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax>"
+    return f"<annotation><filename>{stated}</filename><object><name>cell</name><bndbox>{box}</bndbox></object></annotation>"
 
 
 def find(finder: PictureFinder, stated: str) -> str:
@@ -70,3 +102,59 @@ def test_many_pictures_of_one_name_take_no_longer_each(stated: str, tmp_path: Pa
         return count
 
     assert num_calls(200) < 6 * num_calls(50)
+
+
+LABELS = {
+    "train/_annotations.coco.json": coco("0001.jpg"),
+    "annotations/instances_train2017.json": coco("0001.jpg"),
+    "train/0001.json": labelme("..\\imgs\\0001.jpg"),
+    "train/0001.xml": voc("D:/old/0001.jpg"),
+    "train/via.json": {"k": {"filename": "0001.jpg", "regions": []}},
+    "train/0001.geojson": {"type": "FeatureCollection", "features": []},
+    "train/boxes.csv": "image,xmin,ymin,xmax,ymax,label\n0001.jpg,1,1,4,4,cell\n",
+    "boxes.csv": "image,xmin,ymin,xmax,ymax,label,split\n0001.jpg,1,1,4,4,cell,Training\n",
+    "labels/train/0001.txt": "0 0.5 0.5 0.25 0.25\n",
+    "train/labelTxt/0001.txt": "1 1 4 1 4 4 1 4 cell 0\n",
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_picture_of_another_split_is_never_taken(name: str, tmp_path: Path) -> None:
+    """Missing in train while one of its name lies in valid: rejected, by every reader; one in no split's folder is taken."""
+    write(tmp_path / name, LABELS[name])
+    if name.startswith("labels/"):
+        write(tmp_path / "classes.txt", "cell\n")
+    picture(tmp_path / "images" / "valid" / "0001.jpg")
+    assert [found for where, found in read(tmp_path) if "valid" not in where] == [None]
+    picture(tmp_path / "images" / "more" / "0001.jpg")
+    assert [found for where, found in read(tmp_path) if "valid" not in where] == ["images/more/0001.jpg"]
+
+
+def test_the_other_split_keeps_its_picture(tmp_path: Path) -> None:
+    """Both files list 0001.jpg, which lies in valid alone: its row is no second one of the picture; the reason names it."""
+    for folder in ("train", "valid"):
+        write(tmp_path / folder / "_annotations.coco.json", coco("0001.jpg"))
+    picture(tmp_path / "valid" / "0001.jpg")
+    train, valid = annotations.read_objects(Source(tmp_path, None, {}, 0)).samples
+    assert isinstance(train, Rejected) and not isinstance(valid, Rejected) and valid.pictures == ("valid/0001.jpg",)
+    named = "valid/0001.jpg is of the split 'val'; if it is meant, point --images at its folder"
+    assert (train.split, train.reason) == ("train", f"picture '0001.jpg': no such file, and {named}")
+    assert read(tmp_path / "train", tmp_path / "valid") == [("_annotations.coco.json#image 1", "0001.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "there"),
+    [
+        ("instances_val.json", "train2014/1.jpg", "train2014/1.jpg"),  # as LVIS and RefCOCO divide COCO anew
+        ("instances_val.json", "D:/coco/train2014/1.jpg", "images/train2014/1.jpg"),
+        ("train/val.json", "1.jpg", "train/images/1.jpg"),  # all of it lies in the folder of the training set
+        ("all.json", "1.jpg", "valid/1.jpg"),
+        ("fold_1/all.json", "1.jpg", "valid/1.jpg"),
+        ("instances_test.json", "1.jpg", "my_train_pictures/1.jpg"),
+    ],
+)
+def test_a_picture_is_taken_where_no_other_split_is_told(name: str, stated: str, there: str, tmp_path: Path) -> None:
+    """The annotation says the folder itself, lies in it, or tells no split; or the picture's folders tell none."""
+    write(tmp_path / name, coco(stated))
+    picture(tmp_path / there)
+    assert [found for _, found in read(tmp_path)] == [there]
