@@ -31,7 +31,7 @@ def read(source: Source) -> Objects:
     masks = _masks_folder(path, source)
     pictures = (source.images or coco.picture_root(source.input)).resolve()
     root = Path(os.path.commonpath([pictures, masks.resolve()]))
-    finder = PictureFinder(pictures, source.made)
+    finder = PictureFinder(pictures, source.made, masks)
     names = coco.category_names(document, path)
     ignored: collections.Counter[str] = collections.Counter()
     annotations = coco.by_image(document, path, source, ignored)

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
@@ -19,11 +19,28 @@ OTHER_EXTENSION = "picture found under another extension than stated"
 OTHER_NAME = "picture found by the name of its annotation file, not the stated one"
 
 
+_SPLITS = "|".join(SPLIT_FOLDERS)
 # What may stand around a split in a folder's name; "test_project" and "my_test_data" are no splits.
 _AROUND = "images?|imgs?|pictures?|labels?|annotations?|instances|masks?|panoptic|set|data"
 _SPLIT_FOLDER = re.compile(
-    rf"(?:(?:{_AROUND})[-_ ]?)?({'|'.join(SPLIT_FOLDERS)})(?:[-_ ]?\d{{1,4}})?(?:[-_ ]?(?:{_AROUND}))?(?:-\d{{5}}-of-\d{{5}})?"
+    rf"(?:(?:{_AROUND})[-_ ]?)?({_SPLITS})(?:[-_ ]?\d{{1,4}})?(?:[-_ ]?(?:{_AROUND}))?(?:-\d{{5}}-of-\d{{5}})?"
 )
+
+# Folders of masks and of annotations drawn over pictures, named as their pictures are and so found in their place: those of
+# Pascal VOC ("SegmentationClass") with what SBD, DeepLab and LabelMe's labelme2voc.py put behind it ("...Aug", "...Raw",
+# "...Visualization"), of the Oxford pets ("trimaps"), COCO-Stuff and COCO panoptic, and "masks" with a split, a kind of file or
+# the kind of mask. A word more ("with_mask", "mask_detection") names what pictures show.
+_MASK_FOLDER = re.compile(
+    r"segmentation(?:class|object)(?:aug|npy|png|raw)?(?:visualization)?|(?:annotations)?visualizations?|"
+    rf"(?:(?:{_SPLITS}|binary|class|color|gt|instance|semantic)[-_ ]?)?"
+    r"(?:masks?|trimaps?|(?:stuffthing|pixel)maps|panoptic(?:[-_](?:semseg|stuff))?)"
+    rf"(?:[-_ ]?(?:trainval|{_SPLITS}))?(?:[-_ ]?(?:png|images?))?(?:[-_ ]?\d{{1,4}})?"
+)
+
+
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder holds masks, by its name."""
+    return _MASK_FOLDER.fullmatch(name.lower()) is not None
 
 
 def split_in(*names: str) -> str | None:
@@ -67,32 +84,35 @@ class Told:
     """What the folders of a picture tell of it."""
 
     split: str | None
+    is_mask: bool
 
 
 def told_by(folders: Sequence[str]) -> Told:
     """What the folders from the root on tell: the nearest one of a split its split."""
-    return Told(split_of_folders(*reversed(folders)))
+    return Told(split_of_folders(*reversed(folders)), any(map(is_mask_folder, folders)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Meant:
     """Which of the pictures of a name an annotation can mean, by their folders; splits of None are all."""
 
-    splits: frozenset[str | None] | None
+    splits: frozenset[str | None] | None = None
+    masks: bool = True
 
     def takes(self, told: Told) -> bool:
-        return self.splits is None or told.split in self.splits
+        return (self.splits is None or told.split in self.splits) and (self.masks or not told.is_mask)
 
 
-def meant_by(split: str | None, stated: Sequence[str], own: Iterable[str]) -> Meant:
+def meant_by(split: str | None, stated: Sequence[str], own: Sequence[str]) -> Meant:
     """What an annotation of a split can mean that lies in the folders ``own`` and names a picture in the folders ``stated``.
 
     A picture of another split has other objects, whatever it is called. It is meant where the annotation says so, as files that
-    divide COCO anew do (``val2014/1.jpg``), or lies in that split's folder itself.
+    divide COCO anew do (``val2014/1.jpg``), or lies in that split's folder itself. So it is with a mask.
     """
+    masks = any(map(is_mask_folder, (*stated, *own)))
     if split not in SPLIT_FOLDERS.values():  # no folder is named for one of another name
-        return Meant(None)
-    return Meant(frozenset({None, split, split_of_folders(*reversed(stated)), *map(split_of_folders, own)}))
+        return Meant(None, masks)
+    return Meant(frozenset({None, split, split_of_folders(*reversed(stated)), *map(split_of_folders, own)}), masks)
 
 
 Row = TypeVar("Row")
@@ -110,14 +130,16 @@ class PictureRows(Generic[Row]):
 class PictureFinder:
     """The pictures below a root, looked for by stated name. The root is scanned once, when a name is not where it says.
 
-    ``ignored`` counts the pictures that lie elsewhere than stated, or under another extension.
+    ``ignored`` counts the pictures that lie elsewhere than stated, or under another extension. ``masks`` is a folder of masks
+    that its name may not tell.
     """
 
-    def __init__(self, root: Path, made: Path | None = None) -> None:
+    def __init__(self, root: Path, made: Path | None = None, masks: Path | None = None) -> None:
         self.root = root
         self.ignored: collections.Counter[str] = collections.Counter()
         self._made = made
         self._below: dict[Path, str] = {}  # folders as seen from the root; "" where they are not below it
+        self._masks = self._seen_from_root(masks)  # "" and "." where no folder below the root is one of masks alone
         self._by_stem: dict[str, list[PurePosixPath]] | None = None
         self._namesakes: dict[str, Namesakes[tuple[str, Told]]] = {}  # by stem, where several pictures share it
         self._fault = ""  # why the root cannot be scanned
@@ -128,8 +150,8 @@ class PictureFinder:
         """The name of the picture below the root; ``folder`` is where the annotation lies, ``other`` a second name to look for.
 
         One that is nowhere is answered as stated: reading it then says that it is missing. Raises DataError for a path that
-        leaves the root, where the name fits several pictures and none better than the others, where all that it fits are of
-        another split than ``split``, the annotation's, and where a folder to look in cannot be read.
+        leaves the root, where the name fits several pictures and none better than the others, where all that it fits are
+        masks or of another split than ``split``, the annotation's, and where a folder to look in cannot be read.
         """
         plain = stated.strip().replace("\\", "/")
         candidates = self._candidates(plain, folder)
@@ -175,11 +197,18 @@ class PictureFinder:
 
     def _refuse_others(self, name: str, where: str) -> None:
         """Raise DataError for the first picture that the name fits, after none of those was meant."""
-        for path in self._fitting(name, Meant(None)):
+        for path in self._fitting(name, Meant()):
+            told = self._told(path)
+            what = "a mask" if told.is_mask else f"of the split '{told.split}'"
             raise DataError(
-                f"{where}: picture {name[:80]!r}: no such file, and {path} is of the split '{told_by(path.parts[:-1]).split}'; "
+                f"{where}: picture {name[:80]!r}: no such file, and {path} is {what}; "
                 "if it is meant, point --images at its folder"
             )
+
+    def _told(self, path: PurePosixPath) -> Told:
+        is_mask = self._masks not in ("", ".") and path.is_relative_to(self._masks)
+        told = told_by(path.parts[:-1])
+        return Told(told.split, told.is_mask or is_mask)
 
     def _fitting(self, name: str, meant: Meant) -> list[PurePosixPath]:
         """The pictures of the name, else those of another extension, that share most folders with it; the first two."""
@@ -193,7 +222,7 @@ class PictureFinder:
     def _nearest(self, stem: str, wanted: PurePosixPath, is_meant: Callable[[tuple[str, Told]], bool]) -> list[PurePosixPath]:
         if stem not in self._namesakes:
             paths = self._scanned().get(stem, ())
-            found = Namesakes([((path.name, told_by(path.parts[:-1])), path) for path in paths])
+            found = Namesakes([((path.name, self._told(path)), path) for path in paths])
             if len(paths) < 2:
                 return found.nearest(wanted, is_meant)
             self._namesakes[stem] = found

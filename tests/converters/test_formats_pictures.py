@@ -158,3 +158,52 @@ def test_a_picture_is_taken_where_no_other_split_is_told(name: str, stated: str,
     write(tmp_path / name, coco(stated))
     picture(tmp_path / there)
     assert [found for _, found in read(tmp_path)] == [there]
+
+
+@pytest.mark.parametrize(
+    "mask",
+    ["SegmentationClass/a.png", "SegmentationObjectPNG/a.png", "SegmentationClassVisualization/a.jpg", "Masks/sub/a.png",
+     "train_masks/a.png", "annotations/trimaps/a.png", "AnnotationsVisualization/a.jpg", "panoptic_val2017/a.png"],
+)  # fmt: skip
+def test_a_mask_is_never_taken_for_its_picture(mask: str, tmp_path: Path) -> None:
+    """JPEGImages/a.jpg that is missing is not its mask, which is named in the reason; where it is there no mask makes two."""
+    write(tmp_path / "Annotations" / "a.xml", voc("a.jpg"))
+    picture(tmp_path / mask)
+    (rejected,) = annotations.read_objects(Source(tmp_path, None, {"format": "voc"}, 0)).samples
+    assert isinstance(rejected, Rejected)
+    named = f"no such file, and {mask} is a mask; if it is meant, point --images at its folder"
+    assert rejected.reason == f"picture 'a.jpg': {named}"
+    assert read(tmp_path, (tmp_path / mask).parent) == [("Annotations/a.xml", Path(mask).name)]
+    picture(tmp_path / "JPEGImages" / "a.jpg")
+    assert read(tmp_path) == [("Annotations/a.xml", "JPEGImages/a.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "there"),
+    [
+        ("Annotations/a.xml", "D:/old/masks/a.png", "new/masks/a.png"),
+        ("Annotations/a.xml", "SegmentationClass/a.png", "SegmentationClass/a.png"),
+        ("mask/Annotations/a.xml", "a.png", "mask/JPEGImages/a.png"),
+        ("Annotations/a.xml", "a.png", "with_mask/a.png"),
+        ("Annotations/a.xml", "a.png", "mask_detection/a.png"),
+    ],
+)
+def test_a_folder_called_mask_is_searched_where_it_is_meant(name: str, stated: str, there: str, tmp_path: Path) -> None:
+    """The stated path names such a folder, the annotation lies in one, or the name says what the pictures show."""
+    write(tmp_path / name, voc(stated))
+    picture(tmp_path / there)
+    assert read(tmp_path) == [(name, there)]
+
+
+def test_the_masks_of_a_panoptic_set_are_no_pictures(tmp_path: Path) -> None:
+    """In the folder that is named like the json, whatever that is called; and beside the labels of YOLO."""
+    segments = [{"image_id": 1, "file_name": "a.png", "segments_info": [{"id": 1, "category_id": 1, "bbox": [0, 0, 4, 4]}]}]
+    write(tmp_path / "set.json", coco("a.jpg") | {"annotations": segments})
+    picture(tmp_path / "set" / "a.png")
+    assert read(tmp_path) == [("set.json#image 1", None)]
+    write(tmp_path / "yolo" / "classes.txt", "cell\n")
+    write(tmp_path / "yolo" / "labels" / "a.txt", "0 0.5 0.5 0.25 0.25\n")
+    picture(tmp_path / "yolo" / "masks" / "a.png", tmp_path / "yolo" / "images" / "b.jpg")
+    assert ("labels/a.txt", None) in read(tmp_path / "yolo")
+    (tmp_path / "yolo" / "images" / "b.jpg").unlink()
+    assert ("labels/a.txt", None) in read(tmp_path / "yolo")
