@@ -106,7 +106,7 @@ def read(source: Source) -> Objects:
     paths = _files(source)
     folder = source.input if source.input.is_dir() else source.input.parent
     name = set_name(source.input)
-    finder = PictureFinder(source.images or folder, source.made)
+    finder = PictureFinder(source.images or folder, source.made, root_first=source.images is not None)
     ignored: collections.Counter[str] = collections.Counter()
     samples: list[ObjectsSample | Rejected] = []
     for path in paths:

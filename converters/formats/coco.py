@@ -29,7 +29,7 @@ def read(source: Source) -> Objects:
     """All images of a json file, or of the json files of a folder, one a split."""
     paths = _one_a_split(jsonfiles.files_of("coco", source), source.input)
     name = set_name(source.input)
-    finder = PictureFinder(source.images or picture_root(source.input), source.made)
+    finder = PictureFinder(source.images or picture_root(source.input), source.made, root_first=source.images is not None)
     classes: set[str] = set()
     ignored: collections.Counter[str] = collections.Counter()
 

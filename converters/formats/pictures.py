@@ -131,13 +131,15 @@ class PictureFinder:
     """The pictures below a root, looked for by stated name. The root is scanned once, when a name is not where it says.
 
     ``ignored`` counts the pictures that lie elsewhere than stated, or under another extension. ``masks`` is a folder of masks
-    that its name may not tell.
+    that its name may not tell. A name is looked for beside its annotation and then from the root on; with ``root_first`` the
+    other way round, as a list of pictures is meant where a person named the root that its paths start from.
     """
 
-    def __init__(self, root: Path, made: Path | None = None, masks: Path | None = None) -> None:
+    def __init__(self, root: Path, made: Path | None = None, masks: Path | None = None, *, root_first: bool = False) -> None:
         self.root = root
         self.ignored: collections.Counter[str] = collections.Counter()
         self._made = made
+        self._root_first = root_first
         self._below: dict[Path, str] = {}  # folders as seen from the root; "" where they are not below it
         self._masks = self._seen_from_root(masks)  # "" and "." where no folder below the root is one of masks alone
         self._by_stem: dict[str, list[PurePosixPath]] | None = None
@@ -158,24 +160,28 @@ class PictureFinder:
         for name in candidates:
             if safe.inside(self.root, name, where).is_file():
                 return name
-        meant = meant_by(split, PurePosixPath(plain).parts[:-1], PurePosixPath(self._seen_from_root(folder)).parts)
-        if (found := self._search(plain, where, meant)) is not None:
+        own = self._seen_from_root(folder)
+        meant = meant_by(split, PurePosixPath(plain).parts[:-1], PurePosixPath(own).parts)
+        if (found := self._search(plain, where, meant, own)) is not None:
             if found.name != PurePosixPath(plain).name:
                 self.ignored[OTHER_EXTENSION] += 1
             elif "/" in plain:  # a bare name says nothing of a folder
                 self.ignored[OTHER_FOLDER] += 1
             return str(found)
-        if other and (found := self._search(other, where, meant)) is not None:
+        if other and (found := self._search(other, where, meant, own)) is not None:
             self.ignored[OTHER_NAME] += 1
             return str(found)
         if not candidates:
             safe.inside(self.root, plain, where)  # says why
         self._refuse_others(plain, where)
-        return candidates[0] if candidates else posixpath.normpath(plain)
+        as_stated = posixpath.normpath(plain)
+        return candidates[0] if candidates and as_stated not in candidates else as_stated
 
     def _candidates(self, plain: str, folder: Path | None) -> list[str]:
-        """The stated name as seen from the root and from the annotation's folder, as far as it stays below the root."""
-        names = [posixpath.normpath(posixpath.join(each, plain)) for each in ("", self._seen_from_root(folder))]
+        """The stated name as seen from the annotation's folder and from the root, as far as it stays below the root."""
+        beside = self._seen_from_root(folder)
+        folders = ("", beside) if self._root_first else (beside, "")
+        names = [posixpath.normpath(posixpath.join(each, plain)) for each in folders]
         return [name for name in dict.fromkeys(names) if plain and _is_plain(name)]
 
     def _seen_from_root(self, folder: Path | None) -> str:
@@ -187,8 +193,13 @@ class PictureFinder:
             self._below[folder] = real.relative_to(root).as_posix() if real.is_relative_to(root) else ""
         return self._below[folder]
 
-    def _search(self, name: str, where: str, meant: Meant) -> PurePosixPath | None:
+    def _search(self, name: str, where: str, meant: Meant, own: str) -> PurePosixPath | None:
         found = self._fitting(name, meant)
+        if len(found) > 1 and own:
+            beside = PurePosixPath(own, PurePosixPath(name).name)
+            shared = _shared_folders(found[0], PurePosixPath(name))
+            near = [path for path in self._fitting(str(beside), meant) if path.parent == beside.parent]
+            found = [path for path in near if _shared_folders(path, PurePosixPath(name)) == shared] or found
         if len(found) > 1:
             raise DataError(
                 f"{where}: picture {name[:80]!r} may be {found[0]} or {found[1]}; point --images at one of the folders"
@@ -273,6 +284,11 @@ def _is_plain(name: str) -> bool:
     except DataError:
         return False
     return True
+
+
+def _shared_folders(path: PurePosixPath, wanted: PurePosixPath) -> int:
+    """How many folders above the file are called the same in both, from the file upwards."""
+    return len(posixpath.commonprefix([path.parts[-2::-1], wanted.parts[-2::-1]]))
 
 
 def sample_id(name: str, picture: str) -> str:

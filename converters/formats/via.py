@@ -27,7 +27,7 @@ def read(source: Source) -> Objects:
     """All pictures of a file, or of the files of a folder, in their order."""
     paths = jsonfiles.files_of("via", source)
     name = set_name(source.input)
-    finder = PictureFinder(source.images or picture_root(source.input), source.made)
+    finder = PictureFinder(source.images or picture_root(source.input), source.made, root_first=source.images is not None)
     ignored: collections.Counter[str] = collections.Counter()
 
     def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:

@@ -75,7 +75,7 @@ def read(source: Source) -> Reading:
         _check_each(source.options, objects)
     paths = jsonfiles.files_of("coco", source)
     root = source.images or (source.input if source.input.is_dir() else source.input.parent)
-    finder = PictureFinder(root, source.made)
+    finder = PictureFinder(root, source.made, root_first=source.images is not None)
     classes: set[str] = set()
 
     def read_file(document: Mapping[str, Any], path: Path) -> Iterator[FrameSample | ObjectsSample | Rejected]:

@@ -207,3 +207,41 @@ def test_the_masks_of_a_panoptic_set_are_no_pictures(tmp_path: Path) -> None:
     assert ("labels/a.txt", None) in read(tmp_path / "yolo")
     (tmp_path / "yolo" / "images" / "b.jpg").unlink()
     assert ("labels/a.txt", None) in read(tmp_path / "yolo")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("day2/1.json", labelme("1.jpg")),
+        ("day2/1.xml", voc("1.jpg")),
+        ("day2/1.geojson", {"type": "FeatureCollection", "features": []}),
+        ("day2/via.json", {"k": {"filename": "1.jpg", "regions": []}}),
+        ("day2/boxes.csv", "image,xmin,ymin,xmax,ymax,label\n1.jpg,1,1,4,4,cell\n"),
+        ("day2/coco.json", coco("1.jpg")),
+    ],
+)
+def test_a_picture_beside_its_annotation_is_meant(name: str, content: Any, tmp_path: Path) -> None:
+    """1.jpg lies at the root, too, and is another one; it is taken where none lies beside the annotation.
+
+    A list of pictures means its root where one is named: COCO's file_name is relative to the folder of the pictures.
+    """
+    write(tmp_path / name, content)
+    picture(tmp_path / "1.jpg", tmp_path / "day2" / "1.jpg")
+    is_list = Path(name).stem != "1"
+    assert [found for _, found in read(tmp_path)] == ["day2/1.jpg"]
+    assert [found for _, found in read(tmp_path, tmp_path)] == ["1.jpg" if is_list else "day2/1.jpg"]
+    (tmp_path / "day2" / "1.jpg").unlink()
+    assert [found for _, found in read(tmp_path)] == ["1.jpg"]
+
+
+def test_of_pictures_as_good_the_one_beside_is_meant(tmp_path: Path) -> None:
+    """A bare name and a path from elsewhere fit three pictures; one that shares a folder more is still nearer."""
+    picture(*(tmp_path / day / "1.jpg" for day in ("day1", "day2", "day3", "day4/x", "day5/x")))
+    finder = PictureFinder(tmp_path)
+    assert finder.find("D:\\old\\1.jpg", "x", tmp_path / "day3") == "day3/1.jpg"
+    assert finder.find("1", "x", tmp_path / "day3") == "day3/1.jpg"
+    assert finder.find("D:/day1/1.jpg", "x", tmp_path / "day3") == "day1/1.jpg"
+    with pytest.raises(DataError, match="may be day4/x/1.jpg or day5/x/1.jpg"):
+        finder.find("D:/x/1.jpg", "x", tmp_path / "day3")
+    with pytest.raises(DataError, match="may be day1/1.jpg or day2/1.jpg"):
+        finder.find("1", "x", tmp_path / "Annotations")
