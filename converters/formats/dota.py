@@ -24,7 +24,7 @@ def read(source: Source) -> Objects:
     if not files:
         raise UsageError(f"input '{source.input}': expected a folder with label files (.txt), such as labelTxt")
     pictures = imagefolder.scan(pictures_root, made=source.made).pictures
-    found = textlabels.pair(pictures, files, source.input)
+    found = textlabels.pair(pictures, files, source.input, pictures_root)
     name = root.resolve().name
     samples = [_sample(each, source.input, pictures_root, name) for each in found if each.labels is not None]
     num_unlabelled = len(found) - len(samples)

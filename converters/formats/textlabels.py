@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -35,10 +36,13 @@ def key_of(path: PurePosixPath) -> str:
     return "/".join([*folders, path.stem])
 
 
-def pair(pictures: Iterable[PurePosixPath], labels: Iterable[PurePosixPath], where: Path) -> list[Pair]:
+def pair(
+    pictures: Iterable[PurePosixPath], labels: Iterable[PurePosixPath], where: Path, pictures_root: Path | None = None
+) -> list[Pair]:
     """Every picture and every label file once, by their keys.
 
     A label file without a picture of its key takes the one of its stem, unless that one's folders name another split.
+    ``where`` is the input folder, and ``pictures_root`` that of the pictures where it is another one.
 
     Raises UsageError where two label files are of one key: two sets of labels of the same pictures.
     """
@@ -48,18 +52,25 @@ def pair(pictures: Iterable[PurePosixPath], labels: Iterable[PurePosixPath], whe
         by_key[key_of(path)].append(path)
         by_stem[path.stem][told_by(path.parts[:-1])].append(path)
     labelled: dict[str, PurePosixPath] = {}
+    above = _folders_apart(where, pictures_root or where)
     pairs: list[Pair] = []
     for path in labels:
         twin = labelled.setdefault(key_of(path), path)
         if twin != path:
             raise UsageError(f"input '{where}': {twin} and {path} label one picture; point --input at one of their folders")
-        meant = meant_by(split_of_folders(*reversed(path.parts[:-1])), path.parts[:-1], ())
+        meant = meant_by(split_of_folders(*reversed((*above, *path.parts[:-1]))), path.parts[:-1], ())
         same_stem = [each for told, some in by_stem.get(path.stem, {}).items() if meant.takes(told) for each in some[:2]]
         found = by_key.get(key_of(path)) or (same_stem if len(same_stem) == 1 else [])
         pairs += [Pair(picture, path) for picture in found] or [Pair(None, path)]
     taken = {each.picture for each in pairs}
     pairs += [Pair(path, None) for paths in by_key.values() for path in paths if path not in taken]
     return sorted(pairs, key=lambda each: (key_of(each.path).split("/"), str(each.picture)))
+
+
+def _folders_apart(folder: Path, other: Path) -> tuple[str, ...]:
+    """The last folders of a path, those that are not above the other, too: ``set/labels/train`` and ``set/images``."""
+    paths = folder.resolve(), other.resolve()
+    return paths[0].relative_to(os.path.commonpath(paths)).parts
 
 
 def split_of(found: Pair, input: Path, pictures_root: Path) -> str | None:

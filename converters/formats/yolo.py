@@ -54,7 +54,7 @@ def read(source: Source) -> Objects:
     ignored = collections.Counter(stated.ignored)
     if in_folder := [path for path in pictures if "images" in (part.lower() for part in path.parts[:-1])]:
         ignored["picture outside the folder 'images'"] += len(pictures) - len(in_folder)
-    found = textlabels.pair(in_folder or pictures, labels, source.input)
+    found = textlabels.pair(in_folder or pictures, labels, source.input, pictures_root)
     name = root.resolve().name
     is_upright = source.options.get("upright") == "labelled"
     samples = [_sample(each, source.input, pictures_root, names, stated, name, is_upright) for each in found]

@@ -160,6 +160,18 @@ def test_a_picture_is_taken_where_no_other_split_is_told(name: str, stated: str,
     assert [found for _, found in read(tmp_path)] == [there]
 
 
+def test_labels_named_by_their_split_take_no_picture_of_another(tmp_path: Path) -> None:
+    """The input is labels/train itself, and val/1.jpg is not its picture; the folder test above both tells neither apart."""
+    write(tmp_path / "test" / "classes.txt", "cell\n")
+    write(tmp_path / "test" / "labels" / "train" / "1.txt", "0 0.5 0.5 0.25 0.25\n")
+    write(tmp_path / "test" / "labels" / "train" / "classes.txt", "cell\n")
+    picture(tmp_path / "test" / "images" / "val" / "1.jpg")
+    for images in ("test/images", "test"):
+        assert ("1.txt", None) in read(tmp_path / "test" / "labels" / "train", tmp_path / images)
+    (tmp_path / "test" / "labels" / "train" / "1.txt").rename(tmp_path / "test" / "labels" / "1.txt")
+    assert read(tmp_path / "test") == [("labels/1.txt", "images/val/1.jpg")]
+
+
 @pytest.mark.parametrize(
     "mask",
     ["SegmentationClass/a.png", "SegmentationObjectPNG/a.png", "SegmentationClassVisualization/a.jpg", "Masks/sub/a.png",
