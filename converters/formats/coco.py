@@ -21,7 +21,8 @@ from converters.formats.pictures import PictureFinder, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle, check_object, enclosing, to_number, to_points
 
 ORPHAN = "annotation of an image that the file does not list"
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,4300}")  # Python reads no longer ones
+_FIRST_ROUNDED = 2**53  # from here on floats skip whole numbers
 _CROWD_TEXTS = {"": False, "null": False, "none": False, "0": False, "false": False, "1": True, "true": True}
 
 
@@ -72,9 +73,11 @@ def _one_a_split(paths: Sequence[Path], input: Path) -> list[Path]:
 
 
 def to_id(value: Any) -> int | str | None:
-    """An id as rows are joined by it: tools write 1 in one list and "1" in the other. None for what is no id."""
+    """An id as rows are joined by it: tools write 1 in one list and "1" or 1.0 in the other. None for what is no id."""
     if isinstance(value, str):
         return int(value) if _WHOLE_NUMBER.fullmatch(value) else value
+    if isinstance(value, float) and value.is_integer() and abs(value) < _FIRST_ROUNDED:
+        return int(value)
     return value if type(value) is int else None
 
 
@@ -100,7 +103,10 @@ def named_classes(document: Mapping[str, Any], names: Mapping[int | str, str], u
 def by_image(
     document: Mapping[str, Any], path: Path, source: Source, ignored: collections.Counter[str]
 ) -> dict[int | str | None, list[dict[str, Any]]]:
-    """The annotations of each image by ``to_id``, in the file's order; those of images not listed are told and counted."""
+    """The annotations of each image by ``to_id``, in the file's order; those of images not listed are told and counted.
+
+    Raises DataError where they all are: every picture would pass for one without objects.
+    """
     listed = {_id_of(row) for row in jsonfiles.rows_of(document, "images", path)} - {None}
     found: dict[int | str | None, list[dict[str, Any]]] = collections.defaultdict(list)
     num_orphans, first = 0, ""
@@ -113,6 +119,14 @@ def by_image(
         if not first:
             shown = f"image_id {row.get('image_id')!r}" if isinstance(row, dict) else repr(row)
             first = f"annotations[{index}], {shown:.60}"
+    if num_orphans and not found:
+        ids = (
+            f"id {row.get('id')!r} of images[{index}]" for index, row in enumerate(document["images"]) if isinstance(row, dict)
+        )
+        raise DataError(
+            f"{path}: none of its {num_orphans:,} annotations belongs to an image that it lists: {first}, against "
+            f"{next(ids, 'no image')[:60]}; write the same ids in both lists"
+        )
     if num_orphans:
         ignored[ORPHAN] += num_orphans
         if not source.counting:

@@ -232,6 +232,54 @@ def test_a_number_and_its_text_are_one_id(tmp_path: Path, is_listed_as_text: boo
     assert found.classes == ("red", "white") and not found.ignored and capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("listed", "joined"),
+    [
+        (11, 11.0),
+        (11.0, 11),
+        ("11", 11.0),
+        (1234567890123456789, "1234567890123456789"),
+        ("170141183460469231731687303715884105727", 2**127 - 1),
+        (2**53 - 1, float(2**53 - 1)),
+    ],
+)
+def test_whole_floats_and_long_numbers_are_ids(listed: Any, joined: Any, tmp_path: Path) -> None:
+    """1.0, as pandas writes it, is 1, of images and categories; a number of 19 digits or more is the same as its text."""
+    value = document()
+    value["images"][0]["id"] = listed
+    value["annotations"][0] |= {"image_id": joined, "category_id": 5.0}
+    found = coco.read(Source(write(tmp_path / "a.json", value), None, {}, 0))
+    first, second = found.samples
+    assert isinstance(first, ObjectsSample) and [each.name for each in first.objects] == ["red"]
+    assert isinstance(second, ObjectsSample) and second.objects == () and not found.ignored
+
+
+def test_floats_that_were_rounded_are_no_ids(tmp_path: Path) -> None:
+    """From 2**53 on a float may be another number than was written, and a fraction is none: the picture is rejected."""
+    for unsure in (float(2**53), 1e22, 11.5):
+        value = document()
+        value["images"][1]["id"] = unsure
+        good, bad = read(write(tmp_path / "a.json", value))
+        assert isinstance(good, ObjectsSample) and isinstance(bad, Rejected)
+        assert (bad.where, bad.reason[:13]) == ("a.json#images[1]", "the image is ")
+
+
+def test_a_file_whose_annotations_belong_to_no_image_is_refused(tmp_path: Path) -> None:
+    """Its pictures would all pass as empty: an error that shows an id of both lists; among other files it is one rejection."""
+    value = document()
+    value["annotations"] = [{"image_id": f"{each}.png", "category_id": 5, "bbox": [1, 1, 1, 1]} for each in "ab"]
+    path = write(tmp_path / "valid" / "_annotations.coco.json", value)
+    fault = "none of its 2 annotations belongs to an image that it lists: annotations[0], image_id 'a.png', against id 11 of "
+    for counting in (False, True):
+        with pytest.raises(DataError, match=re.escape(f"{path}: {fault}")):
+            coco.read(Source(path, None, {}, 0, counting=counting))
+    write(tmp_path / "train" / "_annotations.coco.json", document())
+    *good, bad = read(tmp_path)
+    assert [type(each) for each in good] == [ObjectsSample, ObjectsSample]
+    assert isinstance(bad, Rejected) and (bad.where, bad.split) == ("valid/_annotations.coco.json", "val")
+    assert bad.reason == f"{fault}images[0]; write the same ids in both lists"
+
+
 def test_annotations_of_no_image_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line on stderr says of which file, how many, and what stands in the first; where samples are counted, none."""
     value = document()
