@@ -21,6 +21,10 @@ from converters.formats.pictures import PictureFinder, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle, check_object, enclosing, to_number, to_points
 
 ORPHAN = "annotation of an image that the file does not list"
+PASSED_BY = "COCO file beside files named instances_"
+FEW_POINTS = "polygon of fewer than three points"
+_INSTANCES = "instances_"
+_COMPANIONS = ("captions_", "person_keypoints_", "stuff_", "panoptic_")  # of the pictures of instances_, by COCO itself
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,4300}")  # Python reads no longer ones
 _FIRST_ROUNDED = 2**53  # from here on floats skip whole numbers
 _CROWD_TEXTS = {"": False, "null": False, "none": False, "0": False, "false": False, "1": True, "true": True}
@@ -28,11 +32,11 @@ _CROWD_TEXTS = {"": False, "null": False, "none": False, "0": False, "false": Fa
 
 def read(source: Source) -> Objects:
     """All images of a json file, or of the json files of a folder, one a split."""
-    paths = _one_a_split(jsonfiles.files_of("coco", source), source.input)
+    ignored: collections.Counter[str] = collections.Counter()
+    paths = _one_a_split(_without_others(jsonfiles.files_of("coco", source), source, ignored), source.input)
     name = set_name(source.input)
     finder = PictureFinder(source.images or picture_root(source.input), source.made, root_first=source.images is not None)
     classes: set[str] = set()
-    ignored: collections.Counter[str] = collections.Counter()
 
     def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:
         names = category_names(document, path)
@@ -41,7 +45,11 @@ def read(source: Source) -> Objects:
         classes.update(named_classes(document, names, used))
         split = split_of(path, source.input)
         for row, where in images_of(document, jsonfiles.place(path, source.input), split):
-            yield row if isinstance(row, Rejected) else _sample(row, where, split, annotations, names, finder, path, name)
+            yield (
+                row
+                if isinstance(row, Rejected)
+                else _sample(row, where, split, annotations, names, finder, path, name, ignored)
+            )
 
     samples = list(jsonfiles.read_all(paths, source.input, read_file))
     return Objects(name, finder.root, samples, tuple(sorted(classes)), ignored + finder.ignored)
@@ -60,16 +68,40 @@ def picture_root(input: Path) -> Path:
     return folder.resolve().parent if folder.resolve().name.lower() == "annotations" else folder
 
 
-def _one_a_split(paths: Sequence[Path], input: Path) -> list[Path]:
-    """The files of a folder to read: COCO lays captions and key points of the same pictures beside the objects."""
-    chosen = [path for path in paths if path.name.startswith("instances_")] or list(paths)
+def _without_others(paths: Sequence[Path], source: Source, ignored: collections.Counter[str]) -> list[Path]:
+    """The files of a folder that may be read: where some are named instances_, those and files of splits that they have not.
+
+    COCO lays captions and key points of the same pictures beside the objects; any other file that is left is told and counted.
+    """
+    instances = [path for path in paths if path.name.startswith(_INSTANCES)]
+    covered = {split_of(path, source.input) for path in instances}
+    if not instances:
+        return list(paths)
+    kept, left = [], []
+    for path in paths:
+        split, is_companion = split_of(path, source.input), path.name.startswith(_COMPANIONS)
+        if path in instances or (split is not None and split not in covered and not is_companion):
+            kept.append(path)
+        elif not (is_companion and split in covered):
+            left.append(jsonfiles.place(path, source.input))
+    if left:
+        ignored[PASSED_BY] += len(left)
+        if not source.counting:
+            shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
+            say(f"note: {source.input}: COCO files that are not read, since files named {_INSTANCES} are there: {len(left):,} "
+                f"({shown}); to read one, point --input at it")  # fmt: skip
+    return kept
+
+
+def _one_a_split(paths: Sequence[Path], input: Path) -> Sequence[Path]:
+    """The files, where no two are of one split. Raises UsageError for those that are."""
     by_split: dict[str | None, Path] = {}
-    for path in chosen:
-        split = split_of(path, input) if len(chosen) > 1 else None
+    for path in paths:
+        split = split_of(path, input)
         if split in by_split:
             raise UsageError(f"{by_split[split]} and {path} are both COCO files of one split; point --input at one of them")
         by_split[split] = path
-    return chosen
+    return paths
 
 
 def to_id(value: Any) -> int | str | None:
@@ -164,11 +196,12 @@ def _sample(
     finder: PictureFinder,
     path: Path,
     name: str,
+    ignored: collections.Counter[str],
 ) -> ObjectsSample | Rejected:
     try:
         picture = finder.find(row["file_name"], where, path.parent, split=split)
         objects = tuple(
-            check_object(_object(each, names, f"{where}: object {number}"), number, where)
+            check_object(_object(each, names, f"{where}: object {number}", ignored), number, where)
             for number, each in enumerate(annotations.get(_id_of(row), ()), 1)
         )
     except DataError as error:
@@ -197,11 +230,16 @@ def is_crowd(row: Mapping[str, Any], what: str) -> bool:
     return found
 
 
-def _object(row: Mapping[str, Any], names: Mapping[int | str, str], what: str) -> PictureObject:
+def _object(
+    row: Mapping[str, Any], names: Mapping[int | str, str], what: str, ignored: collections.Counter[str]
+) -> PictureObject:
     name = category_of(row, names, what)
     what = f"{what} '{name[:80]}'"
-    polygons, mask, box = _segmentation(row.get("segmentation"), what)
-    if row.get("bbox") not in (None, []):
+    has_box, segmentation = row.get("bbox") not in (None, []), row.get("segmentation")
+    if has_box and isinstance(segmentation, list):
+        segmentation = _with_area(segmentation, ignored)
+    polygons, mask, box = _segmentation(segmentation, what)
+    if has_box:
         box = to_box(row["bbox"], what)
     if box is None:
         raise DataError(f"{what}: neither 'bbox' nor 'segmentation' says where it is")
@@ -230,6 +268,14 @@ def _segmentation(value: Any, what: str) -> tuple[tuple[tuple[Point, ...], ...],
         raise DataError(f"{what}: its segmentation is {str(value)[:60]}, expected a list of polygons or run lengths")
     polygons = tuple(_polygon(part, what) for part in value)
     return polygons, None, enclosing(point for polygon in polygons for point in polygon)
+
+
+def _with_area(parts: list[Any], ignored: collections.Counter[str]) -> list[Any]:
+    """The parts of an object with a box of its own, but points and lines, which are counted."""
+    kept = [part for part in parts if not isinstance(part, list) or len(part) not in (0, 2, 4)]
+    if len(kept) < len(parts):
+        ignored[FEW_POINTS] += len(parts) - len(kept)
+    return kept
 
 
 def _polygon(part: list[Any], what: str) -> tuple[Point, ...]:

@@ -14,7 +14,7 @@ from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters.formats import coco, panoptic
 from converters.formats.pictures import split_of_folders
-from converters.masks import read_runs
+from converters.masks import object_mask, read_runs
 from converters.objects import MaskFile, ObjectsSample, Rle
 
 CATEGORIES = [
@@ -80,6 +80,34 @@ def test_of_the_files_of_one_split_the_objects_are_read(tmp_path: Path) -> None:
     assert len(read(tmp_path)) == 2
     write(tmp_path / "annotations" / "instances_train2014.json", document())
     with pytest.raises(UsageError, match="both COCO files of one split"):
+        read(tmp_path)
+
+
+def test_files_beside_those_of_coco_are_read_or_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of a split that no instances_ file has is read; one beside such a file, or of no split, is told."""
+    folder = tmp_path / "annotations"
+    for name in ("instances_train.json", "captions_train.json", "person_keypoints_train.json", "stuff_train.json"):
+        write(folder / name, document())
+    assert [each.split for each in read(tmp_path)] == ["train"] * 2
+    assert capsys.readouterr().err == ""
+    write(folder / "custom_val.json", document())
+    found = coco.read(Source(tmp_path, None, {}, 0))
+    assert [each.where for each in found.samples] == [
+        f"annotations/{name}.json#image {number}" for name in ("custom_val", "instances_train") for number in (11, 12)
+    ]
+    assert capsys.readouterr().err == "" and not found.ignored
+    for name in ("custom_train.json", "all.json", "captions_test.json"):
+        write(folder / name, document())
+    found = coco.read(Source(tmp_path, None, {}, 0))
+    assert len(list(found.samples)) == 4 and found.ignored == {coco.PASSED_BY: 3}
+    assert capsys.readouterr().err == (
+        f"note: {tmp_path}: COCO files that are not read, since files named instances_ are there: 3 (annotations/all.json, "
+        "annotations/captions_test.json, annotations/custom_train.json); to read one, point --input at it\n"
+    )
+    coco.read(Source(tmp_path, None, {}, 0, counting=True))
+    assert capsys.readouterr().err == ""
+    write(folder / "other_val.json", document())
+    with pytest.raises(UsageError, match="custom_val.json and .*other_val.json are both COCO files of one split"):
         read(tmp_path)
 
 
@@ -150,6 +178,37 @@ def test_damaged_masks_reject_their_picture_alone(segmentation: Any, reason: str
     assert re.search(reason, first.reason), first.reason
     assert first.where == "a.json#image 11" and "object 1 'red'" in first.reason
     assert isinstance(second, ObjectsSample)
+
+
+SLIVER = [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "num_kept", "num_left_out"), [([[]], 0, 1), ([SLIVER], 0, 1), ([[1, 2, 4, 2, 4, 6], SLIVER, []], 1, 2)]
+)
+def test_outlines_of_too_few_points_are_left_out_beside_a_box(
+    segmentation: Any, num_kept: int, num_left_out: int, tmp_path: Path
+) -> None:
+    """The box tells the object, the rest is counted, and a mark that needs an outline says that there is none."""
+    value = document()
+    value["annotations"][0]["segmentation"] = segmentation
+    found = coco.read(Source(write(tmp_path / "a.json", value), None, {}, 0))
+    first, _ = found.samples
+    assert isinstance(first, ObjectsSample) and found.ignored == {coco.FEW_POINTS: num_left_out}
+    assert first.objects[0].box_px == (1, 2, 4, 6) and len(first.objects[0].polygons_px) == num_kept
+    if not num_kept:
+        with pytest.raises(DataError, match="'red' has no mask and no outline; choose --option mark=box"):
+            object_mask(first.objects[0], (8, 6), tmp_path, "here")
+
+
+@pytest.mark.parametrize("bbox", [None, []])
+def test_outlines_of_too_few_points_are_no_object(bbox: Any, tmp_path: Path) -> None:
+    """Without a box nothing tells where the object is: the picture is rejected, also where another part has points enough."""
+    for segmentation in ([[]], [SLIVER], [[1, 2, 4, 2, 4, 6], SLIVER]):
+        found = one(tmp_path, {"segmentation": segmentation, "bbox": bbox})
+        assert isinstance(found, Rejected) and "expected x and y of three points or more" in found.reason
+    found = one(tmp_path, {"segmentation": [[1, 2, 4, 2, 4, 6, 7]]})
+    assert isinstance(found, Rejected) and "a polygon of 7 numbers" in found.reason
 
 
 @pytest.mark.parametrize(
