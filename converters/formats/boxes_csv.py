@@ -4,6 +4,9 @@ Corners (xmin, ymin, xmax, ymax), or x, y, width and height, or polygons as WKT 
 TensorFlow object detection csv has them, and beside ``w`` and ``h`` or ``bbox_width`` and ``bbox_height``, ``width`` and
 ``height`` are those of the picture. A class that is a number is named by
 classes.csv (``name,number`` rows) beside the file. A row that names a picture and nothing else is a picture without objects.
+
+In a folder of several csv files an id holds the file's name, unless the picture is in two of them or more, such as a file a
+class: it is one sample with all its objects, whose id holds none (layers.py says what is rejected).
 """
 
 import collections
@@ -21,6 +24,7 @@ from adapt.errors import DataError, UsageError
 from converters.formats import footprints, jsonfiles, table
 from converters.formats.coco import set_name
 from converters.formats.imagefolder import split_name
+from converters.formats.layers import join_layers
 from converters.formats.outlines import NO_AREA_REASON, refuse_points_only
 from converters.formats.pictures import ByPicture, PictureFinder, PictureRows, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
@@ -108,13 +112,13 @@ def read(source: Source) -> Objects:
     name = set_name(source.input)
     finder = PictureFinder(source.images or folder, source.made, root_first=source.images is not None)
     ignored: collections.Counter[str] = collections.Counter()
-    samples: list[ObjectsSample | Rejected] = []
+    found: list[tuple[str | DataError | None, ObjectsSample | Rejected]] = []  # each with its picture
     for path in paths:
         header = header_of(path)
         if not is_boxes(header):
             is_empty = next(safe.read_lines(path), None) is None
-            found = "the file is empty" if is_empty else f"its columns are {', '.join(header)[:120]}"
-            raise UsageError(f"{path}: {found}; expected {_EXPECTED}")
+            told = "the file is empty" if is_empty else f"its columns are {', '.join(header)[:120]}"
+            raise UsageError(f"{path}: {told}; expected {_EXPECTED}")
         columns = _columns(header, source.options)
         try:
             classes = _read_classes(path.parent / CLASSES)
@@ -123,11 +127,12 @@ def read(source: Source) -> Objects:
             if len(paths) == 1:
                 raise
             reason = str(error).removeprefix(f"{path}: ")
-            samples.append(Rejected(jsonfiles.place(path, source.input), reason, split_of(path, source.input)))
+            found.append((None, Rejected(jsonfiles.place(path, source.input), reason, split_of(path, source.input))))
             continue
-        samples += unnamed
+        found += [(None, each) for each in unnamed]
         csv_file = _Table(path, columns, classes, source, name if len(paths) == 1 else f"{name}-{path.stem}")
-        samples += [_sample(each, csv_file, finder, ignored) for each in pictures]
+        found += [(each.found, _sample(each, csv_file, finder, ignored)) for each in pictures]
+    samples = join_layers(found, name, finder.root)
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 
 

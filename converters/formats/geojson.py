@@ -1,8 +1,10 @@
 """GeoJSON: polygons on pictures, in pixels (y down) or in map coordinates.
 
 A file belongs to the picture of its name, unless its features name theirs (``image``, ``image_id`` and the like, as xView
-does). Where a world file lies beside the picture, coordinates are places on the map and become pixels. Where there is none they
-must be pixels: what names a coordinate system (``crs``), lies outside of the picture or is smaller than a pixel is rejected.
+does), by text or a whole number. A picture of several files, such as a layer a class, is one with all its objects (layers.py
+says what is rejected). Where a world file lies beside the picture, coordinates are places on the map and become pixels. Where
+there is none they must be pixels: what names a coordinate system (``crs``), lies outside of the picture or is smaller than a
+pixel is rejected.
 """
 
 import collections
@@ -15,6 +17,7 @@ from adapt.domain import Rejected, Source
 from adapt.errors import DataError
 from converters.formats import footprints, jsonfiles
 from converters.formats.coco import picture_root, set_name
+from converters.formats.layers import join_layers
 from converters.formats.outlines import NO_AREA_REASON, class_of, refuse_points_only
 from converters.formats.pictures import ByPicture, PictureFinder, PictureRows, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing
@@ -30,11 +33,12 @@ def read(source: Source) -> Objects:
     finder = PictureFinder(source.images or picture_root(source.input), source.made)
     ignored: collections.Counter[str] = collections.Counter()
 
-    def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:
+    def read_file(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str | DataError, ObjectsSample | Rejected]]:
         for picture in _by_picture(document, path, source.input, finder):
-            yield _sample(picture, document, path, source, finder, ignored, name)
+            yield picture.found, _sample(picture, document, path, source, finder, ignored, name)
 
-    samples = list(jsonfiles.read_all(paths, source.input, read_file))
+    found = jsonfiles.read_all(paths, source.input, read_file)
+    samples = join_layers(((None, each) if isinstance(each, Rejected) else each for each in found), name, finder.root)
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 
 
@@ -48,13 +52,20 @@ def _by_picture(
     features = [document] if document.get("type") == "Feature" else jsonfiles.rows_of(document, "features", path)
     for number, feature in enumerate(features, 1):
         properties = footprints.properties_of(feature) if isinstance(feature, dict) else {}
-        named = [properties[key] for key in PICTURE_KEYS if isinstance(properties.get(key), str) and properties[key].strip()]
-        stated = named[0] if named else path.stem
+        stated = next(filter(None, (_name(properties.get(key)) for key in PICTURE_KEYS)), path.stem)
         where = place if stated == path.stem else f"{place}#{stated[:80]}"
         found.rows_of(stated, where, path.parent, split).append((number, feature))
     if not features:
         found.rows_of(path.stem, place, path.parent, split)
     return found.pictures()
+
+
+def _name(value: Any) -> str | None:
+    """A picture's name as a property states it; whole numbers are names, as 12 or as 12.0. None for what names nothing."""
+    if isinstance(value, str) and value.strip():
+        return value
+    is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+    return str(int(value)) if is_whole else None
 
 
 def _sample(

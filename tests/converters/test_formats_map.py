@@ -57,8 +57,9 @@ def test_columns_are_found_by_name_in_any_order(content: str, tmp_path: Path) ->
 def test_the_real_tree_boxes(shared: Path) -> None:
     """The column orders of six real files, a .tif that is a .png, numbers named by classes.csv, points that are no boxes."""
     folder = shared / "data" / "deepforest_aerial_boxes"
-    found = boxes_csv.read(Source(folder, None, {}, 0))
-    samples = {each.where.partition(":")[0]: each for each in found.samples}
+    paths = sorted(path for path in folder.glob("*.csv") if path.name != "classes.csv")
+    read_alone = (each for path in paths for each in boxes_csv.read(Source(path, None, {}, 0)).samples)
+    samples = {each.where.partition(":")[0]: each for each in read_alone}
     counts = {name: len(each.objects) for name, each in samples.items() if isinstance(each, ObjectsSample)}
     assert counts == {
         "2018_SJER_3_252000_4107000_image_477.csv": 7,
@@ -79,6 +80,10 @@ def test_the_real_tree_boxes(shared: Path) -> None:
     assert isinstance(bbox, ObjectsSample) and isinstance(polygon, ObjectsSample)
     for box, outline in zip(bbox.objects, polygon.objects, strict=True):
         assert box.box_px == pytest.approx(outline.box_px, abs=1)
+    together = list(boxes_csv.read(Source(folder, None, {}, 0)).samples)  # the same trees in several files are not doubled
+    told = {each.where: each.reason for each in together if isinstance(each, Rejected)}
+    assert [len(each.objects) for each in together if isinstance(each, ObjectsSample)] == [61, 37] and len(told) == 2
+    assert "_477.csv:2 and 2018_SJER_3_252000_4107000_image_477_truth.csv:2, both with 'Dead'" in told[f"{paths[0].name}:2"]
 
 
 def test_pictures_without_objects_are_rows_without_boxes(tmp_path: Path) -> None:
@@ -129,6 +134,62 @@ def test_a_picture_is_one_however_its_rows_spell_it(tmp_path: Path) -> None:
     ]  # fmt: skip
     (found,) = read(tmp_path, header + f"{rows[0]}val\n{rows[2]}test\n").samples
     assert isinstance(found, Rejected) and "its rows are of the splits 'test' and 'val'" in found.reason
+
+
+HEADER = "image_path,xmin,ymin,xmax,ymax,label,split\n"
+
+
+def read_layers(folder: Path, **rows: str) -> list[Any]:
+    """The samples of a folder with pictures a.png and b.png and a csv of each name, in the order of names."""
+    for name in ("a", "b"):
+        picture(folder / f"{name}.png")
+    for name, text in rows.items():
+        (folder / f"{name}.csv").write_text(HEADER + text)
+    return list(boxes_csv.read(Source(folder, None, {}, 0)).samples)
+
+
+def test_a_file_a_class_is_one_picture_with_all_its_objects(tmp_path: Path) -> None:
+    """trees.csv and cars.csv of the same pictures do not contradict each other; a picture of one file keeps its id."""
+    folder = tmp_path / "set"
+    first, second = read_layers(
+        folder, cars="a.png,1,1,5,5,car,\na.png,2,2,6,6,car,\n", trees="b.png,3,3,9,9,tree,\n./a.png,4,4,8,8,tree,val\n"
+    )
+    assert [(each.name, each.box_px) for each in first.objects] == [
+        ("car", (1, 1, 5, 5)), ("car", (2, 2, 6, 6)), ("tree", (4, 4, 8, 8)),
+    ]  # fmt: skip
+    assert (first.id, first.where, first.pictures, first.split, first.source) == (
+        "set-a",
+        "cars.csv:2",
+        ("a.png",),
+        "val",
+        "set",
+    )
+    assert (second.id, second.source, [each.name for each in second.objects]) == ("set-trees-b", "set-trees", ["tree"])
+    (found, _) = read_layers(folder, cars="a.png,,,,,,\n")
+    assert [each.name for each in found.objects] == ["tree"]
+
+
+@pytest.mark.parametrize(
+    ("cars", "trees", "reason"),
+    [
+        ("a.png,1,1,5,5,car,", "a.png,2,2,4,4,car,", r"a.png is in cars.csv:2 and trees.csv:2, both with 'car', which may be .*"
+         "put all of one class into one file, or point --input at one"),
+        ("a.png,1,1,5,5,car,train", "a.png,2,2,4,4,tree,test", "cars.csv:2 and trees.csv:2, of the splits 'train' and 'test'"),
+        ("a.png,1,1,5,5,car,", "a.png,2,2,2,4,tree,", "^trees.csv:2: object 1 'tree': its box .* has no area"),
+        ("a.png,1,1,1,5,car,", "a.png,2,2,4,4,tree,", "^object 1 'car': its box .* has no area"),
+    ],
+)  # fmt: skip
+def test_layers_that_do_not_fit_reject_the_picture(cars: str, trees: str, reason: str, tmp_path: Path) -> None:
+    """One rejection names both places: a class of two files, two splits, a bad row in one; the other picture is read."""
+    first, second = read_layers(tmp_path, cars=f"{cars}\n", trees=f"{trees}\nb.png,1,1,5,5,tree,\n")
+    assert isinstance(first, Rejected) and first.where == "cars.csv:2" and re.search(reason, first.reason), first
+    assert isinstance(second, ObjectsSample) and second.pictures == ("b.png",)
+
+
+def test_a_picture_of_two_splits_files_is_rejected(tmp_path: Path) -> None:
+    """train.csv and test.csv with one picture: what is tested would be trained on."""
+    (found,) = read_layers(tmp_path, test="a.png,1,1,5,5,car,\n", train="a.png,1,1,5,5,car,\n")
+    assert isinstance(found, Rejected) and "a.png is in test.csv:2 and train.csv:2, of the splits 'test' and" in found.reason
 
 
 def test_rows_that_belong_to_no_picture_are_rejected_by_line(tmp_path: Path) -> None:
@@ -221,6 +282,22 @@ def test_a_picture_is_one_however_its_features_name_it(tmp_path: Path) -> None:
     assert [(each.where, each.pictures, [thing.name for thing in each.objects]) for each in found.samples] == [
         ("a.geojson#a.png", ("a.png",), ["x0", "x2", "x3", "x4"]), ("a.geojson#b.tif", ("b.png",), ["x1", "x5"]),
     ]  # fmt: skip
+
+
+def test_a_layer_a_class_is_one_picture_with_all_its_objects(tmp_path: Path) -> None:
+    """trees.geojson and cars.geojson that name one picture, by number or text, are one sample; a class of both rejects it."""
+    square = {"type": "Polygon", "coordinates": SQUARE}
+    picture(tmp_path / "12.png")
+    for name, value in (("cars", 12), ("trees", "12.png"), ("wells", 12.0)):
+        text = json.dumps({"type": "FeatureCollection", "features": [feature(square, label=name, image_id=value)]})
+        (tmp_path / f"{name}.geojson").write_text(text)
+    found = only(geojson.read(Source(tmp_path, None, {"class_key": "label"}, 0)))
+    assert (found.where, found.pictures, found.id) == ("cars.geojson#12", ("12.png",), f"{tmp_path.name}-12")
+    assert [each.name for each in found.objects] == ["cars", "trees", "wells"]
+    text = json.dumps({"type": "FeatureCollection", "features": [feature(square, label="cars", image_id=True, image="12")]})
+    (tmp_path / "wells.geojson").write_text(text)
+    found = only(geojson.read(Source(tmp_path, None, {"class_key": "label"}, 0)))
+    assert found.reason.startswith("the picture 12.png is in cars.geojson#12 and wells.geojson#12, both with 'cars', which")
 
 
 def test_world_files_turn_the_map_into_pixels(tmp_path: Path) -> None:
