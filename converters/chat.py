@@ -34,7 +34,7 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
 _REWRITTEN = frozenset(
     {
         "id", "image", "images", "width", "height", "width_list", "height_list", "video", "videos", "clip", "conversations",
-        "messages", "texts", "task", "source", "split", "meta", "max_tiles",
+        "messages", "texts", "system", "task", "source", "split", "meta", "max_tiles",
     }
 )  # fmt: skip
 

@@ -3,7 +3,8 @@
 LLaVA, ShareGPT and InternVL rows hold ``conversations`` ([{"from", "value"}]) and ``image``; OpenAI rows hold ``messages``
 ([{"role", "content"}]) whose content is text or a list of text and image_url parts, or ``images`` beside them. Hugging Face
 tables hold the same, or ``texts`` ([{"user", "assistant"}]) beside ``images`` (HuggingFaceM4/the_cauldron, dataset card). A
-row is told by its columns, not by the file it is in. JSONL and tables are read as they are asked for; a JSON list whole.
+system prompt may stand beside the messages as ``system`` (github.com/hiyouga/LLaMA-Factory, data/README.md, sharegpt). A row
+is told by its columns, not by the file it is in. JSONL and tables are read as they are asked for; a JSON list whole.
 """
 
 import dataclasses
@@ -108,7 +109,7 @@ def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
                 continue
             split = row.get("split") or part_split
             found = {column: row[column] for column in ("messages", "conversations", "texts") if row.get(column)}
-            found |= {column: row[column] for column in ("id", "source") if row.get(column) not in (None, "")}
+            found |= {column: row[column] for column in ("id", "source", "system") if row.get(column) not in (None, "")}
             if isinstance(split, str):
                 found["meta"] = {"split": split_name(split)}
             try:
@@ -122,6 +123,7 @@ def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
 def parse_conversation(row: Mapping[str, Any], where: str) -> Conversation:
     """The conversation of one row. Raises DataError(``where``: found, expected)."""
     turns, pictures = _parse_turns(row, where)
+    turns = _with_system(turns, row.get("system"), where)
     video = parse_video(row, where) if "video" in row or "videos" in row or "clip" in row else None
     if video and pictures:
         raise DataError(f"{where}: both pictures and a video; expected one of them")
@@ -149,6 +151,22 @@ def _parse_turns(row: Mapping[str, Any], where: str) -> tuple[tuple[Turn, ...], 
     if shown and (names or bare):
         raise DataError(f"{where}: pictures both in the messages and beside them; their order cannot be told")
     return tuple(turns), names or tuple(shown)
+
+
+def _with_system(turns: tuple[Turn, ...], system: Any, where: str) -> tuple[Turn, ...]:
+    """The turns with the system prompt that stands beside them in front."""
+    if system is None or (isinstance(system, str) and not system.strip()):
+        return turns
+    if not isinstance(system, str):
+        raise DataError(f"{where}: 'system' is {str(system)[:60]}, expected text")
+    if turns[0].role != "system":
+        return (Turn("system", system), *turns)
+    if turns[0].value.strip() != system.strip():
+        raise DataError(
+            f"{where}: 'system' is {system[:40]!r}, but its first message, of the system, is {turns[0].value[:40]!r}; "
+            "expected one of them"
+        )
+    return turns
 
 
 def _exchanges(texts: list[Any], num_pictures: int, where: str) -> tuple[Turn, ...]:

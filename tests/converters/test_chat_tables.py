@@ -113,6 +113,35 @@ def test_sharegpt_roles_and_keys_are_read(tmp_path: Path) -> None:
     assert [turn.role for turn in records[0].turns] == ["system", "human", "gpt"]
 
 
+def test_a_system_prompt_beside_the_messages_is_the_first_turn(tmp_path: Path) -> None:
+    """LLaMA-Factory's ``system``, in rows and in a column of a table; an empty one is none, and the same one stands once."""
+    talk = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    rows = [
+        {"conversations": talk, "system": "be kind"},
+        {"conversations": [{"from": "system", "value": "be kind"}, *talk], "system": "be kind\n"},
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "system": "be kind"},
+        {"texts": [{"user": "q", "assistant": "a"}], "system": "be kind"},
+    ]
+    records = lines(tmp_path, *rows, {"conversations": talk, "system": " "}, {"conversations": talk, "system": None})
+    expected = [("human", "q"), ("gpt", "a")]
+    assert [[(turn.role, turn.value) for turn in each.turns] for each in records] == (
+        [[("system", "be kind"), *expected]] * 4 + [expected] * 2
+    )
+    assert not any(each.extra for each in records)
+    datasets.Dataset.from_list([{"id": "a"} | rows[0]]).to_parquet(tmp_path / "in.parquet")
+    assert run(tmp_path / "in.parquet")[0].turns == records[0].turns
+
+
+@pytest.mark.parametrize(("system", "named"), [("be cruel", "'be cruel', but its first message, of the system, is 'be kind'"),
+                                               (["be kind"], "expected text")])  # fmt: skip
+def test_two_system_prompts_are_not_settled(tmp_path: Path, system: Any, named: str) -> None:
+    """A system prompt beside the messages that is another than the one in them, or is no text, rejects the row."""
+    talk = [{"from": "system", "value": "be kind"}, {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    with pytest.raises(DataError, match="1 of 1 sample rejected"):
+        lines(tmp_path, {"conversations": talk, "system": system})
+    assert named in (tmp_path / "out.rejected.jsonl").read_text()
+
+
 def part(kind: str, **fields: Any) -> dict[str, Any]:
     return {"type": kind} | fields
 
