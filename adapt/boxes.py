@@ -33,6 +33,7 @@ _ONE = rf"\[\s*+{_NUMBER}(?:\s*+,\s*+{_NUMBER}){{3}}\s*+\]"
 _LISTED = re.compile(rf"\[\s*+{_ONE}(?:\s*+,\s*+{_ONE})*+\s*+\]|{_ONE}")
 _INSIDE_TAGS = re.compile(rf"\[\s*+{_FOUR}\]|{_PAIRS}|(?<![\d.,\[(]){_FOUR}(?![\d.,\])])")
 _TAGGED = re.compile(r"(?:<ref>(?P<name>[^<]*)</ref>\s*)?<box>(?P<body>[^<]*)(?:</box>|\Z)")
+_PAIRED = re.compile(rf"<box>\s*+{_PAIRS}\s*+</box>")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +159,11 @@ def place_boxes(text: str, place: Callable[[tuple[str, str, str, str], bool], Bo
         parts += [_place_listed(text[end : tagged.start()], place), _place_tagged(tagged, place)]
         end = tagged.end()
     return "".join([*parts, _place_listed(text[end:], place)])
+
+
+def bracket_pairs(text: str) -> str:
+    """The text with each ``<box>(a, b), (c, d)</box>``, as Qwen-VL writes it, as ``<box>[[a, b, c, d]]</box>``."""
+    return _PAIRED.sub(r"<box>[[\1, \2, \3, \4]]</box>", text)
 
 
 def _place_tagged(tagged: re.Match[str], place: Callable[[tuple[str, str, str, str], bool], Box | None]) -> str:

@@ -125,7 +125,7 @@ def rewrite(text: str, scale: Scale, sizes: tuple[tuple[int, int], ...]) -> str:
     """
     if scale.tagged == KEEP or ("[" not in text and "<box>" not in text):
         return text
-    return boxes.place_boxes(text, lambda texts, tagged: _place(texts, tagged, scale, sizes))
+    return boxes.place_boxes(boxes.bracket_pairs(text), lambda texts, tagged: _place(texts, tagged, scale, sizes))
 
 
 def _place(texts: Texts, tagged: bool, scale: Scale, sizes: tuple[tuple[int, int], ...]) -> Box | None:

@@ -5,6 +5,7 @@ LLaVA, ShareGPT and InternVL rows hold ``conversations`` ([{"from", "value"}]) a
 tables hold the same, or ``texts`` ([{"user", "assistant"}]) beside ``images`` (HuggingFaceM4/the_cauldron, dataset card). A
 system prompt may stand beside the messages as ``system`` (github.com/hiyouga/LLaMA-Factory, data/README.md, sharegpt). A row
 is told by its columns, not by the file it is in. JSONL and tables are read as they are asked for; a JSON list whole.
+Qwen-VL names a picture where it stands in the text: ``<img>a.jpg</img>`` (github.com/QwenLM/Qwen-VL, README, finetuning).
 """
 
 import dataclasses
@@ -33,6 +34,7 @@ PICTURE_COLUMNS = ("images", "image")
 # Bytes of a line that may hold boxes, embedded pictures or a video: an escaped letter may spell any of them.
 _SUSPECT = (b"data:image", b'"video', b"<box>", b"\\u00")
 _MAYBE_BOX = re.compile(rb"\[\s*[-+.\d]")
+_INLINE = re.compile(r"<img>([^<>\n]++)</img>")
 Place = tuple[str, Any]
 
 
@@ -148,9 +150,25 @@ def _parse_turns(row: Mapping[str, Any], where: str) -> tuple[tuple[Turn, ...], 
             bare += unnamed
             message = message | {"content": text}
         turns.append(_turn(message, where))
-    if shown and (names or bare):
+    inline = any(_INLINE.search(turn.value) for turn in turns)
+    if (shown or inline) and (names or bare) or (inline and any(IMAGE_PLACEHOLDER in turn.value for turn in turns)):
         raise DataError(f"{where}: pictures both in the messages and beside them; their order cannot be told")
+    _refuse_placeholders(turns, bool(names or shown or inline or row.get("objects")), where)
+    if inline:
+        shown = [name for turn in turns for name in _INLINE.findall(turn.value)]
+        turns = [Turn(turn.role, _INLINE.sub(IMAGE_PLACEHOLDER, turn.value)) for turn in turns]
     return tuple(turns), names or tuple(shown)
+
+
+def _refuse_placeholders(turns: list[Turn], is_about_pictures: bool, where: str) -> None:
+    """Raise DataError for ms-swift's placeholders, whose names and boxes are in ``objects``; ``<bbox>x</bbox>`` is none."""
+    for turn in turns if is_about_pictures else ():
+        mark = "<ref-object>" if "<ref-object>" in turn.value else "<bbox>"
+        if mark in turn.value and "</bbox>" not in turn.value:
+            raise DataError(
+                f"{where}: a message holds {mark!r}, which stands for one of 'objects' and is not filled in; write names "
+                "and boxes into the text, as <ref>name</ref><box>[[x1, y1, x2, y2]]</box>"
+            )
 
 
 def _with_system(turns: tuple[Turn, ...], system: Any, where: str) -> tuple[Turn, ...]:
@@ -194,7 +212,19 @@ def _turn(message: Any, where: str) -> Turn:
             raise DataError(f"{where}: a message of {role!r} holds '{name}', which is no text; leave the row out")
     if not isinstance(text, str):
         raise DataError(f"{where}: message {str(message)[:60]}, expected text in 'value' or 'content'")
+    if known == "gpt":
+        _refuse_unlearnt(message, where)
     return Turn(known, text)
+
+
+def _refuse_unlearnt(message: Mapping[str, Any], where: str) -> None:
+    """Raise DataError for an answer that other trainers leave out of the loss: here all answers of a row are learnt."""
+    for name in ("weight", "train", "loss"):
+        if message.get(name) is False or (name == "weight" and message.get(name) == 0):
+            raise DataError(
+                f"{where}: an answer has {name!r} {message[name]}, and is not to be learnt; here all answers of a row are: "
+                "cut the row before its question, or leave it out"
+            )
 
 
 def _names(value: Any, where: str) -> tuple[str, ...]:

@@ -80,6 +80,18 @@ def test_what_is_no_box_stays(tmp_path: Path) -> None:
     assert run(tmp_path, rows_of("[0.1, 0.2, 0.3, 0.4]"), option=["box_scale=keep"]) == ["[0.1, 0.2, 0.3, 0.4]"]
 
 
+def test_pairs_of_corners_become_our_brackets(tmp_path: Path) -> None:
+    """Qwen-VL's <box>(a,b),(c,d)</box> of 0-1000 keeps its numbers in our form; other shapes, and text alone, stay."""
+    qwen = "<ref>a dog</ref><box>(100,200),(300,400)</box> and <box> ( 1, 2 ) (3 ,4) </box>"
+    others = ["<box>(1,2),(3,4),(5,6),(7,8)</box>", "<quad>(1,2),(3,4),(5,6),(7,8)</quad>", "<box>(1,2)</box>", "(1,2),(3,4)"]
+    assert run(tmp_path, rows_of(qwen, *others)) == [
+        "<ref>a dog</ref><box>[[100, 200, 300, 400]]</box> and <box>[[1, 2, 3, 4]]</box>", *others
+    ]  # fmt: skip
+    assert run(tmp_path, rows_of(qwen), option=["box_scale=keep"]) == run(tmp_path, rows_of(qwen, picture=None)) == [qwen]
+    pixels = rows_of("<box>(64,48),(320,240)</box>")
+    assert run(tmp_path, pixels, option=["box_scale=pixels"]) == ["<box>[[100, 100, 500, 500]]</box>"]
+
+
 def test_a_scale_is_told_over_the_whole_file(tmp_path: Path) -> None:
     """The same small box is percent among boxes that end at 100, 0-1000 among few or larger ones."""
     box = "<box>[[10, 20, 30, 40]]</box>"

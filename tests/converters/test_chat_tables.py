@@ -181,6 +181,62 @@ def test_what_no_model_learns_here_is_rejected_by_name(tmp_path: Path, message: 
     assert named in (tmp_path / "out.rejected.jsonl").read_text()
 
 
+def test_pictures_that_stand_in_the_text_are_read(tmp_path: Path) -> None:
+    """Qwen-VL's <img>a.png</img> is a picture where it stands; a tag without a path is text."""
+    talk = [("user", "Picture 1: <img>b.png</img>\nPicture 2: <img>a.png</img>\nq"), ("assistant", "a"), ("user", "<img>?")]
+    row = {"conversations": [{"from": who, "value": text} for who, text in (*talk, ("assistant", "an <img> tag"))]}
+    (record,) = lines(tmp_path, row)
+    assert record.images == ("b.png", "a.png") and record.sizes == ((6, 5), (4, 5))
+    assert record.turns[0].value == "Picture 1: <image>\nPicture 2: <image>\nq"
+    assert [turn.value for turn in record.turns[2:]] == ["<img>?", "an <img> tag"]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "more", "named"),
+    [
+        ("<img>a.png</img> q", "a", {"images": ["b.png"]}, "their order cannot be told"),
+        ("<img>a.png</img><image> q", "a", {}, "their order cannot be told"),
+        ("q", "<img>a.png</img>", {}, "<image> stands in a gpt"),
+        ("<img>c.png</img> q", "a", {}, "c.png: no such file"),
+        (
+            "<image>find <ref-object>",
+            "<bbox>",
+            {"images": ["a.png"]},
+            "holds '<ref-object>', which stands for one of 'objects'",
+        ),
+        ("<image>find it", "<bbox>", {"images": ["a.png"]}, "as <ref>name</ref><box>[[x1, y1, x2, y2]]</box>"),
+        ("find it", "<bbox>", {"objects": {"bbox": [[1, 2, 3, 4]]}}, "holds '<bbox>'"),
+    ],
+)
+def test_pictures_and_boxes_of_other_trainers_are_not_taken_for_text(
+    tmp_path: Path, question: str, answer: str, more: dict[str, Any], named: str
+) -> None:
+    """Qwen-VL's pictures beside others, and ms-swift's placeholders of objects, reject the row with what was found."""
+    row = {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+    with pytest.raises(DataError, match="1 of 1 sample rejected"):
+        lines(tmp_path, row | more)
+    assert named in json.loads((tmp_path / "out.rejected.jsonl").read_text())["reason"]
+
+
+def test_a_box_in_xml_is_text(tmp_path: Path) -> None:
+    """<bbox>1 2 3 4</bbox> holds what it says, and words about a tag are no placeholder where a row has no pictures."""
+    rows = [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "<bbox>"}]}]
+    rows.append({"images": ["a.png"], "messages": [{"role": "user", "content": "q"},
+                 {"role": "assistant", "content": "<bbox>1 2 3 4</bbox>"}]})  # fmt: skip
+    assert [each.answer for each in lines(tmp_path, *rows)] == ["<bbox>", "<bbox>1 2 3 4</bbox>"]
+
+
+@pytest.mark.parametrize("flag", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"loss": False}])
+def test_an_answer_that_is_not_to_be_learnt_rejects_its_row(tmp_path: Path, flag: dict[str, Any]) -> None:
+    """OpenAI's weight 0, axolotl's train and ms-swift's loss: all answers of a row are learnt here, so the row is none."""
+    talk = [{"role": "user", "content": "q", "weight": 0}, {"role": "assistant", "content": "bad"} | flag,
+            {"role": "user", "content": "q"}, {"role": "assistant", "content": "good"}]  # fmt: skip
+    kept = [each | {"weight": 1, "train": True, "loss": None} if each["role"] == "assistant" else each for each in talk]
+    assert len(lines(tmp_path, {"messages": talk}, {"messages": kept}, max_bad=1)) == 1
+    reason = json.loads((tmp_path / "out.rejected.jsonl").read_text())["reason"]
+    assert reason.startswith(f"an answer has {next(iter(flag))!r} {next(iter(flag.values()))}, and is not to be learnt")
+
+
 def test_pictures_named_twice_have_no_order(tmp_path: Path) -> None:
     """Parts with a path beside a list of pictures: which comes first cannot be told."""
     row = {"images": ["a.png"], "messages": [{"role": "user", "content": [part("image", image="b.png")]}]}
