@@ -49,10 +49,11 @@ def _by_picture(
     place = jsonfiles.place(path, input)
     split = split_of(path, input)
     found: ByPicture[tuple[int, Any]] = ByPicture(finder)
+    is_numbered = not finder.has(path.stem, path.parent, split)  # beside a picture of the file's name a number is a key
     features = [document] if document.get("type") == "Feature" else jsonfiles.rows_of(document, "features", path)
     for number, feature in enumerate(features, 1):
         properties = footprints.properties_of(feature) if isinstance(feature, dict) else {}
-        stated = next(filter(None, (_name(properties.get(key)) for key in PICTURE_KEYS)), path.stem)
+        stated = next(filter(None, (_name(properties.get(key), is_numbered) for key in PICTURE_KEYS)), path.stem)
         where = place if stated == path.stem else f"{place}#{stated[:80]}"
         found.rows_of(stated, where, path.parent, split).append((number, feature))
     if not features:
@@ -60,12 +61,12 @@ def _by_picture(
     return found.pictures()
 
 
-def _name(value: Any) -> str | None:
-    """A picture's name as a property states it; whole numbers are names, as 12 or as 12.0. None for what names nothing."""
+def _name(value: Any, is_numbered: bool) -> str | None:
+    """A picture's name as a property states it, also 12 or 12.0 where numbers may be names. None for what names nothing."""
     if isinstance(value, str) and value.strip():
         return value
     is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
-    return str(int(value)) if is_whole else None
+    return str(int(value)) if is_whole and is_numbered else None
 
 
 def _sample(

@@ -17,6 +17,7 @@ from converters.formats.namesakes import Namesakes
 OTHER_FOLDER = "picture found in another folder than stated"
 OTHER_EXTENSION = "picture found under another extension than stated"
 OTHER_NAME = "picture found by the name of its annotation file, not the stated one"
+NOT_STATED = "picture of its annotation's name, where that states another"
 
 
 _SPLITS = "|".join(SPLIT_FOLDERS)
@@ -144,6 +145,7 @@ class PictureFinder:
         self._masks = self._seen_from_root(masks)  # "" and "." where no folder below the root is one of masks alone
         self._by_stem: dict[str, list[PurePosixPath]] | None = None
         self._namesakes: dict[str, Namesakes[tuple[str, Told]]] = {}  # by stem, where several pictures share it
+        self._shown_splits: set[str | None] | None = None
         self._fault = ""  # why the root cannot be scanned
 
     def find(
@@ -153,15 +155,19 @@ class PictureFinder:
 
         One that is nowhere is answered as stated: reading it then says that it is missing. Raises DataError for a path that
         leaves the root, where the name fits several pictures and none better than the others, where all that it fits are
-        masks or of another split than ``split``, the annotation's, and where a folder to look in cannot be read.
+        masks or of another split than ``split``, the annotation's, and where a folder to look in cannot be read. No split is
+        another where neither the annotation's folder nor one of pictures is named for its own: lists may divide one folder.
         """
         plain = stated.strip().replace("\\", "/")
         candidates = self._candidates(plain, folder)
         for name in candidates:
             if safe.inside(self.root, name, where).is_file():
+                if other and self._is_beside(other, name):
+                    self.ignored[NOT_STATED] += 1
                 return name
         own = self._seen_from_root(folder)
-        meant = meant_by(split, PurePosixPath(plain).parts[:-1], PurePosixPath(own).parts)
+        has_folder = split in self._splits() or split_of_folders(*reversed(PurePosixPath(own).parts)) == split
+        meant = meant_by(split if has_folder else None, PurePosixPath(plain).parts[:-1], PurePosixPath(own).parts)
         if (found := self._search(plain, where, meant, own)) is not None:
             if found.name != PurePosixPath(plain).name:
                 self.ignored[OTHER_EXTENSION] += 1
@@ -183,6 +189,28 @@ class PictureFinder:
         folders = ("", beside) if self._root_first else (beside, "")
         names = [posixpath.normpath(posixpath.join(each, plain)) for each in folders]
         return [name for name in dict.fromkeys(names) if plain and _is_plain(name)]
+
+    def has(self, stated: str, folder: Path, split: str | None) -> bool:
+        """Whether ``find`` has pictures to choose from; nothing is counted."""
+        counted = self.ignored.copy()
+        try:
+            return safe.inside(self.root, self.find(stated, "", folder, split=split), "").is_file()
+        except DataError:  # several of them, or none that is meant: said by who asks for it
+            return True
+        finally:
+            self.ignored = counted
+
+    def _is_beside(self, stem: str, name: str) -> bool:
+        """Whether the folder of a picture has another one of that stem and its extension."""
+        twin = PurePosixPath(name).with_name(stem + PurePosixPath(name).suffix)
+        return PurePosixPath(name).stem != stem and (self.root / twin).is_file()
+
+    def _splits(self) -> set[str | None]:
+        """The splits that the folders of the pictures are named for."""
+        if self._shown_splits is None:
+            folders = {path.parent for paths in self._scanned().values() for path in paths}
+            self._shown_splits = {told_by(folder.parts).split for folder in folders}
+        return self._shown_splits
 
     def _seen_from_root(self, folder: Path | None) -> str:
         """The folder's path below the root; "" where it is not below."""
@@ -226,8 +254,8 @@ class PictureFinder:
         wanted = PurePosixPath(name)
         found = self._nearest(wanted.stem, wanted, lambda kind: kind[0] == wanted.name and meant.takes(kind[1]))
         if not found and _is_plain(name):  # of a path from another machine only the name is taken
-            stem = wanted.stem if wanted.stem in self._scanned() else wanted.name
-            found = self._nearest(stem, wanted, lambda kind: meant.takes(kind[1]))
+            is_whole = wanted.suffix.lower() not in safe.PICTURE_SUFFIXES and wanted.name in self._scanned()  # scan_0.5
+            found = self._nearest(wanted.name if is_whole else wanted.stem, wanted, lambda kind: meant.takes(kind[1]))
         return found
 
     def _nearest(self, stem: str, wanted: PurePosixPath, is_meant: Callable[[tuple[str, Told]], bool]) -> list[PurePosixPath]:

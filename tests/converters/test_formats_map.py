@@ -300,6 +300,17 @@ def test_a_layer_a_class_is_one_picture_with_all_its_objects(tmp_path: Path) -> 
     assert found.reason.startswith("the picture 12.png is in cars.geojson#12 and wells.geojson#12, both with 'cars', which")
 
 
+def test_a_number_is_a_key_beside_a_picture_of_the_files_name(tmp_path: Path) -> None:
+    """Tiles with a file each, whose features keep the number of a database: no picture is called so."""
+    square = {"type": "Polygon", "coordinates": SQUARE}
+    found = read_geojson(tmp_path, *(feature(square, label="car", image_id=number) for number in (7, 8)))
+    assert only(found).pictures == ("a.png",) and len(only(found).objects) == 2
+    (tmp_path / "a.geojson").rename(tmp_path / "all.geojson")
+    (tmp_path / "a.png").rename(tmp_path / "7.png")
+    first, second = geojson.read(Source(tmp_path / "all.geojson", None, {}, 0)).samples
+    assert isinstance(first, ObjectsSample) and first.pictures == ("7.png",) and second.where == "all.geojson#8"
+
+
 def test_world_files_turn_the_map_into_pixels(tmp_path: Path) -> None:
     """A turned world file: pixel centres go where its six numbers say, computed forwards by hand, and come back."""
     a, d, b, e, c, f = 0.4, 0.3, 0.3, -0.4, 1000.0, 2000.0

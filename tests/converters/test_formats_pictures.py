@@ -125,9 +125,38 @@ def test_a_picture_of_another_split_is_never_taken(name: str, tmp_path: Path) ->
     if name.startswith("labels/"):
         write(tmp_path / "classes.txt", "cell\n")
     picture(tmp_path / "images" / "valid" / "0001.jpg")
+    if not name.startswith(("train/", "labels/train/")):  # the folder of pictures tells that the set has such
+        assert [found for _, found in read(tmp_path)] == ["images/valid/0001.jpg"]
+        picture(tmp_path / "images" / "train" / "0002.jpg")
     assert [found for where, found in read(tmp_path) if "valid" not in where] == [None]
     picture(tmp_path / "images" / "more" / "0001.jpg")
     assert [found for where, found in read(tmp_path) if "valid" not in where] == ["images/more/0001.jpg"]
+
+
+def test_of_two_pictures_that_may_be_meant_the_stated_one_is_taken_and_told(tmp_path: Path) -> None:
+    """b.xml says a.jpg, and b.jpg is there too: a copied file, perhaps."""
+    for name, stated in (("b.xml", voc("a.jpg")), ("c.json", labelme("a.jpg"))):
+        write(tmp_path / name[-3:] / name, stated)
+        picture(*(tmp_path / name[-3:] / f"{stem}.jpg" for stem in "abc"))
+        found = annotations.read_objects(Source(tmp_path / name[-3:], None, {}, 0))
+        assert [each.pictures for each in found.samples] == [("a.jpg",)]
+        assert found.ignored == {"picture of its annotation's name, where that states another": 1}
+
+
+def test_lists_may_divide_one_folder_whatever_it_is_called(tmp_path: Path) -> None:
+    """Kaggle's train pictures, divided by two COCO files: no folder is named for val, and its pictures are where they are."""
+    for split, name in (("train", "0001.jpg"), ("val", "0002.jpg")):
+        write(tmp_path / "annotations" / f"{split}.json", coco(name))
+        picture(tmp_path / "images" / "train" / name)
+    assert [found for _, found in read(tmp_path)] == ["images/train/0001.jpg", "images/train/0002.jpg"]
+
+
+@pytest.mark.parametrize("stated", ["scan_0.5", "scan_0.5.jpg", "old/scan_0.5.png"])
+def test_a_dot_in_a_name_is_no_extension(stated: str, tmp_path: Path) -> None:
+    """``scan_0.5`` without an extension is the picture of that name, not ``scan_0`` under another extension."""
+    picture(tmp_path / "imgs" / "scan_0.jpg", tmp_path / "imgs" / "scan_0.5.jpg")
+    assert find(PictureFinder(tmp_path), stated) == "imgs/scan_0.5.jpg"
+    assert find(PictureFinder(tmp_path), "scan_0") == "imgs/scan_0.jpg"
 
 
 def test_the_other_split_keeps_its_picture(tmp_path: Path) -> None:
