@@ -3,7 +3,8 @@
 Licence: CC BY 4.0 (unverified). Layout: ``Slake1.0/{train,validate,test}.json`` beside
 ``Slake1.0/imgs/xmlab<n>/{source.jpg,mask.png,detection.json}``. Rows train / validate / test: 9,835 / 2,099 / 2,094, of which
 English 4,919 / 1,053 / 1,061 (645 open and 416 closed in the test); the others are Chinese. Published results are nearly all on
-English: ``language=en``. The split is the files' own, ``validate`` called val.
+English: ``language=en``. The split is the files' own, ``validate`` called val; the Hub's copy (BoKelvin/SLAKE) names that file
+``validation.json``.
 
 ``kinds=detect`` asks for the boxes of ``detection.json``: a list of ``{name: [x, y, width, height]}`` in pixels, names in
 English. ``mask.png`` beside it is named in the record where it is there.
@@ -29,7 +30,7 @@ from converters.options import refuse_idle
 from converters.vqa import SHORT_ANSWER, VqaSample, to_record
 from domains.medical import rows
 
-SPLITS = {"train": "train", "validate": "val", "test": "test"}
+SPLITS = {"train": "train", "validate": "val", "validation": "val", "test": "test"}
 SUFFIX = Option("suffix", rows.SHORT_ANSWER_HELP)
 LANGUAGES = ("en", "zh")
 SUFFIXES = {"en": SHORT_ANSWER, "zh": "请用一个词或短语回答问题。"}
@@ -57,8 +58,12 @@ Sample = VqaSample | MarkedSample | Rejected
 
 
 def read(source: Source) -> Reading:
-    """The questions of each split in the chosen languages; then, where asked for, the marked organs of its pictures."""
+    """The questions of each split in the chosen languages; then, where asked for, the marked organs of its pictures.
+
+    Raises UsageError for a folder that is no set, and for two files of one split.
+    """
     folder = _find_set(source.input)
+    files = _split_files(folder)
     root = source.images or folder
     below = _picture_folder(root, given=source.images is not None)
     kinds = _choose("kinds", source.options["kinds"], ("vqa", "detect"))
@@ -68,15 +73,16 @@ def read(source: Source) -> Reading:
     ignored: collections.Counter[str] = collections.Counter()
     if repeated := sum((folder / name).is_file() for name in REPEATED_LISTS):
         ignored["list that repeats test.json"] = repeated
+    for path in sorted(folder.glob("*.json")):
+        if path.stem not in SPLITS and _holds_questions(path):
+            ignored[f"file of questions that is named for no split ({path.name})"] = 1
 
     def read_all() -> Iterator[Sample]:
-        for stem, split in SPLITS.items():
-            path = folder / f"{stem}.json"
-            if path.is_file():
-                pictures: dict[str, str] = {}
-                yield from _read_split(path, split, below, languages if "vqa" in kinds else (), pictures, ignored)
-                if "detect" in kinds:
-                    yield from _read_marked(root, pictures, split, languages, ignored)
+        for split, path in files.items():
+            pictures: dict[str, str] = {}
+            yield from _read_split(path, split, below, languages if "vqa" in kinds else (), pictures, ignored)
+            if "detect" in kinds:
+                yield from _read_marked(root, pictures, split, languages, ignored)
 
     return Reading(root, read_all(), ignored=ignored)
 
@@ -113,7 +119,28 @@ def _find_set(input: Path) -> Path:
     for folder in (input, input / "Slake1.0"):
         if any((folder / f"{stem}.json").is_file() for stem in SPLITS):
             return folder
-    raise UsageError(f"input '{input}' holds no train.json, validate.json or test.json, nor a folder Slake1.0 with them")
+    raise UsageError(
+        f"input '{input}' holds no train.json, validate.json, validation.json or test.json, nor a folder Slake1.0 with them"
+    )
+
+
+def _split_files(folder: Path) -> dict[str, Path]:
+    """The file of each split."""
+    files: dict[str, Path] = {}
+    for stem, split in SPLITS.items():
+        path = folder / f"{stem}.json"
+        if path.is_file() and split in files:
+            raise UsageError(f"{folder}: {files[split].name} and {path.name} are both the {split} split; keep one")
+        if path.is_file():
+            files[split] = path
+    return files
+
+
+def _holds_questions(path: Path) -> bool:
+    try:
+        return any(row is not None and "question" in row for _, row in rows.read_list(path))
+    except DataError:
+        return False
 
 
 def _picture_folder(root: Path, *, given: bool) -> str:
@@ -241,7 +268,7 @@ def _inside(box: Box, size: tuple[int, int], where: str) -> Box:
 TASK = Task(
     name="slake",
     summary="SLAKE: questions about radiology pictures in English and Chinese, and the organs marked in them",
-    layout="Slake1.0/{train,validate,test}.json beside imgs/xmlab<n>/{source.jpg,mask.png,detection.json}",
+    layout="Slake1.0/{train,validate,test}.json (or validation.json) beside imgs/xmlab<n>/{source.jpg,mask.png,detection.json}",
     unit="question (kinds=detect: a name marked in a picture)",
     licence="CC BY 4.0 (unverified)",
     read=read,

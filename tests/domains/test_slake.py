@@ -169,6 +169,20 @@ def test_bad_rows_and_calls_are_refused(tmp_path: Path) -> None:
         convert(task="slake", input=folder, output=tmp_path / "o.jsonl", option=["kinds=masks"])
 
 
+def test_the_file_of_the_val_split_has_two_names(tmp_path: Path) -> None:
+    """The Hub's copy calls it validation.json; beside validate.json it is refused, and another file of questions is told."""
+    folder = write_set(tmp_path, [question(1)]) / "Slake1.0"
+    (folder / "validation.json").write_text(json.dumps([question(2)]))
+    (folder / "extra.json").write_text(json.dumps([question(3)]))
+    (folder / "settings.json").write_text('{"question": 1}')
+    counts = convert(task="slake", input=tmp_path, output=tmp_path / "o.jsonl")["counts"]
+    assert counts["splits"] == {"test": 1, "val": 1}
+    assert counts["ignored"] == {"file of questions that is named for no split (extra.json)": 1}
+    (folder / "validate.json").write_text(json.dumps([question(4)]))
+    with pytest.raises(UsageError, match="validate.json and validation.json are both the val split; keep one"):
+        convert(task="slake", input=tmp_path, output=tmp_path / "o.jsonl")
+
+
 def test_marks_do_not_hang_on_the_questions(tmp_path: Path) -> None:
     """With kinds=detect a row whose question cannot be read still names its picture; one that names none is rejected."""
     marks = [{"Liver": [20, 10, 50, 40]}]
