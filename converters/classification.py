@@ -233,7 +233,7 @@ def _read_table(source: Source) -> Reading:
     names = readable_names(str(label) for label in labels if not _is_empty(label))
     samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
     context = read_candidates(source.options, list(names.values()))
-    return Reading(found.image_root, samples, context, facts={"classes": names})
+    return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
 
 
 def _read_several(source: Source, rows: list[table.Row | Rejected], found: table.Tables, separator: str | None) -> Reading:
@@ -249,7 +249,7 @@ def _read_several(source: Source, rows: list[table.Row | Rejected], found: table
     ]
     context = read_candidates(source.options, list(names.values()))
     check_several(source.options, context)
-    return Reading(found.image_root, samples, context, facts={"classes": names})
+    return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
 
 
 def _several_classes(row: table.Row, column: str, separator: str | None) -> list[str] | Rejected:

@@ -242,9 +242,8 @@ def read(source: Source) -> Reading:
     samples = (row if isinstance(row, Rejected) else _sample(row, rig, source.options, found.name) for row in found.rows)
     root = found.image_root
     assert source.made is not None
-    return Reading(
-        source.made, samples, Stitching(rig, read_prompts(source.options), root), facts=facts(rig), pictures_root=root
-    )
+    stitching = Stitching(rig, read_prompts(source.options), root)
+    return Reading(source.made, samples, stitching, found.ignored, facts(rig), pictures_root=root)
 
 
 def _sample(row: table.Row, rig: Rig, options: Mapping[str, str], source: str) -> MultiviewSample | Rejected:

@@ -38,7 +38,7 @@ def read(source: Source) -> Reading:
     samples = [row if isinstance(row, Rejected) else _sample(row, source.options, found.name) for row in found.rows]
     videos = (sample.video for sample in samples if not isinstance(sample, Rejected))
     reader = frames.frame_reader(source, found.image_root, videos)
-    return Reading(reader.made or found.image_root, samples, context=reader)
+    return Reading(reader.made or found.image_root, samples, context=reader, ignored=found.ignored)
 
 
 def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VideoSample | Rejected:

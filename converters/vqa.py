@@ -55,7 +55,7 @@ def read(source: Source) -> Reading:
     found = table.read_tables(source, picture_column=source.options["image"])
     rows = found.rows
     samples = (row if isinstance(row, Rejected) else _sample(row, source.options, found.name) for row in rows)
-    return Reading(found.image_root, samples)
+    return Reading(found.image_root, samples, ignored=found.ignored)
 
 
 def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSample | Rejected:

@@ -20,12 +20,16 @@ from adapt import made, pixels, safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from adapt.progress import say
+from adapt.show import counted
+from converters.formats import imagefolder
 from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 SPLIT_COLUMN = "split"  # taken where it is there; one of another name must be
 COLUMN_OPTIONS = ("question", "answer", "label", "id")
 HUB_PREFIX = "hf:"
+_WRITTEN = (".manifest.json", ".pictures.jsonl", ".rejected.jsonl")  # by other conversions
+_NAMED = 5  # unread tables that a note names
 _LOOKED_THROUGH = 1_000  # rows in which a table's first picture is looked for
 _PART = re.compile(r"(?P<split>[a-z]+)-\d{5}-of-(?P<count>\d{5})(-[0-9a-f]+)?")  # as `datasets` writes Parquet
 Place = tuple[str, Any]  # where a row stands, and the row: a mapping, or the DataError that reading it gave
@@ -44,21 +48,26 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Tables:
-    """The rows of all files of an input, in order."""
+    """The rows of all files of an input, in order, and what was not read, by reason."""
 
     name: str
     image_root: Path
     rows: Iterable[Row | Rejected]
+    ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """The rows of each split, to be read once; ``first`` is the first that is whole. ``embedded``: pictures are bytes."""
+    """The rows of each split, to be read once; ``first`` is the first that is whole. ``embedded``: pictures are bytes.
+
+    ``ignored`` counts the tables of the folder that were not read.
+    """
 
     name: str
     parts: Mapping[str | None, Iterable[Place]]
     first: Mapping[str, Any] | None
     embedded: bool
+    ignored: Mapping[str, int]
 
 
 def is_table(path: Path) -> bool:
@@ -80,7 +89,7 @@ def read_tables(source: Source, *, picture_column: str) -> Tables:
             if column not in known:
                 raise _no_column(source.input, column, [str(key) for key in known])
     root = source.made if opened.embedded and source.made else source.images or _folder_of(source.input)
-    return Tables(opened.name, root, _rows(opened, source, picture_column))
+    return Tables(opened.name, root, _rows(opened, source, picture_column), opened.ignored)
 
 
 def _no_column(path: Path, column: str, known: list[str]) -> UsageError:
@@ -109,7 +118,7 @@ def picture_names(cell: Any, source: Source, embedded: bool, where: str) -> tupl
 
 def open_peeked(source: Source, cell_of: Callable[[Mapping[str, Any]], Any]) -> Opened:
     """The rows of each split, and whether they hold their pictures as bytes: the first cell with a picture tells, as
-    ``cell_of`` finds it in a row.
+    ``cell_of`` finds it in a row. A note names the tables of a folder that are named for no split: they are not read.
     """
     name, parts = _open(source)
     first = {split: list(itertools.islice(_until_picture(rows, cell_of), _LOOKED_THROUGH)) for split, rows in parts.items()}
@@ -122,7 +131,34 @@ def open_peeked(source: Source, cell_of: Callable[[Mapping[str, Any]], Any]) -> 
         again = _open(source)[1]
         embedded = any(_holds_bytes(cell_of(row)) for split in unknown for row in _first_with_picture(again[split], cell_of))
     joined = {split: itertools.chain(first[split], rows) for split, rows in parts.items()}
-    return Opened(name, joined, next(iter(seen), None), embedded)
+    return Opened(name, joined, next(iter(seen), None), embedded, _tell_unread(source))
+
+
+def _tell_unread(source: Source) -> dict[str, int]:
+    """What a folder of tables holds beside those of its splits; what conversions write into it is no table of it."""
+    if not source.input.is_dir() or _is_saved_dataset(source.input):
+        return {}
+    read = set(itertools.chain.from_iterable(_split_files(source.input).values()))
+    own = imagefolder.own_outputs(source.made)
+    unread = [
+        path.name
+        for path in sorted(source.input.iterdir())
+        if path.suffix.lower() in TABLE_SUFFIXES
+        and path.is_file()
+        and path not in read
+        and path.resolve() not in own
+        and not path.name.startswith(".")
+        and not path.name.endswith(_WRITTEN)
+    ]
+    if not unread:
+        return {}
+    if not source.counting:
+        more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+        say(
+            f"note: {source.input}: {counted(len(unread), 'table')} not read, named for no split: "
+            f"{', '.join(unread[:_NAMED])}{more}; to read one, point --input at it"
+        )
+    return {"table that is named for no split": len(unread)}
 
 
 def _may_embed(path: Path) -> bool:

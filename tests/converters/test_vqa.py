@@ -248,6 +248,23 @@ def test_columns_and_splits_are_named_by_options_and_files(pictures: Path) -> No
         convert(task="vqa", input=folder, output=pictures / "x.jsonl", option=["image=pic", "question=asks", "answer=say"])
 
 
+@pytest.mark.parametrize("task", ["vqa", "classify"])
+def test_tables_that_are_named_for_no_split_are_told(pictures: Path, task: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are not read: one note names them and the manifest counts them; what `adapt convert` wrote there is none."""
+    folder = pictures / "tables"
+    folder.mkdir()
+    for name in ("train.csv", "test_a.csv", "extra.jsonl", "0000.parquet", "testmini-00000-of-00001.parquet", "train.txt"):
+        (folder / name).write_text("image,question,answer,label\na.png,q,a,x\na.png,q,a,y\n")
+    call = {"task": task, "input": folder, "images": pictures}
+    told = "0000.parquet, extra.jsonl, test_a.csv, testmini-00000-of-00001.parquet"
+    for output in ("one.jsonl", "one.jsonl"):
+        counts = convert(**call, output=folder / output, limit=1)["counts"]
+        assert counts["ignored"] == {"table that is named for no split": 4} and counts["records"] == 1
+        said = capsys.readouterr().err
+        assert said.count("note:") == 1
+        assert f"note: {folder}: 4 tables not read, named for no split: {told}; to read one, point --input at it\n" in said
+
+
 def test_columns_are_checked_after_a_faulty_row_too(pictures: Path) -> None:
     """A first row of too many cells does not hide that the picture's column has another name."""
     (pictures / "t.csv").write_text("images,question,answer\na.png,q,a,more\na.png,q,a\n")
