@@ -25,7 +25,7 @@ from converters.formats import imagefolder
 from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-SPLIT_COLUMN = "split"  # taken where it is there; one of another name must be
+SPLIT_COLUMN = "split"  # taken where it is there, in any case; one of another name must be
 COLUMN_OPTIONS = ("question", "answer", "label", "id")
 HUB_PREFIX = "hf:"
 _WRITTEN = (".manifest.json", ".pictures.jsonl", ".rejected.jsonl")  # by other conversions
@@ -199,8 +199,8 @@ def _rows(opened: Opened, source: Source, column: str) -> Iterator[Row | Rejecte
             try:
                 if isinstance(values, DataError):
                     raise values
-                if values.get(split_column) not in (None, ""):
-                    split = split_name(str(values[split_column]))
+                if (stated := _split_cell(values, split_column)) not in (None, ""):
+                    split = split_name(str(stated))
                 given = f"{opened.name}-{number}" if id_column is None else values.get(id_column)
                 if given in (None, ""):
                     raise DataError(f"{where}: column '{id_column}' is empty, expected an id")
@@ -209,6 +209,13 @@ def _rows(opened: Opened, source: Source, column: str) -> Iterator[Row | Rejecte
                 yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
                 continue
             yield Row(str(given), where, split, values, pictures)
+
+
+def _split_cell(values: Mapping[str, Any], column: str) -> Any:
+    """The cell of the split; ``Split`` and the like are read where no ``split`` is there and no other column was named."""
+    if column in values or column != SPLIT_COLUMN:
+        return values.get(column)
+    return next((value for name, value in values.items() if name.lower() == SPLIT_COLUMN), None)
 
 
 def is_named(value: Any) -> bool:

@@ -355,6 +355,17 @@ def test_splits_are_known_in_any_spelling(pictures: Path) -> None:
     assert (counts["read"], counts["rejected"]) == (2, 1)
 
 
+@pytest.mark.parametrize("header", ["Split,other", "SPLIT,other", "other,split", "Split,split"])
+def test_the_column_of_the_split_is_known_in_any_case(pictures: Path, header: str) -> None:
+    """``Split`` is read as ``split`` is, which wins where both are there; a column that an option names is that one alone."""
+    first, second = ("test", "x") if header.endswith("other") else ("train", "test")
+    (pictures / "rows.csv").write_text(f"image,question,answer,{header}\na.png,Why?,no,{first},{second}\n")
+    call = {"task": "vqa", "input": pictures / "rows.csv", "output": pictures / "out.jsonl"}
+    assert convert(**call)["counts"]["splits"] == {"test": 1}
+    name = header.partition(",")[0]
+    assert convert(**call, option=[f"split={name}"])["counts"]["splits"] == {first: 1}
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("name", ["t.csv", "t.json", "t.jsonl"])
 def test_a_table_in_utf_16_says_so(pictures: Path, name: str, encoding: str) -> None:
