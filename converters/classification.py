@@ -29,6 +29,7 @@ SEVERAL_PREFIX = "Classify the image with all of the given classes that apply: "
 SEVERAL_SUFFIX = "Answer with their {what}, separated by {marks}, or with {none} where no class applies."
 NONE = "none"
 LETTERS = string.ascii_uppercase
+_JOINT = re.compile(r"(?<=[^\s/-])[-/]+(?=[^\s/-])|(?: [-/]+)+ ")  # hyphens and slashes between two words, blanks around or not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +74,20 @@ COLUMNS = (
 
 
 def readable(name: str, spelled: Mapping[str, str] | None = None) -> str:
-    """``DenseResidential``, ``dense_residential`` -> ``dense residential``; ``spelled`` splits what has no mark to split at."""
+    """``DenseResidential``, ``dense_residential`` -> ``dense residential``; ``spelled`` splits what has no mark to split at.
+
+    A sign at the start or the end of a word, and what stands between digits, stays: ``-1``, ``her2-``, ``0-1``.
+    """
     if spelled and name in spelled:
         return spelled[name]
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", re.sub(r"[_\-/\s]+", " ", name))
+    words = _JOINT.sub(_parted, " ".join(re.sub(r"[_\s]+", " ", name).split()))
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", words)
     return " ".join(apart.lower().split())
+
+
+def _parted(joint: re.Match[str]) -> str:
+    is_between_digits = joint.string[joint.start() - 1].isdigit() and joint.string[joint.end()].isdigit()
+    return joint[0] if is_between_digits else " "
 
 
 def readable_names(names: Iterable[str], spelled: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -102,11 +102,29 @@ def test_draws_depend_on_seed_and_id_alone() -> None:
         ("SUVCar", "suv car"),
         ("T-junction", "t junction"),
         ("class2Name", "class2 name"),
+        ("and/or - not", "and or not"),
+        ("Covid-19", "covid 19"),
+        ("-1", "-1"),
+        ("HER2-", "her2-"),
+        ("ER+/PR-", "er+ pr-"),
+        ("0-1", "0-1"),
+        ("T1/2_N-", "t1/2 n-"),
+        ("0 - 10mm", "0 - 10mm"),
+        ("-", "-"),
     ],
 )
 def test_class_names_become_readable(name: str, text: str) -> None:
-    """Camel case, underscores and dashes become plain words."""
+    """Camel case, underscores and dashes become plain words; signs and ranges of numbers stay what they are."""
     assert classification.readable(name) == text
+
+
+def test_classes_that_differ_in_their_sign_are_apart(tmp_path: Path) -> None:
+    """-1 of a column of labels is not offered as 1, nor answered so."""
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("image,label\na.png,-1\na.png,0\na.png,1\n")
+    convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "out.jsonl")
+    records = adapt.read_records(tmp_path / "out.jsonl")
+    assert [record.answer for record in records] == ["-1", "0", "1"] and records[0].meta["candidates"] == ["-1", "0", "1"]
 
 
 def test_classes_that_would_read_alike_are_refused() -> None:
