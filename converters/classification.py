@@ -240,7 +240,7 @@ def _read_table(source: Source) -> Reading:
             "none: each row has one class; where several may apply, lists hold them or --option separator=';' parts them"
         )
     labels = (row.values.get(column) for row in rows if not isinstance(row, Rejected))
-    names = readable_names(str(label) for label in labels if not _is_empty(label))
+    names = readable_names(table.text_of_cell(label) for label in labels if not _is_empty(label))
     samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
     context = read_candidates(source.options, list(names.values()))
     return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
@@ -279,7 +279,8 @@ def _several_classes(row: table.Row, column: str, separator: str | None) -> list
             row.where, f"column '{column}' is {str(value)[:40]!r}, expected a list of classes ([] for none)", row.split
         )
     assert isinstance(value, list)
-    return [str(each).strip() for each in value if str(each).strip()]
+    texts = (table.text_of_cell(each).strip() for each in value)
+    return [text for text in texts if text]
 
 
 def _is_empty(label: Any) -> bool:
@@ -287,12 +288,13 @@ def _is_empty(label: Any) -> bool:
 
 
 def _table_sample(row: table.Row, column: str, names: Mapping[str, str], source: str) -> ClassSample | Rejected:
-    class_name = row.values.get(column)
-    if _is_empty(class_name):
+    label = row.values.get(column)
+    if _is_empty(label):
         return Rejected(row.where, f"column '{column}' is empty, expected a class", row.split)
     if len(row.pictures) != 1:
         return Rejected(row.where, f"{len(row.pictures)} pictures, expected one", row.split)
-    return ClassSample(row.id, row.where, row.split, row.pictures, names[str(class_name)], str(class_name), source)
+    class_name = table.text_of_cell(label)
+    return ClassSample(row.id, row.where, row.split, row.pictures, names[class_name], class_name, source)
 
 
 TASK = Task(

@@ -252,7 +252,7 @@ def _sample(row: table.Row, rig: Rig, options: Mapping[str, str], source: str) -
         value = row.values.get(options[name])
         if value is None or isinstance(value, dict | list) or not str(value).strip():
             return Rejected(row.where, f"column '{options[name]}' is empty, expected the {name}", row.split)
-        texts[name] = str(value).strip()
+        texts[name] = table.text_of_cell(value).strip()
     given: Any = row.values.get(options["views"])
     names: tuple[str, ...] = tuple(given) if table.is_named(given) else rig.views
     if len(row.pictures) != len(names):

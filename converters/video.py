@@ -51,7 +51,7 @@ def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VideoSam
 
 def _text(values: Mapping[str, Any], column: str) -> str:
     value = values.get(column)
-    return "" if value is None or isinstance(value, dict | list) else str(value).strip()
+    return "" if value is None or isinstance(value, dict | list) else table.text_of_cell(value).strip()
 
 
 TASK = Task(

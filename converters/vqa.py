@@ -62,7 +62,7 @@ def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSampl
     question, answer = row.values.get(options["question"]), row.values.get(options["answer"])
     meta: dict[str, Any] = {}
     if isinstance(answer, list) and answer:  # several people's answers: the first is learnt, all are kept for scoring
-        meta["answers"] = [str(each) for each in answer]
+        meta["answers"] = [table.text_of_cell(each) for each in answer]
         answer = answer[0]
     for name, value in (("question", question), ("answer", answer)):
         if value in (None, [], {}) or not str(value).strip():
@@ -72,7 +72,8 @@ def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSampl
             return Rejected(row.where, reason, row.split)
     if not row.pictures:
         return Rejected(row.where, f"column '{options['image']}' is empty, expected a picture", row.split)
-    return VqaSample(row.id, row.where, row.split, row.pictures, str(question).strip(), str(answer).strip(), source, meta)
+    texts = str(question).strip(), table.text_of_cell(answer).strip()
+    return VqaSample(row.id, row.where, row.split, row.pictures, *texts, source, meta)
 
 
 TASK = Task(

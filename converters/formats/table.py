@@ -218,6 +218,16 @@ def _split_cell(values: Mapping[str, Any], column: str) -> Any:
     return next((value for name, value in values.items() if name.lower() == SPLIT_COLUMN), None)
 
 
+def text_of_cell(value: Any) -> str:
+    """A class or an answer as text; a whole float as the digits of its number, ``3``.
+
+    A column of whole numbers with gaps is stored as floats (pandas, Parquet, and JSON that pandas wrote). Rows are read one by
+    one, so that each value tells this alone: beside 2.5 a 3.0 is "3", too. A cell of a csv is text and stays as it is written.
+    """
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return str(int(value) if is_whole else value)
+
+
 def is_named(value: Any) -> bool:
     """Whether a cell holds several pictures by name; {bytes, path} is one picture, as `datasets` stores it."""
     return isinstance(value, dict) and bool(value) and not value.keys() <= {"bytes", "path"}

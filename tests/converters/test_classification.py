@@ -371,12 +371,15 @@ def test_lists_of_class_numbers_become_names(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["t.parquet", "t"])
 def test_a_gap_in_numbers_is_no_class(tmp_path: Path, name: str) -> None:
-    """NaN, which stands for a missing value in a column of numbers, is no class "nan"; in text the word stays what it is."""
+    """NaN, which stands for a missing value in a column of numbers, is no class "nan"; in text the word stays what it is.
+
+    The gap made floats of the other numbers: they are classes 1 and 2, as in a column without one.
+    """
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     table = datasets.Dataset.from_dict({"image": ["a.png"] * 3, "label": [1.0, float("nan"), 2.0]})
     table.to_parquet(tmp_path / name) if name.endswith(".parquet") else table.save_to_disk(tmp_path / name)
     call = {"images": tmp_path, "output": tmp_path / "out.jsonl", "max_bad": 1}
-    assert list(convert(task="classify", input=tmp_path / name, **call)["facts"]["classes"]) == ["1.0", "2.0"]
+    assert list(convert(task="classify", input=tmp_path / name, **call)["facts"]["classes"]) == ["1", "2"]
     assert "column 'label' is empty, expected a class" in (tmp_path / "out.rejected.jsonl").read_text()
     (tmp_path / "t.csv").write_text("image,label\na.png,nan\na.png,other\n")
     assert list(convert(task="classify", input=tmp_path / "t.csv", **call)["facts"]["classes"]) == ["nan", "other"]

@@ -291,6 +291,16 @@ def test_a_gap_in_numbers_is_no_answer(pictures: Path, task: str) -> None:
     assert rejected["reason"] == "column 'answer' is empty, expected the answer"
 
 
+@pytest.mark.parametrize("name", ["t.parquet", "t", "t.jsonl", "t.csv"])
+def test_whole_numbers_of_a_column_with_gaps_are_whole(pictures: Path, name: str) -> None:
+    """3.0, as a gap elsewhere in the column makes of 3, is answered with "3"; in a csv it stands as it is written."""
+    rows = [{"image": "a.png", "question": "How many?", "answer": answer} for answer in (3.0, 2.5, None, -1.0, 1e20)]
+    table = write_table(pictures, name, rows)
+    convert(task="vqa", input=table, images=pictures, output=pictures / "out.jsonl", max_bad=1)
+    answers = [record.answer for record in adapt.read_records(pictures / "out.jsonl")]
+    assert answers == (["3.0", "2.5", "-1.0", "1e+20"] if name == "t.csv" else ["3", "2.5", "-1", "1e+20"])
+
+
 def test_zero_is_an_id(pictures: Path) -> None:
     """Tables number their rows from 0: that is an id; an empty one is not."""
     rows = [ROWS[0] | {"key": key} for key in (0, 1, None, "")]
