@@ -29,7 +29,9 @@ SEVERAL_PREFIX = "Classify the image with all of the given classes that apply: "
 SEVERAL_SUFFIX = "Answer with their {what}, separated by {marks}, or with {none} where no class applies."
 NONE = "none"
 LETTERS = string.ascii_uppercase
-_JOINT = re.compile(r"(?<=[^\s/-])[-/]+(?=[^\s/-])|(?: [-/]+)+ ")  # hyphens and slashes between two words, blanks around or not
+# A list of texts or numbers as Python prints it; [10-20] is a range.
+_LIST_AS_TEXT = re.compile(r"""\[(?:\s*['"].*['"]\s*|\s*(?:[-+]?[\d.]+(?:[,\s]+|(?=\])))*)\]""", re.DOTALL)
+_JOINT = re.compile(r"(?<=[^\s/-])[-/]+(?=[^\s/-])|(?: [-/]+)+ ")  # between two words, with blanks around it or not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,10 +231,7 @@ def _read_table(source: Source) -> Reading:
     found = table.read_tables(source, picture_column=source.options["image"])
     column, separator = source.options["label"], source.options.get("separator")
     # Classes are known when all rows are; what else stands in them goes, or the bytes of all pictures would be held.
-    rows = [
-        dataclasses.replace(row, values={column: row.values.get(column)}) if isinstance(row, table.Row) else row
-        for row in found.rows
-    ]
+    rows = [_with_label_alone(row, column) if isinstance(row, table.Row) else row for row in found.rows]
     if separator is not None or any(isinstance(row, table.Row) and isinstance(row.values.get(column), list) for row in rows):
         return _read_several(source, rows, found, separator)
     if "none" in source.options:
@@ -244,6 +243,17 @@ def _read_table(source: Source) -> Reading:
     samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
     context = read_candidates(source.options, list(names.values()))
     return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
+
+
+def _with_label_alone(row: table.Row, column: str) -> table.Row | Rejected:
+    label = row.values.get(column)
+    if isinstance(label, str) and _LIST_AS_TEXT.fullmatch(label.strip()):
+        reason = (
+            f"column '{column}' is {label[:40]!r}, a list written as text; write the classes as cat|dog and add --option "
+            "separator='|', or save the table as JSONL or Parquet with lists in it"
+        )
+        return Rejected(row.where, reason, row.split)
+    return dataclasses.replace(row, values={column: label})
 
 
 def _read_several(source: Source, rows: list[table.Row | Rejected], found: table.Tables, separator: str | None) -> Reading:

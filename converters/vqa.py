@@ -1,6 +1,7 @@
 """Visual question answering: a picture, a question, a short answer."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from adapt.show import counted
 from converters.formats import table
 
+# A list of texts as Python prints it; one in JSON may be the answer that was asked for.
+_LIST_AS_TEXT = re.compile(r"""\[\s*(?:'.*['"]|".*')\s*\]""", re.DOTALL)
 SHORT_ANSWER = "Answer the question using a single word or phrase."
 
 
@@ -70,6 +73,12 @@ def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSampl
         if isinstance(value, dict | list):
             reason = f"column '{options[name]}' is {str(value)[:40]!r}, expected the {name} as text"
             return Rejected(row.where, reason, row.split)
+    if isinstance(answer, str) and _LIST_AS_TEXT.fullmatch(answer.strip()):
+        reason = (
+            f"column '{options['answer']}' is {answer[:40]!r}, a list written as text; write the answer alone, or save the "
+            "table as JSONL or Parquet with lists in it"
+        )
+        return Rejected(row.where, reason, row.split)
     if not row.pictures:
         return Rejected(row.where, f"column '{options['image']}' is empty, expected a picture", row.split)
     texts = str(question).strip(), table.text_of_cell(answer).strip()

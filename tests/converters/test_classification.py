@@ -269,6 +269,21 @@ def test_cells_that_are_no_classes_are_rejected(tmp_path: Path) -> None:
     assert (manifest["counts"]["read"], manifest["counts"]["rejected"]) == (9, 7)
 
 
+@pytest.mark.parametrize("separator", [[], ["separator=,"]])
+def test_lists_written_as_text_are_rejected(tmp_path: Path, separator: list[str]) -> None:
+    """What pandas makes of lists in a csv is no class: each such row names its cell, and what to do."""
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.png")
+    cells = ["['cat', 'dog']", "[0, 2]", "[]", '[""it\'s""]', "['cat' 'dog']", "[10-20]", "cat"]
+    (tmp_path / "t.csv").write_text("image,label\n" + "".join(f'a.png,"{cell}"\n' for cell in cells))
+    call = {"input": tmp_path / "t.csv", "output": tmp_path / "out.jsonl", "option": separator}
+    assert convert(task="classify", **call, max_bad=5)["facts"]["classes"] == {"[10-20]": "[10-20]", "cat": "cat"}
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    assert len(reasons) == 5 and reasons[0] == (
+        "column 'label' is \"['cat', 'dog']\", a list written as text; write the classes as cat|dog and add --option "
+        "separator='|', or save the table as JSONL or Parquet with lists in it"
+    )
+
+
 def test_names_with_commas_are_parted_by_semicolons(tmp_path: Path) -> None:
     """Where a class is called "normal, benign" a comma between classes would not tell where one ends."""
     path = write_several(tmp_path, [["normal, benign", "mass"], ["mass"]])

@@ -220,6 +220,11 @@ def test_a_question_that_places_its_pictures_stays(pictures: Path, question: str
         ({"answer": [{"a": 1}]}, "column 'answer' is \"{'a': 1}\", expected the answer as text"),
         ({"question": [3]}, "column 'question' is '[3]', expected the question as text"),
         ({"answer": {}}, "column 'answer' is empty, expected the answer"),
+        (
+            {"answer": "['yes', \"it's\"]"},
+            """column 'answer' is '[\\'yes\\', "it\\'s"]', a list written as text; write the answer alone, or save the """
+            "table as JSONL or Parquet with lists in it",
+        ),
     ],
 )
 def test_a_cell_that_is_no_text_is_shown(pictures: Path, cells: dict[str, Any], said: str) -> None:
@@ -228,6 +233,14 @@ def test_a_cell_that_is_no_text_is_shown(pictures: Path, cells: dict[str, Any], 
     with pytest.raises(DataError, match="1 of 1 sample rejected"):
         convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl")
     assert json.loads((pictures / "out.rejected.jsonl").read_text())["reason"] == said
+
+
+@pytest.mark.parametrize("answer", ["[1, 2]", '["cat", "dog"]', "[x]", "[]"])
+def test_an_answer_in_brackets_stays(pictures: Path, answer: str) -> None:
+    """Coordinates and JSON may be what the question asks for."""
+    (pictures / "t.json").write_text(json.dumps([ROWS[0] | {"answer": answer}]))
+    convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl")
+    assert [record.answer for record in adapt.read_records(pictures / "out.jsonl")] == [answer]
 
 
 def test_columns_and_splits_are_named_by_options_and_files(pictures: Path) -> None:
