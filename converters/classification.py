@@ -168,8 +168,10 @@ def check_several(options: Mapping[str, str], classes: Sequence[str]) -> None:
     none = options.get("none", NONE)
     if options.get("num_candidates") is not None:
         raise UsageError("num_candidates: where several classes may apply all are offered; leave the option out")
-    if not none.strip() or none in classes:
-        raise UsageError(f"none={none}: expected a word that is not one of the classes; set --option none=WORD")
+    same = next((name for name in classes if readable(name) == readable(none)), None)
+    if not none.strip() or same is not None:
+        spelled = f" (it is '{same}')" if same not in (None, none) else ""
+        raise UsageError(f"none={none}: expected a word that is not one of the classes{spelled}; set --option none=WORD")
 
 
 def _several_record(sample: LabelsSample, classes: tuple[str, ...], options: Mapping[str, str]) -> ChatRecord:

@@ -311,10 +311,16 @@ def test_rows_of_several_classes_have_no_fault_and_score_as_right(
 
 
 def test_options_that_make_no_sense_are_refused(tmp_path: Path) -> None:
-    """A part of the candidates, a word for none that is a class, and that word where each row has one class."""
+    """A part of the candidates, a word for none that is a class in any spelling, and that word where each row has one class."""
     path = write_several(tmp_path, [["a", "b"], ["none"]])
     with pytest.raises(UsageError, match="none=none: expected a word that is not one of the classes"):
         convert(task="classify", input=path, output=tmp_path / "out.jsonl")
+    (tmp_path / "t.csv").write_text("image,label\na.png,No Finding\na.png,Mass|Edema\na.png,\n")
+    for given in ("No Finding", "NO_FINDING"):
+        option = ["separator=|", f"none={given}"]
+        said = rf"none={given}: expected a word that is not one of the classes \(it is 'no finding'\)"
+        with pytest.raises(UsageError, match=said):
+            convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "out.jsonl", option=option)
     with pytest.raises(UsageError, match="all are offered"):
         convert(task="classify", input=path, output=tmp_path / "out.jsonl", option=["num_candidates=2", "none=-"])
     single = write_several(tmp_path, ["a", "b"], "s.jsonl")
