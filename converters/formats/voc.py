@@ -8,7 +8,7 @@ default ``origin=1`` takes xmin - 1, ymin - 1, xmax, ymax. Many tools write corn
 """
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from adapt import safe
@@ -22,6 +22,7 @@ from converters.objects import Objects, ObjectsSample, PictureObject, check_obje
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = ("difficult", "truncated", "occluded", "pose")
+FLAGS_OF_LISTS = ("1", "0", "-1")  # whether a class is in the picture
 
 
 def read(source: Source) -> Objects:
@@ -30,8 +31,9 @@ def read(source: Source) -> Objects:
     name = set_name(source.input)
     root = picture_root(source.input)
     finder = PictureFinder(source.images or root, source.made)
-    splits = read_splits(root)  # else those beside each folder of annotations: the input may be a folder above the set
-    of = {folder: splits or read_splits(folder.parent) for folder in {path.parent for path in paths}}
+    stems = {path.stem for path in paths}
+    splits = read_splits(root, stems)  # else those beside each folder of annotations: the input may be a folder above the set
+    of = {folder: splits or read_splits(folder.parent, stems) for folder in {path.parent for path in paths}}
     ignored: collections.Counter[str] = collections.Counter()
     samples: list[ObjectsSample | Rejected] = []
     for path in paths:
@@ -47,7 +49,7 @@ def read(source: Source) -> Objects:
         except DataError as error:
             samples.append(Rejected(where, str(error).removeprefix(f"{where}: "), split))
     listed = {stem for lists in of.values() for stems in lists.values() for stem in stems}
-    if missing := len(listed - {path.stem for path in paths}):
+    if missing := len(listed - stems):
         ignored["picture of a split list without annotations"] += missing
     _look_at_origin(samples, source)
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
@@ -62,22 +64,35 @@ def _annotation_files(source: Source) -> list[Path]:
     return paths
 
 
-def read_splits(root: Path) -> dict[str, set[str]]:
-    """The stems that ``ImageSets/Main`` (or ``Main``, or the folder itself) lists, by split."""
+def read_splits(root: Path, stems: Set[str] = frozenset()) -> dict[str, set[str]]:
+    """The stems that ``ImageSets/Main`` (or ``Main``, or the folder itself) lists, by split; ``stems`` are those there are."""
     folders = [root / "ImageSets" / "Main", root / "Main", root / "ImageSets", root]
     lists = {"train": "train.txt", "val": "val.txt", "test": "test.txt", "trainval": "trainval.txt"}
     for folder in folders:
-        found = {split: _read_list(folder / name) for split, name in lists.items() if (folder / name).is_file()}
+        found = {split: _read_list(folder / name, stems) for split, name in lists.items() if (folder / name).is_file()}
         if found:
             return found
     return {}
 
 
-def _read_list(path: Path) -> set[str]:
-    """The stems in a list of names or paths, one a line, with or without an extension; what follows a blank is a flag."""
-    words = (line.split() for line in safe.read_text(path).splitlines())
-    names = (Path(each[0]).name for each in words if each)
-    return {Path(name).stem if Path(name).suffix.lower() in safe.PICTURE_SUFFIXES else name for name in names}
+def _read_list(path: Path, stems: Set[str]) -> set[str]:
+    """The stems in a list of names or paths, one a line, with or without an extension.
+
+    What follows a blank is part of the name where one of ``stems`` is called so, else a flag.
+    """
+    return {_listed_stem(line.strip(), stems) for line in safe.read_text(path).splitlines() if line.strip()}
+
+
+def _listed_stem(line: str, stems: Set[str]) -> str:
+    *before, last = line.rsplit(maxsplit=1)
+    unflagged = before[0] if before and last in FLAGS_OF_LISTS else line
+    whole = (_stem(text) for text in (line, unflagged))
+    return next((stem for stem in whole if stem in stems), _stem(line.split()[0]))
+
+
+def _stem(text: str) -> str:
+    name = Path(text).name
+    return Path(name).stem if Path(name).suffix.lower() in safe.PICTURE_SUFFIXES else name
 
 
 def listed_split(stem: str, splits: Mapping[str, set[str]]) -> str | None:

@@ -104,6 +104,20 @@ def test_splits_come_from_lists_else_from_folders(tmp_path: Path) -> None:
     assert only(read(tmp_path / "flat")).split == "val"
 
 
+def test_names_with_blanks_are_found_in_split_lists(tmp_path: Path) -> None:
+    """A line is a name as a whole where an annotation is called so; else what follows the name is a flag."""
+    lists = {"train": "my cat 1\nmy dog\t-1\nb 1\n", "val": "JPEGImages/my cat 2.png\nc\t0\n", "test": "lost cat\n"}
+    for split, text in lists.items():
+        write(tmp_path / "ImageSets" / "Main" / f"{split}.txt", text)
+    for stem in ("b", "c", "my cat 1", "my cat 2", "my dog"):
+        write(tmp_path / "Annotations" / f"{stem}.xml", xml(filename=f"{stem}.png"))
+    found = read(tmp_path)
+    assert {each.where[12:-4]: each.split for each in found.samples} == {
+        "b": "train", "c": "val", "my cat 1": "train", "my cat 2": "val", "my dog": "train"
+    }  # fmt: skip
+    assert found.ignored == {"picture of a split list without annotations": 1}
+
+
 def test_the_annotation_names_a_picture_that_was_renamed(tmp_path: Path) -> None:
     """A stale file name falls back on the annotation's own; a bare stem works; one that is nowhere stays as stated."""
     picture(tmp_path / "new.png")
