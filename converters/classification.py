@@ -230,7 +230,7 @@ def _read_folder(source: Source) -> Reading:
 
 
 def _read_table(source: Source) -> Reading:
-    found = table.read_tables(source, picture_column=source.options["image"])
+    found = table.read_tables(source, picture_column=source.options["image"], find_extensions=True)
     column, separator = source.options["label"], source.options.get("separator")
     # Classes are known when all rows are; what else stands in them goes, or the bytes of all pictures would be held.
     rows = [_with_label_alone(row, column) if isinstance(row, table.Row) else row for row in found.rows]

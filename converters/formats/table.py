@@ -13,7 +13,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adapt import made, pixels, safe
@@ -23,6 +23,7 @@ from adapt.progress import say
 from adapt.show import counted
 from converters.formats import imagefolder
 from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
+from converters.formats.pictures import PictureFinder
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 SPLIT_COLUMN = "split"  # taken where it is there, in any case; one of another name must be
@@ -75,9 +76,11 @@ def is_table(path: Path) -> bool:
     return _is_saved_dataset(path) or bool(_split_files(path))
 
 
-def read_tables(source: Source, *, picture_column: str) -> Tables:
+def read_tables(source: Source, *, picture_column: str, find_extensions: bool = False) -> Tables:
     """The rows of ``source.input``. Options ``id`` and ``split`` name columns.
 
+    ``find_extensions`` takes a picture that is named without an extension, as Kaggle's tables name theirs, for the one that is
+    called so.
     Raises UsageError for an input that is no table and for a column that the table has not.
     """
     opened = open_peeked(source, lambda row: row.get(picture_column))
@@ -89,7 +92,9 @@ def read_tables(source: Source, *, picture_column: str) -> Tables:
             if column not in known:
                 raise _no_column(source.input, column, [str(key) for key in known])
     root = source.made if opened.embedded and source.made else source.images or _folder_of(source.input)
-    return Tables(opened.name, root, _rows(opened, source, picture_column), opened.ignored)
+    has_paths = find_extensions and not opened.embedded and not source.counting
+    finder = PictureFinder(root, source.made) if has_paths else None
+    return Tables(opened.name, root, _rows(opened, source, picture_column, finder), opened.ignored)
 
 
 def _no_column(path: Path, column: str, known: list[str]) -> UsageError:
@@ -189,7 +194,7 @@ def _holds_bytes(cell: Any) -> bool:
     return isinstance(first, bytes) or (isinstance(first, dict) and first.get("bytes") is not None)
 
 
-def _rows(opened: Opened, source: Source, column: str) -> Iterator[Row | Rejected]:
+def _rows(opened: Opened, source: Source, column: str, finder: PictureFinder | None) -> Iterator[Row | Rejected]:
     id_column, split_column = source.options.get("id"), source.options.get("split", SPLIT_COLUMN)
     number = 0
     for part_split, places in opened.parts.items():
@@ -205,10 +210,22 @@ def _rows(opened: Opened, source: Source, column: str) -> Iterator[Row | Rejecte
                 if given in (None, ""):
                     raise DataError(f"{where}: column '{id_column}' is empty, expected an id")
                 pictures = _pictures(values.get(column), source, opened.embedded, where)
+                if finder is not None:
+                    pictures = tuple(_with_extension(name, finder, where) for name in pictures)
             except DataError as error:
                 yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
                 continue
             yield Row(str(given), where, split, values, pictures)
+
+
+def _with_extension(stated: str, finder: PictureFinder, where: str) -> str:
+    """As stated where the name has an extension, and where no picture is called so in the folder that it states."""
+    wanted = PurePosixPath(stated.strip())
+    if wanted.suffix.lower() in safe.PICTURE_SUFFIXES:
+        return stated
+    found = PurePosixPath(finder.find(stated, where))
+    is_meant = found.stem == wanted.name and (len(wanted.parts) == 1 or found.parent == wanted.parent)
+    return str(found) if is_meant else stated
 
 
 def _split_cell(values: Mapping[str, Any], column: str) -> Any:
@@ -248,6 +265,8 @@ def _shows(cell: Any) -> bool:
 
 def _picture(cell: Any, source: Source, embedded: bool, where: str) -> str:
     path = cell.get("path") if isinstance(cell, dict) else cell
+    if isinstance(path, str):
+        path = path.replace("\\", "/")  # as Windows' tools write it
     content = cell if isinstance(cell, bytes) else cell.get("bytes") if isinstance(cell, dict) else None
     if content is None and not isinstance(path, str):
         raise DataError(f"{where}: the picture is {str(cell)[:40]!r}, expected a path or the bytes of a picture")

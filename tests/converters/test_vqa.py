@@ -192,6 +192,22 @@ def test_no_picture_path_leaves_the_root(pictures: Path, name: str) -> None:
         convert(task="vqa", input=inner / "t.json", output=pictures / "out.jsonl")
 
 
+@pytest.mark.parametrize("task", ["vqa", "classify"])
+def test_pictures_are_found_without_extension_and_by_backslashes(pictures: Path, task: str) -> None:
+    """Kaggle names the stem, Windows writes backslashes; a name of two pictures, or of another folder's, is rejected."""
+    for name in ("train/x.png", "train/1.2.3.png", "train/y.png", "val/y.png", "val/z.png"):
+        (pictures / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 5)).save(pictures / name)
+    cells = ["a", "x", "1.2.3", "train\\x.png", "train/x", "val\\y", "y", "train/z", "train\\z.png", "1.2", "none"]
+    rows = [f"{cell},q,a,{'cd'[number % 2]}\n" for number, cell in enumerate(cells)]
+    (pictures / "t.csv").write_text("image,question,answer,label\n" + "".join(rows))
+    counts = convert(task=task, input=pictures / "t.csv", output=pictures / "out.jsonl", max_bad=5)["counts"]
+    found = [record.images[0] for record in adapt.read_records(pictures / "out.jsonl")]
+    assert found == ["a.png", "train/x.png", "train/1.2.3.png", "train/x.png", "train/x.png", "val/y.png"]
+    assert (counts["read"], counts["rejected"]) == (11, 5)
+    assert "may be train/y.png or val/y.png" in (pictures / "out.rejected.jsonl").read_text()
+
+
 def test_text_cannot_forge_a_picture(pictures: Path) -> None:
     """A question that holds more or fewer placeholders than pictures is rejected, with both numbers and what to do."""
     asked = [(["a.png"], "see <image> and <image>"), (["a.png", "b.png"], "<image>\nsee")]
