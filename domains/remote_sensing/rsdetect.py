@@ -114,7 +114,7 @@ def _read_dior(source: Source) -> Objects:
     if not labels.is_dir():
         raise UsageError(f"input '{source.input}': expected DIOR's folder with Annotations/")
     found = voc.read(dataclasses.replace(source, input=labels, images=source.images or root))
-    splits = voc.read_splits(root)
+    splits = voc.read_splits(root, {Path(each.where).stem for each in found.samples})
     if not splits:
         own = split_of_input(root)
         samples = [dataclasses.replace(each, split=each.split or own) for each in found.samples]

@@ -86,11 +86,11 @@ def test_dior_takes_its_splits_from_the_lists(tmp_path: Path, labels: str) -> No
 
 @pytest.mark.parametrize("labels", ["Annotations", "Annotations/Horizontal Bounding Boxes"])
 def test_dior_lists_of_any_form_give_one_split(tmp_path: Path, labels: str) -> None:
-    """What trainval alone names is train; what train and test name is rejected, wherever the boxes lie."""
-    for stem in ("1", "2", "3"):
+    """What trainval alone names is train; what train and test name is rejected, wherever boxes lie; names may hold blanks."""
+    for stem in ("1", "2 b", "3"):
         write(tmp_path / "DIOR" / labels / f"{stem}.xml", DIOR_XML.format(stem=stem, name="ship"))
         picture(tmp_path / "DIOR" / "JPEGImages" / f"{stem}.jpg", (800, 800))
-    for split, text in {"trainval": "1\n2\n", "test": "3\n"}.items():
+    for split, text in {"trainval": "1\n2 b\n", "test": "3\n"}.items():
         write(tmp_path / "DIOR/ImageSets/Main" / f"{split}.txt", text)
     manifest = convert(task="rsdetect", input=tmp_path / "DIOR", output=tmp_path / "out.jsonl")
     assert manifest["counts"]["splits"] == {"train": 2, "test": 1}
