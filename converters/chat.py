@@ -25,7 +25,7 @@ from adapt.progress import say
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import chat_boxes
 from converters.chat_boxes import Scale
-from converters.formats import frames, llava
+from converters.formats import frames, llava, table
 from converters.formats.imagefolder import split_name
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
@@ -193,7 +193,7 @@ def _source_name(row: Mapping[str, Any], name: str) -> str:
 def _split(row: Any) -> str | None:
     """The split of a row's meta, else its own, as its column is in a table."""
     meta = row.get("meta") if isinstance(row, Mapping) else None
-    found = [each.get("split") for each in (meta, row) if isinstance(each, Mapping)]
+    found = [table.split_cell(each) for each in (meta, row) if isinstance(each, Mapping)]
     return next((split_name(split) for split in found if isinstance(split, str) and split.strip()), None)
 
 

@@ -243,8 +243,19 @@ def _read_table(source: Source) -> Reading:
     labels = (row.values.get(column) for row in rows if not isinstance(row, Rejected))
     names = readable_names(table.text_of_cell(label) for label in labels if not _is_empty(label))
     samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
-    context = read_candidates(source.options, list(names.values()))
+    context = _candidates(source, names, samples)
     return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
+
+
+def _candidates(source: Source, names: Mapping[str, str], samples: Sequence[Any]) -> tuple[str, ...]:
+    """As ``read_candidates``; where rejected rows leave one class, the first of them is told: it may have had another."""
+    rejected = [sample for sample in samples if isinstance(sample, Rejected)]
+    if rejected and len(names) == 1 and "candidates" not in source.options:
+        raise DataError(
+            f"{source.input}: '{next(iter(names.values()))}' is the only class of the rows that can be read; rejected: "
+            f"{len(rejected):,} of {len(samples):,}, first {rejected[0].where}: {rejected[0].reason}"
+        )
+    return read_candidates(source.options, list(names.values()))
 
 
 def _with_label_alone(row: table.Row, column: str) -> table.Row | Rejected:
@@ -269,7 +280,7 @@ def _read_several(source: Source, rows: list[table.Row | Rejected], found: table
         else LabelsSample(row.id, row.where, row.split, row.pictures, {names[name]: name for name in cell}, found.name)
         for row, cell in zip(rows, cells, strict=True)
     ]
-    context = read_candidates(source.options, list(names.values()))
+    context = _candidates(source, names, samples)
     check_several(source.options, context)
     return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
 

@@ -27,7 +27,16 @@ from converters.formats.imagefolder import split_name
 from converters.formats.layers import join_layers
 from converters.formats.outlines import NO_AREA_REASON, refuse_points_only
 from converters.formats.pictures import ByPicture, PictureFinder, PictureRows, sample_id, split_of
-from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
+from converters.objects import (
+    Objects,
+    ObjectsSample,
+    PictureObject,
+    check_object,
+    class_names,
+    enclosing,
+    refuse_shares,
+    to_number,
+)
 
 CLASSES = "classes.csv"
 _ALIASES = {
@@ -249,6 +258,7 @@ def _object(row: Mapping[str, str], csv_file: _Table, where: str, ignored: colle
         box = _box(
             [to_number(text, f"{where}: '{columns.names[role]}'") for text, role in zip(texts, corners, strict=True)], corners
         )
+        refuse_shares(box, where)
     else:
         box = enclosing(point for outline in outlines for point in outline)
     used = set(columns.names.values())

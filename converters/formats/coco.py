@@ -18,7 +18,18 @@ from adapt.progress import say
 from converters import masks
 from converters.formats import jsonfiles
 from converters.formats.pictures import PictureFinder, sample_id, split_of
-from converters.objects import Objects, ObjectsSample, PictureObject, Point, Rle, check_object, enclosing, to_number, to_points
+from converters.objects import (
+    Objects,
+    ObjectsSample,
+    PictureObject,
+    Point,
+    Rle,
+    check_object,
+    enclosing,
+    refuse_shares,
+    to_number,
+    to_points,
+)
 
 ORPHAN = "annotation of an image that the file does not list"
 PASSED_BY = "COCO file beside files named instances_"
@@ -243,6 +254,7 @@ def _object(
         box = to_box(row["bbox"], what)
     if box is None:
         raise DataError(f"{what}: neither 'bbox' nor 'segmentation' says where it is")
+    refuse_shares(box, what)
     attributes = dict(row["attributes"]) if isinstance(row.get("attributes"), dict) else {}
     caption = row["caption"] if isinstance(row.get("caption"), str) else ""
     crowd = is_crowd(row, what)

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import os
+import re
 from pathlib import Path, PurePosixPath
 
 from adapt.errors import DataError, UsageError
@@ -23,6 +24,10 @@ SPLIT_FOLDERS = {
 def split_name(text: str) -> str:
     """``Valid`` -> ``val``; a split of another name, such as ``test_phili``, keeps it."""
     return SPLIT_FOLDERS.get(text.lower(), text)
+
+
+Folders = tuple[str, ...]  # of a path, from the root on
+_OF_PICTURES = ("images", "image", "imgs", "img", "pictures", "set", "data")  # beside a split: train_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,27 +105,70 @@ def own_outputs(made: Path | None) -> set[Path]:
 def find_classes(root: Path, *, made: Path | None = None) -> tuple[list[ClassPicture], dict[str, int]]:
     """The pictures of an image folder with their classes and splits, and what was ignored.
 
-    Split folders count as such when every top folder with pictures is one (a class may be called "train"); a picture right
-    in one has no class, and is ignored. A class is named by its last folder, by its whole path where two would share a name.
+    Split folders (``_split_folders``) may lie below others; a picture right in one has no class, nor has one outside of all of
+    them: both are ignored. A class is named by its last folder, by its whole path where two would share a name.
     Raises UsageError where no picture lies in a class folder.
     """
     found = scan(root, made=made)
     ignored = collections.Counter(found.ignored)
-    has_splits = all(path.parts[0].lower() in SPLIT_FOLDERS for path in found.pictures if len(path.parts) > 1)
-    inside = [path for path in found.pictures if len(path.parts) > (2 if has_splits else 1)]
+    placed = _placed({path.parts[:-1] for path in found.pictures})
+    inside = [path for path in found.pictures if placed[path.parts[:-1]][1]]
     if len(inside) < len(found.pictures):
         ignored["picture outside a class folder"] += len(found.pictures) - len(inside)
-    folders = [path.parts[1:-1] if has_splits else path.parts[:-1] for path in inside]
+    folders = [placed[path.parts[:-1]][1] for path in inside]
     if not folders:
         raise UsageError(
             f"input '{root}': no picture in a class folder; expected <Class>/<file> or <split>/<Class>/<file> in it"
         )
     names = _name_classes(set(folders))
     pictures = [
-        ClassPicture(path, names[folder], SPLIT_FOLDERS[path.parts[0].lower()] if has_splits else None)
-        for path, folder in zip(inside, folders, strict=True)
+        ClassPicture(path, names[folder], placed[path.parts[:-1]][0]) for path, folder in zip(inside, folders, strict=True)
     ]
     return pictures, dict(ignored)
+
+
+def _placed(folders: set[Folders]) -> dict[Folders, tuple[str | None, Folders]]:
+    """The split of each folder that holds pictures and its class folders, none where it lies outside of any."""
+    splits = _split_folders(folders)
+    if not splits:
+        return {each: (None, each) for each in folders}
+    heads = {each: next((each[:depth] for depth in range(1, len(each) + 1) if each[:depth] in splits), ()) for each in folders}
+    classes = {(splits[head], each[len(head)]) for each, head in heads.items() if head and each != head}
+    in_splits = collections.Counter(name for _, name in classes)
+    placed: dict[Folders, tuple[str | None, Folders]] = {}
+    for each, head in heads.items():
+        below = each[len(head) :] if head else ()
+        if below and below[0] == head[-1] and (len(below) > 1 or in_splits[below[0]] == 1):
+            below = below[1:]  # train/train/cat, as some archives are packed; a class "train" is in other splits, too
+        placed[each] = (splits.get(head), below)
+    return placed
+
+
+def _split_folders(folders: set[Folders]) -> dict[Folders, str]:
+    """The split of each folder that is one, of the ``folders`` that hold pictures and those above them.
+
+    A class may be called "train": folders are splits where siblings are named for two of them or more and hold class folders
+    (``seg_train`` and ``seg_test``: what stands beside the split's word is the same), or else where all top folders are.
+    """
+    heads = {path[:depth] for path in folders for depth in range(1, len(path) + 1)}
+    with_classes = {path[:depth] for path in folders for depth in range(1, len(path))}
+    words = {head: found for head in heads if (found := _split_word(head[-1])) is not None}
+    siblings: dict[tuple[Folders, str], set[str]] = collections.defaultdict(set)
+    for head in words.keys() & with_classes:
+        siblings[head[:-1], words[head][1]].add(words[head][0])
+    divided = {head: word for head, (word, rest) in words.items() if len(siblings[head[:-1], rest]) > 1}
+    if divided:
+        return divided
+    tops = {path[:1] for path in folders if path}
+    are_all = all(top in words and words[top][1] in ("", *_OF_PICTURES) for top in tops)
+    return {top: words[top][0] for top in tops} if are_all else {}
+
+
+def _split_word(name: str) -> tuple[str, str] | None:
+    """The split that one word of a folder's name tells, and the name without it: ``seg_train`` -> ("train", "seg")."""
+    parts = re.split(r"[-_ ]+", name.lower())
+    found = [part for part in parts if part in SPLIT_FOLDERS]
+    return (SPLIT_FOLDERS[found[0]], " ".join(part for part in parts if part != found[0])) if len(found) == 1 else None
 
 
 def _name_classes(folders: set[tuple[str, ...]]) -> dict[tuple[str, ...], str]:

@@ -22,6 +22,7 @@ from converters.formats.pictures import PictureFinder, sample_id, split_of_folde
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, class_names, corners_of, enclosing, to_number
 
 NO_AREA = frozenset({"point", "points", "line", "linestrip"})
+JOINED = "shape that is a part of another one's object (group_id)"
 FLAGS = ("group_id", "difficult", "description")
 
 
@@ -65,7 +66,9 @@ def _sample(
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
     size = jsonfiles.stated_size(document, "imageWidth", "imageHeight")
-    return ObjectsSample(sample_id(name, picture), where, split, (picture,), _joined(shapes), name, stated_size=size)
+    objects = _joined(shapes)
+    ignored[JOINED] += len(shapes) - len(objects)
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name, stated_size=size)
 
 
 def _joined(shapes: tuple[PictureObject, ...]) -> tuple[PictureObject, ...]:

@@ -109,7 +109,7 @@ def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
             if isinstance(row, DataError):
                 yield where, row
                 continue
-            split = row.get("split") or part_split
+            split = table.split_cell(row) or part_split
             found = {column: row[column] for column in ("messages", "conversations", "texts") if row.get(column)}
             found |= {column: row[column] for column in ("id", "source", "system") if row.get(column) not in (None, "")}
             if isinstance(split, str):
@@ -153,16 +153,17 @@ def _parse_turns(row: Mapping[str, Any], where: str) -> tuple[tuple[Turn, ...], 
     inline = any(_INLINE.search(turn.value) for turn in turns)
     if (shown or inline) and (names or bare) or (inline and any(IMAGE_PLACEHOLDER in turn.value for turn in turns)):
         raise DataError(f"{where}: pictures both in the messages and beside them; their order cannot be told")
-    _refuse_placeholders(turns, bool(names or shown or inline or row.get("objects")), where)
+    if row.get("objects"):
+        _refuse_placeholders(turns, where)
     if inline:
         shown = [name for turn in turns for name in _INLINE.findall(turn.value)]
         turns = [Turn(turn.role, _INLINE.sub(IMAGE_PLACEHOLDER, turn.value)) for turn in turns]
     return tuple(turns), names or tuple(shown)
 
 
-def _refuse_placeholders(turns: list[Turn], is_about_pictures: bool, where: str) -> None:
+def _refuse_placeholders(turns: list[Turn], where: str) -> None:
     """Raise DataError for ms-swift's placeholders, whose names and boxes are in ``objects``; ``<bbox>x</bbox>`` is none."""
-    for turn in turns if is_about_pictures else ():
+    for turn in turns:
         mark = "<ref-object>" if "<ref-object>" in turn.value else "<bbox>"
         if mark in turn.value and "</bbox>" not in turn.value:
             raise DataError(

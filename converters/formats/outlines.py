@@ -7,7 +7,7 @@ from typing import Any
 
 from adapt.boxes import Box
 from adapt.errors import DataError
-from converters.objects import PictureObject, Point, check_object
+from converters.objects import PictureObject, Point, check_object, refuse_shares
 
 NO_AREA_REASON = "region without an area (point or line)"
 CLASS_KEYS = ("name", "class", "label", "class_name", "category", "type")
@@ -79,6 +79,7 @@ def objects_of(
             num_points += 1
         else:
             objects.append(check_object(found, number, where))
+            refuse_shares(found.box_px, f"{where}: {noun} {number}")
     refuse_points_only(num_points, objects, where)
     ignored[NO_AREA_REASON] += num_points
     return tuple(objects)

@@ -241,7 +241,7 @@ class PictureFinder:
             what = "a mask" if told.is_mask else f"of the split '{told.split}'"
             raise DataError(
                 f"{where}: picture {name[:80]!r}: no such file, and {path} is {what}; "
-                "if it is meant, point --images at its folder"
+                "if it is meant, write the folder into the annotation, or point --images at it"
             )
 
     def _told(self, path: PurePosixPath) -> Told:
@@ -288,18 +288,19 @@ class ByPicture(Generic[Row]):
 
     def __init__(self, finder: PictureFinder) -> None:
         self._finder = finder
-        self._by_text: dict[str, PictureRows[Row]] = {}
+        self._by_text: dict[tuple[str, str | None], PictureRows[Row]] = {}  # of two splits it may be two pictures
         self._by_name: dict[str, PictureRows[Row]] = {}
 
     def rows_of(self, stated: str, where: str, folder: Path, split: str | None) -> list[Row]:
         """The rows of the picture stated at ``where``, to add to; ``folder`` is where the annotation of ``split`` lies."""
-        if stated not in self._by_text:
+        key = (stated, split)
+        if key not in self._by_text:
             try:
                 name = self._finder.find(stated, where, folder, split=split)
-                self._by_text[stated] = self._by_name.setdefault(name, PictureRows(name, where, []))
+                self._by_text[key] = self._by_name.setdefault(name, PictureRows(name, where, []))
             except DataError as error:
-                self._by_text[stated] = PictureRows(error, where, [])
-        return self._by_text[stated].rows
+                self._by_text[key] = PictureRows(error, where, [])
+        return self._by_text[key].rows
 
     def pictures(self) -> list[PictureRows[Row]]:
         """Every picture once; a spelling that fits none is one of its own."""

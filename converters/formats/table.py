@@ -204,31 +204,31 @@ def _rows(opened: Opened, source: Source, column: str, finder: PictureFinder | N
             try:
                 if isinstance(values, DataError):
                     raise values
-                if (stated := _split_cell(values, split_column)) not in (None, ""):
+                if (stated := split_cell(values, split_column)) not in (None, ""):
                     split = split_name(str(stated))
                 given = f"{opened.name}-{number}" if id_column is None else values.get(id_column)
                 if given in (None, ""):
                     raise DataError(f"{where}: column '{id_column}' is empty, expected an id")
                 pictures = _pictures(values.get(column), source, opened.embedded, where)
                 if finder is not None:
-                    pictures = tuple(_with_extension(name, finder, where) for name in pictures)
+                    pictures = tuple(_with_extension(name, finder, where, split) for name in pictures)
             except DataError as error:
                 yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
                 continue
             yield Row(str(given), where, split, values, pictures)
 
 
-def _with_extension(stated: str, finder: PictureFinder, where: str) -> str:
+def _with_extension(stated: str, finder: PictureFinder, where: str, split: str | None) -> str:
     """As stated where the name has an extension, and where no picture is called so in the folder that it states."""
     wanted = PurePosixPath(stated.strip())
     if wanted.suffix.lower() in safe.PICTURE_SUFFIXES:
         return stated
-    found = PurePosixPath(finder.find(stated, where))
+    found = PurePosixPath(finder.find(stated, where, split=split))
     is_meant = found.stem == wanted.name and (len(wanted.parts) == 1 or found.parent == wanted.parent)
     return str(found) if is_meant else stated
 
 
-def _split_cell(values: Mapping[str, Any], column: str) -> Any:
+def split_cell(values: Mapping[str, Any], column: str = SPLIT_COLUMN) -> Any:
     """The cell of the split; ``Split`` and the like are read where no ``split`` is there and no other column was named."""
     if column in values or column != SPLIT_COLUMN:
         return values.get(column)

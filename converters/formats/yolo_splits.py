@@ -6,6 +6,7 @@ which may be relative to data.yaml, else below data.yaml's own folder; ``./`` in
 compared as text with those of the pictures found; only list files below data.yaml's folder are opened.
 """
 
+import bisect
 import collections
 import dataclasses
 import itertools
@@ -18,6 +19,7 @@ from typing import Any
 from adapt import safe
 from adapt.errors import DataError
 from converters.formats.imagefolder import SPLIT_FOLDERS
+from converters.formats.pictures import split_of_folders
 from converters.formats.textlabels import SIDES
 
 NO_PICTURE = "split of data.yaml that names no picture"
@@ -56,7 +58,7 @@ def read_splits(
     places = _Places(folder, set_root if isinstance(set_root, str) else "", pictures, pictures_root)
     named: dict[str, set[PurePosixPath]] = {split: set() for split, _ in entries}
     for split, entry in entries:
-        named[split].update(places.of_entry(entry))
+        named[split].update(places.of_entry(entry, split))
     by_picture: dict[PurePosixPath, list[str]] = collections.defaultdict(list)
     order = sorted(named, key=("train", "val", "test").index)
     for place, split in enumerate(order):
@@ -80,10 +82,10 @@ class _Places:
         self._home, root = folder.resolve().as_posix(), pictures_root.resolve()
         self._bases = list(dict.fromkeys([_below(self._home, _plain(set_root)), self._home]))
         self._pictures = {f"{root.as_posix()}/{path}": path for path in pictures}
-        self._by_name: dict[str, list[str]] = collections.defaultdict(list)
+        self._sorted = sorted(self._pictures)
+        self._by_end: dict[str, list[str]] = {}  # made where it is needed
         self._folders: set[str] = set()
         for place in self._pictures:
-            self._by_name[posixpath.basename(place)].append(place)
             while (place := posixpath.dirname(place)) not in self._folders:
                 self._folders.add(place)
         is_apart = not root.is_relative_to(self._home) and not Path(self._home).is_relative_to(root)
@@ -91,17 +93,29 @@ class _Places:
         self.lists: set[str] = set()
         self.ignored: collections.Counter[str] = collections.Counter()
 
-    def of_entry(self, entry: Any) -> list[PurePosixPath]:
-        """The pictures of a folder or list file. One that names none is counted."""
+    def of_entry(self, entry: Any, split: str) -> list[PurePosixPath]:
+        """The pictures of a folder or list file. One that names none is counted.
+
+        Of a folder that holds those of several splits (``train: images``) only those that no folder says are of another.
+        """
         plain = _plain(entry) if isinstance(entry, str) else ""
         for place in self._entry_places(plain) if plain else ():
             if place in self._folders:
-                return [path for each, path in self._pictures.items() if each.startswith(f"{place}/")]
+                return [
+                    path for below, path in self._inside(f"{place}/") if split_of_folders(*reversed(below)) in (None, split)
+                ]
             if (name := self._list_name(place)) is not None:
                 self.lists.add(name)
                 return list(self._listed(Path(self._home, name)))
         self.ignored[NO_PICTURE] += 1
         return []
+
+    def _inside(self, start: str) -> Iterator[tuple[tuple[str, ...], PurePosixPath]]:
+        """The pictures whose paths begin so, with the folders that follow."""
+        for place in itertools.islice(self._sorted, bisect.bisect_left(self._sorted, start), None):
+            if not place.startswith(start):
+                return
+            yield PurePosixPath(place.removeprefix(start)).parts[:-1], self._pictures[place]
 
     def _entry_places(self, plain: str) -> Iterator[str]:
         for base in self._bases:
@@ -140,9 +154,17 @@ class _Places:
         ends = (_below(self._ends_below, end) for end in _ends(climbs_not))
         found = next((place for place in itertools.chain(stated, ends) if place in self._pictures), None)
         if found is None:
-            same = [each for each in self._by_name.get(posixpath.basename(plain), []) if each.endswith(f"/{climbs_not}")]
+            same = self._ending(climbs_not)
             found = same[0] if len(same) == 1 else None
         return found
+
+    def _ending(self, end: str) -> list[str]:
+        """The pictures whose paths end so."""
+        if not self._by_end:
+            for place in self._pictures:
+                for each in _ends(place):
+                    self._by_end.setdefault(each, []).append(place)
+        return self._by_end.get(end, [])
 
 
 def _plain(text: str) -> str:

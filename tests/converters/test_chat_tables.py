@@ -14,6 +14,8 @@ from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord
 from adapt.verbs import convert
 
+OBJECTS = {"objects": {"bbox": [[1, 2, 3, 4]]}}
+
 
 def encoded(number: int) -> dict[str, Any]:
     content = io.BytesIO()
@@ -198,14 +200,8 @@ def test_pictures_that_stand_in_the_text_are_read(tmp_path: Path) -> None:
         ("<img>a.png</img><image> q", "a", {}, "their order cannot be told"),
         ("q", "<img>a.png</img>", {}, "<image> stands in a gpt"),
         ("<img>c.png</img> q", "a", {}, "c.png: no such file"),
-        (
-            "<image>find <ref-object>",
-            "<bbox>",
-            {"images": ["a.png"]},
-            "holds '<ref-object>', which stands for one of 'objects'",
-        ),
-        ("<image>find it", "<bbox>", {"images": ["a.png"]}, "as <ref>name</ref><box>[[x1, y1, x2, y2]]</box>"),
-        ("find it", "<bbox>", {"objects": {"bbox": [[1, 2, 3, 4]]}}, "holds '<bbox>'"),
+        ("find <ref-object>", "<bbox>", OBJECTS, "holds '<ref-object>', which stands for one of 'objects'"),
+        ("find it", "<bbox>", OBJECTS, "holds '<bbox>', which .* as <ref>name</ref><box>[[x1, y1, x2, y2]]</box>"),
     ],
 )
 def test_pictures_and_boxes_of_other_trainers_are_not_taken_for_text(
@@ -215,14 +211,16 @@ def test_pictures_and_boxes_of_other_trainers_are_not_taken_for_text(
     row = {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
     with pytest.raises(DataError, match="1 of 1 sample rejected"):
         lines(tmp_path, row | more)
-    assert named in json.loads((tmp_path / "out.rejected.jsonl").read_text())["reason"]
+    reason = json.loads((tmp_path / "out.rejected.jsonl").read_text())["reason"]
+    assert all(part in reason for part in named.split(".*")), reason
 
 
 def test_a_box_in_xml_is_text(tmp_path: Path) -> None:
-    """<bbox>1 2 3 4</bbox> holds what it says, and words about a tag are no placeholder where a row has no pictures."""
-    rows = [{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "<bbox>"}]}]
-    rows.append({"images": ["a.png"], "messages": [{"role": "user", "content": "q"},
-                 {"role": "assistant", "content": "<bbox>1 2 3 4</bbox>"}]})  # fmt: skip
+    """<bbox>1 2 3 4</bbox> holds what it says, and words about a tag are no placeholder where a row has no objects."""
+    texts = (("<bbox>", {"images": ["a.png"]}), ("<bbox>1 2 3 4</bbox>", {"images": ["a.png"]} | OBJECTS))
+    rows = [
+        more | {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": text}]} for text, more in texts
+    ]
     assert [each.answer for each in lines(tmp_path, *rows)] == ["<bbox>", "<bbox>1 2 3 4</bbox>"]
 
 

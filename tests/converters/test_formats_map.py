@@ -192,6 +192,17 @@ def test_a_picture_of_two_splits_files_is_rejected(tmp_path: Path) -> None:
     assert isinstance(found, Rejected) and "a.png is in test.csv:2 and train.csv:2, of the splits 'test' and" in found.reason
 
 
+def test_one_name_in_two_splits_is_two_pictures(tmp_path: Path) -> None:
+    """1.jpg of train and 1.jpg of val, told by a column and found in their folders."""
+    picture(tmp_path / "train" / "1.png")
+    picture(tmp_path / "val" / "1.png")
+    header = "image,xmin,ymin,xmax,ymax,label,split\n"
+    found = read(tmp_path, header + "1.png,1,1,5,5,cat,train\n1.png,2,2,6,6,dog,val\n1.png,3,3,7,7,ant,train\n").samples
+    assert [(each.split, each.pictures, [thing.name for thing in each.objects]) for each in found] == [
+        ("train", ("train/1.png",), ["cat", "ant"]), ("val", ("val/1.png",), ["dog"])
+    ]  # fmt: skip
+
+
 def test_rows_that_belong_to_no_picture_are_rejected_by_line(tmp_path: Path) -> None:
     """A row with an empty picture is a sample of its own; one with too few cells is its picture's."""
     found = read(tmp_path, "image_path,xmin,ymin,xmax,ymax,label\na.png,1,2\n,1,2,30,40,cat\n")

@@ -166,7 +166,9 @@ def test_the_other_split_keeps_its_picture(tmp_path: Path) -> None:
     picture(tmp_path / "valid" / "0001.jpg")
     train, valid = annotations.read_objects(Source(tmp_path, None, {}, 0)).samples
     assert isinstance(train, Rejected) and not isinstance(valid, Rejected) and valid.pictures == ("valid/0001.jpg",)
-    named = "valid/0001.jpg is of the split 'val'; if it is meant, point --images at its folder"
+    named = (
+        "valid/0001.jpg is of the split 'val'; if it is meant, write the folder into the annotation, or point --images at it"
+    )
     assert (train.split, train.reason) == ("train", f"picture '0001.jpg': no such file, and {named}")
     assert read(tmp_path / "train", tmp_path / "valid") == [("_annotations.coco.json#image 1", "0001.jpg")]
 
@@ -212,7 +214,7 @@ def test_a_mask_is_never_taken_for_its_picture(mask: str, tmp_path: Path) -> Non
     picture(tmp_path / mask)
     (rejected,) = annotations.read_objects(Source(tmp_path, None, {"format": "voc"}, 0)).samples
     assert isinstance(rejected, Rejected)
-    named = f"no such file, and {mask} is a mask; if it is meant, point --images at its folder"
+    named = f"no such file, and {mask} is a mask; if it is meant, write the folder into the annotation, or point --images at it"
     assert rejected.reason == f"picture 'a.jpg': {named}"
     assert read(tmp_path, (tmp_path / mask).parent) == [("Annotations/a.xml", Path(mask).name)]
     picture(tmp_path / "JPEGImages" / "a.jpg")

@@ -165,6 +165,15 @@ def test_names_that_are_missing_or_disagree_are_named(tmp_path: Path) -> None:
     assert yolo.read_names(tmp_path / "data.yaml").names == {0: "cat"}
 
 
+def test_a_box_in_the_first_pixel_is_one(tmp_path: Path) -> None:
+    """Shares are what YOLO's files hold: an object smaller than a pixel, at the corner, is none of a wrong scale."""
+    picture(tmp_path / "images" / "a.jpg")
+    write(tmp_path / "labels" / "a.txt", "0 0.0007 0.001 0.0014 0.002\n0 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "classes.txt", "cat\n")
+    (sample,) = yolo.read(Source(tmp_path, None, {}, 0)).samples
+    assert isinstance(sample, ObjectsSample) and len(sample.objects) == 2
+
+
 def test_an_empty_line_of_classes_moves_no_class(tmp_path: Path) -> None:
     """A class is the number of its line; the one of the empty line has no name."""
     write(tmp_path / "classes.txt", "cat\n\ndog\n\n")

@@ -192,6 +192,7 @@ def test_labelme_shapes_of_one_label_and_group_are_one_object(tmp_path: Path) ->
     found = read_labelme(tmp_path, shapes[0], *(part[1] | each for each in others), shapes[1])
     (sample,) = found.samples
     assert isinstance(sample, ObjectsSample)
+    assert found.ignored == {"shape that is a part of another one's object (group_id)": 1}
     assert [(each.box_px, each.attributes.get("group_id")) for each in sample.objects] == [
         ((1, 1, 7, 5), 1), ((5, 2, 7, 5), None), ((5, 2, 7, 5), 2), ((5, 2, 7, 5), 1)
     ]  # fmt: skip

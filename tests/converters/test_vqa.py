@@ -208,6 +208,28 @@ def test_pictures_are_found_without_extension_and_by_backslashes(pictures: Path,
     assert "may be train/y.png or val/y.png" in (pictures / "out.rejected.jsonl").read_text()
 
 
+@pytest.mark.parametrize("task", ["vqa", "classify"])
+def test_a_name_without_extension_is_of_its_rows_split(pictures: Path, task: str) -> None:
+    """train.csv and test.csv beside train/ and test/: each finds its own picture, and one that is missing is missing."""
+    for name in ("train/1.png", "train/2.png", "test/1.png"):
+        (pictures / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 5)).save(pictures / name)
+    (pictures / "train.csv").write_text("image,question,answer,label\n1,q,a,c\n2,q,a,d\n")
+    (pictures / "test.csv").write_text("image,question,answer,label\n1,q,a,c\n2,q,a,d\n")
+    convert(task=task, input=pictures, output=pictures / "out.jsonl", max_bad=1)
+    found = [(record.split, record.images[0]) for record in adapt.read_records(pictures / "out.jsonl")]
+    assert found == [("train", "train/1.png"), ("train", "train/2.png"), ("test", "test/1.png")]
+
+
+def test_where_rejected_rows_leave_one_class_the_first_is_told(pictures: Path) -> None:
+    """What is wrong is the row, not that one class is too few."""
+    (pictures / "t.csv").write_text("image,label\na.png,cat\nb.png,\"['cat', 'dog']\"\n")
+    with pytest.raises(
+        DataError, match=r"'cat' is the only class .* rejected: 1 of 2, first t.csv:3: .* a list written as text"
+    ):
+        convert(task="classify", input=pictures / "t.csv", output=pictures / "out.jsonl")
+
+
 def test_text_cannot_forge_a_picture(pictures: Path) -> None:
     """A question that holds more or fewer placeholders than pictures is rejected, with both numbers and what to do."""
     asked = [(["a.png"], "see <image> and <image>"), (["a.png", "b.png"], "<image>\nsee")]
@@ -403,6 +425,14 @@ def test_the_column_of_the_split_is_known_in_any_case(pictures: Path, header: st
     assert convert(**call)["counts"]["splits"] == {"test": 1}
     name = header.partition(",")[0]
     assert convert(**call, option=[f"split={name}"])["counts"]["splits"] == {first: 1}
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    row = {"conversations": turns} | dict(zip(header.split(","), (first, second), strict=True))
+    (pictures / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    (pictures / "rows.json").write_text(json.dumps([row]))
+    datasets.Dataset.from_list([row]).to_parquet(pictures / "rows.parquet")
+    for suffix in ("jsonl", "json", "parquet"):
+        chat = convert(task="chat", input=pictures / f"rows.{suffix}", output=pictures / "chat.jsonl")
+        assert chat["counts"]["splits"] == {"test": 1}, suffix
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])

@@ -1,7 +1,9 @@
 """The splits of a YOLO set by its data.yaml: folders, lists, paths as tools write them, and what points nowhere."""
 
+import sys
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import FrameType
 
 import pytest
 from PIL import Image
@@ -9,7 +11,7 @@ from PIL import Image
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError
 from adapt.verbs import convert
-from converters.formats import yolo
+from converters.formats import yolo, yolo_splits
 from converters.objects import ObjectsSample
 
 NO_PICTURE = "split of data.yaml that names no picture"
@@ -108,6 +110,46 @@ def test_two_splits_of_the_same_pictures_are_the_first(tmp_path: Path, val: str)
     root = build(tmp_path, f"train: images\nval: {val}\ntest:", *FLAT, all="".join(f"{name}\n" for name in FLAT))
     assert set(splits(root).values()) == {"train"}
     assert ignored(root) == {"split of data.yaml that names the pictures of another": 1}
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        "path: .\ntrain: images",
+        "train: images\nval: images\ntest: images",
+        "train: ./\nval: ./",
+        "train: images\nval: images/val",
+    ],
+)
+def test_an_entry_above_the_folders_of_splits_leaves_them_theirs(tmp_path: Path, yaml: str) -> None:
+    """``train: images`` above images/{train,val,test} claims no picture that lies in a folder named for another split."""
+    root = build(tmp_path, yaml, "images/train/0.jpg", "images/val/1.jpg", "images/test/2.jpg")
+    assert splits(root) == EACH
+
+
+def test_lists_of_pictures_of_one_name_take_no_longer_each(tmp_path: Path) -> None:
+    """Lines that only their ends tell, and lines of nothing, cost the same each, however many pictures share the name."""
+
+    def num_calls(num: int) -> int:
+        names = [PurePosixPath(f"images/{number:05}/rgb.jpg") for number in range(num)]
+        folder = tmp_path / str(num)
+        folder.mkdir()
+        (folder / "train.txt").write_text("".join(f"{number:05}/rgb.jpg\n{number:05}x/rgb.jpg\n" for number in range(num)))
+        count = 0
+
+        def called(frame: FrameType, event: str, value: object) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(called)
+        found = yolo_splits.read_splits(
+            {"train": ["train.txt", *(f"images/{n:05}" for n in range(num))]}, folder, names, folder
+        )
+        sys.setprofile(None)
+        assert found.ignored == {NOT_THERE: num} and len(found.by_picture) == num
+        return count
+
+    assert num_calls(400) < 6 * num_calls(100)
 
 
 def test_a_picture_of_two_splits_is_rejected(tmp_path: Path) -> None:

@@ -236,9 +236,14 @@ def test_ignored_files_are_counted(folder: Path, tmp_path: Path) -> None:
 def test_what_was_left_out_explains_that_nothing_was_found(tmp_path: Path) -> None:
     """Where no sample remains, the error counts by reason what the reader left out, with a split or a limit too."""
     write_picture(tmp_path / "a.png", (0, 0, 0))
-    rows = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 9}] * 3, "categories": []}
+    crowd = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2], "iscrowd": 1}
+    rows = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 9}] * 3 + [crowd],
+            "categories": [{"id": 1, "name": "cell"}]}  # fmt: skip
     (tmp_path / "set.json").write_text(json.dumps(rows))
-    left_out = r"left out \(annotation of an image that the file does not list: 3, picture without an object to ask for: 1\)"
+    left_out = (
+        r"left out \(annotation of an image that the file does not list: 3, crowd region: 1, "
+        r"picture without an object to ask for: 1\)"
+    )
     for settings, fault in (
         ({}, DataError("no samples found")), ({"limit": 5}, DataError("no samples found")),
         ({"split": "train"}, UsageError("no split 'train' in .*: it has no splits")),
