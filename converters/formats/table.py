@@ -296,7 +296,7 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
             raise UsageError(f"input '{text}': expected the name of a dataset, such as hf:OWNER/NAME or hf:OWNER/NAME:SUBSET")
         return _open_hub(text.removeprefix(HUB_PREFIX))
     if source.input.is_file():
-        return source.input.stem, {None: _read_file(source.input, without)}
+        return source.input.stem, {_split_of_file(source.input): _read_file(source.input, without)}
     name = source.input.resolve().name
     if _is_saved_dataset(source.input):
         import datasets
@@ -323,8 +323,7 @@ def _split_files(folder: Path) -> dict[str | None, list[Path]]:
     if not folder.is_dir():
         return found
     for path in sorted(folder.iterdir()):
-        part = _PART.fullmatch(path.stem.lower())
-        split = SPLIT_FOLDERS.get(part["split"] if part else path.stem.lower())
+        part, split = _PART.fullmatch(path.stem.lower()), _split_of_file(path)
         if path.suffix.lower() not in TABLE_SUFFIXES or split is None or not path.is_file():
             continue
         others = found.setdefault(split, [])
@@ -334,6 +333,12 @@ def _split_files(folder: Path) -> dict[str | None, list[Path]]:
     for paths in found.values():
         _check_whole(folder, paths)
     return dict(sorted(found.items(), key=lambda item: ("train", "val", "test").index(str(item[0]))))
+
+
+def _split_of_file(path: Path) -> str | None:
+    """The split that a table is named for: test.csv, test-00000-of-00002.parquet."""
+    part = _PART.fullmatch(path.stem.lower())
+    return SPLIT_FOLDERS.get(part["split"] if part else path.stem.lower())
 
 
 def _is_next_part(before: Path, path: Path) -> bool:

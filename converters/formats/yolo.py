@@ -27,6 +27,9 @@ LISTS = frozenset(
 FARTHEST_SHARE = 2.0  # a box may poke out of its picture, but not as far as pixels do
 
 
+UNLABELLED = "picture of a split without any label file"  # of a test to be guessed: it shows what nobody says
+
+
 @dataclasses.dataclass(frozen=True)
 class Names:
     """Class names by number, whether lines go on with key points, and the data.yaml that says so."""
@@ -57,7 +60,10 @@ def read(source: Source) -> Objects:
     found = textlabels.pair(in_folder or pictures, labels, source.input, pictures_root)
     name = root.resolve().name
     is_upright = source.options.get("upright") == "labelled"
-    samples = [_sample(each, source.input, pictures_root, names, stated, name, is_upright) for each in found]
+    everything = [_sample(each, source.input, pictures_root, names, stated, name, is_upright) for each in found]
+    labelled = {sample.split for each, sample in zip(found, everything, strict=True) if each.labels is not None}
+    samples = [sample for sample in everything if isinstance(sample, Rejected) or sample.split in labelled]
+    ignored[UNLABELLED] += len(everything) - len(samples)
     return Objects(name, pictures_root, samples, tuple(sorted(set(names.names.values()))), +ignored)
 
 

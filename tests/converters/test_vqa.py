@@ -221,6 +221,13 @@ def test_a_name_without_extension_is_of_its_rows_split(pictures: Path, task: str
     assert found == [("train", "train/1.png"), ("train", "train/2.png"), ("test", "test/1.png")]
 
 
+@pytest.mark.parametrize(("name", "split"), [("test.csv", "test"), ("Valid.csv", "val"), ("my_test.csv", "(none)")])
+def test_a_table_named_for_a_split_is_of_it(pictures: Path, name: str, split: str) -> None:
+    """The same rows have the same split whether their folder or their file is the input."""
+    (pictures / name).write_text("image,question,answer\na.png,q,a\n")
+    assert convert(task="vqa", input=pictures / name, output=pictures / "out.jsonl")["counts"]["splits"] == {split: 1}
+
+
 def test_where_rejected_rows_leave_one_class_the_first_is_told(pictures: Path) -> None:
     """What is wrong is the row, not that one class is too few."""
     (pictures / "t.csv").write_text("image,label\na.png,cat\nb.png,\"['cat', 'dog']\"\n")

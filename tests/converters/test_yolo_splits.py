@@ -127,6 +127,17 @@ def test_an_entry_above_the_folders_of_splits_leaves_them_theirs(tmp_path: Path,
     assert splits(root) == EACH
 
 
+def test_a_split_without_any_label_file_is_no_set_of_empty_pictures(tmp_path: Path) -> None:
+    """The pictures of a test to be guessed show what nobody says; beside labelled ones a picture without labels is empty."""
+    root = build(
+        tmp_path, "train: images/train\ntest: images/test", "images/train/0.jpg", "images/train/1.jpg", "images/test/2.jpg"
+    )
+    (root / "labels" / "train" / "1.txt").unlink()
+    (root / "labels" / "test" / "2.txt").unlink()
+    assert splits(root) == {"0": "train", "1": "train"}
+    assert ignored(root) == {"picture of a split without any label file": 1}
+
+
 def test_lists_of_pictures_of_one_name_take_no_longer_each(tmp_path: Path) -> None:
     """Lines that only their ends tell, and lines of nothing, cost the same each, however many pictures share the name."""
 
