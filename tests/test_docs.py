@@ -1,7 +1,7 @@
 """The commands of README.md and docs/*.md, run as they are printed.
 
 Each document's ```bash and ```python blocks run in order in one empty folder; ```sh blocks (installing, make) do not.
-``ADAPT_DOCS_STEPS`` is the number of steps to which ``adapt finetune`` is cut (4 by default, 0 leaves it whole), with one look
+``ADAPT_DOCS_STEPS`` is the number of steps to which ``adapt finetune`` is cut (2 by default, 0 leaves it whole), with one look
 at what is held out, at the end. What so short a training leaves ends no answer: where it is cut, ``adapt evaluate`` is held
 to answers of 4 tokens, and of easy-VQA, the general data of two documents, a tenth of the pictures is there.
 """
@@ -36,7 +36,7 @@ DATASETS = {
     "data/RSVQA-HR": "data/configilm_mock/RSVQA-HR",
 }
 CUT_DATASET = "data/easy-VQA"
-STEPS = int(os.environ.get("ADAPT_DOCS_STEPS", "4"))
+STEPS = int(os.environ.get("ADAPT_DOCS_STEPS", "2"))
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

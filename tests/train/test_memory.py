@@ -69,6 +69,7 @@ def test_the_peak_of_a_step_is_what_torch_allocates(
     assert predicted - 16 * number == pytest.approx(real - 16 * number, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [KEPT, AGAIN], ids=["kept", "computed again"])
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
 @pytest.mark.parametrize(("name", "trees", "tiles", "text"), [("nano", 2, 3, 600), ("nano", 1, 40, 100)])
