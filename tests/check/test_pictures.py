@@ -94,6 +94,7 @@ def look_at(folder: Path, names: list[str], *, decode: bool) -> dict[str, Pictur
     return {name: picture for (_, name), picture in look(rows, decode=decode, workers=0).items()}
 
 
+@pytest.mark.slow
 def test_fifty_damaged_among_a_thousand(tmp_path: Path) -> None:
     """50 pictures damaged in ten kinds among 1,000: decoding finds the 50 and no other; headers and ends find all but holes and
     checksums, and no other."""

@@ -91,6 +91,7 @@ print(hashlib.sha256(train_tokenizer(texts, 700).backend_tokenizer.to_str().enco
 """
 
 
+@pytest.mark.slow
 def test_training_is_deterministic() -> None:
     """The same texts give the same tokenizer, byte for byte, for any hash seed and number of threads."""
     digests = set()

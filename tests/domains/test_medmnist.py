@@ -17,6 +17,7 @@ from adapt.verbs import convert
 from domains.medical import medmnist
 
 
+@pytest.mark.slow
 def test_the_real_file_gives_its_pixels_and_labels(shared: Path, tmp_path: Path) -> None:
     """3,882 / 524 / 624 pictures (not the official 4,708 of train), each the pixels that numpy reads, grey and 28x28."""
     path = shared / "data" / "medmnist_pneumonia" / "pneumoniamnist.npz"

@@ -68,6 +68,7 @@ def test_the_class_tables_are_complete() -> None:
     assert all(text.replace(" ", "") == name for name, text in rsclassify.UC_MERCED.items())
 
 
+@pytest.mark.slow
 def test_each_class_has_its_exact_share(shared: Path, tmp_path: Path) -> None:
     """EuroSAT's 300 pictures a class give 240 + 60, or whatever percent is asked, in every class; no picture twice."""
     for option, expected in (((), (240, 0, 60)), (("split_percent=70/10/20",), (210, 30, 60))):

@@ -115,6 +115,7 @@ def test_changed_data_is_refused(here: Path, change: Callable[[Path], None]) -> 
     assert {path: path.read_bytes() for path in (here / "run").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_accepted_new_data_is_in_the_log_and_is_the_runs_from_then_on(here: Path) -> None:
     """--accept-new-data goes on and leaves a row; the checkpoints after it are of the new data: the old one is refused."""
     was = fingerprint(here)
@@ -139,6 +140,7 @@ def test_accepted_new_data_is_in_the_log_and_is_the_runs_from_then_on(here: Path
         resume(here)
 
 
+@pytest.mark.slow
 def test_a_picture_changed_in_secret_never_reaches_a_step(here: Path) -> None:
     """One of the same size and time is caught as it is read, and stops the run; what the message offers works."""
     was = fingerprint(here)

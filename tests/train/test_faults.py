@@ -110,6 +110,7 @@ def test_calls_of_a_save_are_in_the_order_that_a_power_cut_needs(folders: Callab
     assert min(removed) > calls.index(("fsync", folder))
 
 
+@pytest.mark.slow
 def test_death_at_every_call_of_a_save(folders: Callable[[], Path]) -> None:
     """A process that dies at call k of a save, for every k, leaves the checkpoint before it, or the new one whole as well."""
     folder = folders()
@@ -213,6 +214,7 @@ def step_in(folder: Path) -> int:
     return json.loads((folder / "adapt.json").read_text())["provenance"]["step"]
 
 
+@pytest.mark.slow
 def test_death_at_every_call_of_writing_a_model(tmp_path: Path, model: tuple) -> None:
     """RUN/best replaced by a process that dies at call k is the old one or the new one, whole.
 

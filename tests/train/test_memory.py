@@ -155,6 +155,7 @@ def test_auto_is_a_word_of_the_recipe() -> None:
         make_recipe({"train.checkpoint_activations": "perhaps"})
 
 
+@pytest.mark.slow
 def test_a_run_says_and_keeps_what_auto_chose(
     data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,6 +41,7 @@ def test_the_plan_says_what_it_takes_of_each_source(
         dry_run(data, "data.weights=fild=3,other=1")
 
 
+@pytest.mark.slow
 def test_the_settings_are_part_of_the_run(data: dict[str, Path], tmp_path: Path) -> None:
     """config.json keeps the texts, and the same run started from it has the same plan."""
     run_here(data, tmp_path / "run", "train.max_steps=2", "data.caps=field=30, common=9")

@@ -37,6 +37,7 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
+@pytest.mark.slow
 def test_lora_is_what_peft_makes_of_the_adapter(data: dict[str, Path], tmp_path: Path) -> None:
     """RUN/adapter, loaded by peft onto the base in transformers, merges into RUN/model; nothing outside the language model's
     matrices moves, the vision tower's layers of the same names least of all."""
@@ -60,6 +61,7 @@ def test_lora_is_what_peft_makes_of_the_adapter(data: dict[str, Path], tmp_path:
     assert sum(done["memory_bytes"][name] for name in ("weights", "gradients", "moments")) == kept + moving
 
 
+@pytest.mark.slow
 def test_lora_resumes_bit_for_bit(data: dict[str, Path], tmp_path: Path) -> None:
     """A run that goes on from its checkpoint of step 2, which holds the adapters alone, ends as the run that did not stop."""
     run(data, tmp_path / "base")
@@ -76,6 +78,7 @@ def test_lora_resumes_bit_for_bit(data: dict[str, Path], tmp_path: Path) -> None
     assert not changed(*adapters)
 
 
+@pytest.mark.slow
 def test_a_frozen_part_stays_and_costs_nothing(data: dict[str, Path], tmp_path: Path) -> None:
     """train.freeze=vision leaves the vision tower as it was, to the last bit, and keeps neither gradients nor activations."""
     run(data, tmp_path / "base")
@@ -129,6 +132,7 @@ def test_a_rank_beyond_the_matrices_is_wrong_usage(data: dict[str, Path], tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_changed_shard_is_another_base(data: dict[str, Path], tmp_path: Path) -> None:
     """A resume notices that one of the base's several weight files was replaced: checkpoints of LoRA hold none of them."""
     run(data, tmp_path / "base")
@@ -148,6 +152,7 @@ def test_a_changed_shard_is_another_base(data: dict[str, Path], tmp_path: Path) 
         run(data, tmp_path / "run", *LORA, model=base, resume=True)
 
 
+@pytest.mark.slow
 def test_a_run_cut_before_its_model_still_gets_its_adapter(data: dict[str, Path], tmp_path: Path) -> None:
     """RUN/model is written last: without it a resume writes the adapter again, from the last checkpoint."""
     run(data, tmp_path / "base")

@@ -74,6 +74,7 @@ def test_sigterm_is_a_clean_stop(data: dict[str, Path], tmp_path: Path, send: Ca
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_torn_log_line_is_cut(data: dict[str, Path], tmp_path: Path) -> None:
     """A line that a kill or a full disk tore off does not keep a run from going on; each step appears once."""
     settings = ("train.max_steps=4", "train.save_every=2", "train.keep=9")
@@ -87,6 +88,7 @@ def test_a_torn_log_line_is_cut(data: dict[str, Path], tmp_path: Path) -> None:
     assert losses(tmp_path / "run") == whole
 
 
+@pytest.mark.slow
 def test_a_changed_recipe_or_data_is_not_resumed(data: dict[str, Path], tmp_path: Path) -> None:
     """Resuming with another recipe, or with data that changed, is refused with old and new value; the run stays resumable."""
     settings = ("train.max_steps=4", "train.save_every=2")
@@ -110,6 +112,7 @@ def test_a_changed_recipe_or_data_is_not_resumed(data: dict[str, Path], tmp_path
         run_here(data, tmp_path / "run", *settings, "train.learning_rate=0.5", resume=True)
 
 
+@pytest.mark.slow
 def test_corrupt_checkpoints_do_not_exist(data: dict[str, Path], tmp_path: Path) -> None:
     """A flipped bit, a cut file or a missing manifest makes a checkpoint invalid; the one before it is taken, said aloud."""
     run_here(data, tmp_path / "run", "train.max_steps=6", "train.save_every=2", "train.keep=3")

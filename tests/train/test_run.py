@@ -29,6 +29,7 @@ def unfinish(folder: Path) -> None:
     shutil.rmtree(folder / "model")
 
 
+@pytest.mark.slow
 def test_a_resume_is_of_the_same_plan_and_model(data: dict[str, Path], tmp_path: Path) -> None:
     """Other roles of the same files, or another base model, are refused with both values; the run stays resumable."""
     run(data, tmp_path / "base")
@@ -60,6 +61,7 @@ def test_the_card_counts_the_rows_that_were_read(data: dict[str, Path], tmp_path
     assert f"| common.jsonl | mixed in | unknown | {len(lines)} | unknown |" in card
 
 
+@pytest.mark.slow
 def test_accepted_new_data_is_in_the_log(data: dict[str, Path], tmp_path: Path) -> None:
     """--accept-new-data goes on with other data and leaves a row that says so, at the step where it happened."""
     run(data, tmp_path / "run", "train.save_every=2")
@@ -127,6 +129,7 @@ def test_text_alone_is_trained_on(data: dict[str, Path], tmp_path: Path, stage: 
     assert done["loss"] > 0
 
 
+@pytest.mark.slow
 def test_align_moves_the_connector_alone(data: dict[str, Path], tmp_path: Path) -> None:
     """stage=align leaves every weight outside the connector as it was to the last bit, packs of text alone among them."""
     run(data, tmp_path / "base")

@@ -85,6 +85,7 @@ def test_eurosat_is_converted_whole(shared: Path, tmp_path: Path) -> None:
     assert not output.with_suffix(".images").exists()
 
 
+@pytest.mark.slow
 def test_damaged_pictures_are_listed_and_stop_the_conversion(shared: Path, tmp_path: Path) -> None:
     """A cut jpg, a text file, an empty file and an LFS pointer are rejected by place and reason, and nothing else is."""
     root = tmp_path / "eurosat"

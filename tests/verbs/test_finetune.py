@@ -64,6 +64,7 @@ def test_a_run_leaves_a_model_that_transformers_loads(data: Path, tmp_path: Path
     assert config["recipe"]["data.general_ratio"] == 0.5 and config["packages"]["torch"] == torch.__version__.split("+")[0]
 
 
+@pytest.mark.slow
 def test_the_same_run_again_from_its_config(data: Path, tmp_path: Path) -> None:
     """--config starts the same run again: equal losses and equal weights."""
     finetune(model="nano", data=[data], output=tmp_path / "one", set=FAST)
@@ -74,6 +75,7 @@ def test_the_same_run_again_from_its_config(data: Path, tmp_path: Path) -> None:
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_a_tuned_run_is_a_model_to_tune_and_to_score(data: Path, tmp_path: Path) -> None:
     """--model takes a finished run; evaluate scores every test split apart and keeps the answers."""
     finetune(model="nano", data=[data], output=tmp_path / "base", set=FAST)

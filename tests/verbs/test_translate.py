@@ -327,6 +327,7 @@ def test_a_resume_for_failed_rows_keeps_what_was_edited(data: Path, serve: Calla
     assert run(data, server, resume=True)["counts"]["converted"] == 12 and len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_and_doubles_nothing(data: Path, serve: Callable[..., Server]) -> None:
     """SIGKILL between rows and a torn last line: the resumed run ends with the bytes of one that was never killed."""
     server = serve(good)
