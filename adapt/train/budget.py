@@ -28,6 +28,7 @@ BUSY_TOKENS = 4096  # packs smaller than this leave a GPU idle: activations are 
 _PARTS = tuple(share / 8 for share in range(8, 0, -1)) + (1 / 16, 0.0)
 # Of what is free: allocators lose some of it between blocks, and on a CPU other programs need theirs.
 USABLE = {"cuda": 0.92, "cpu": 0.8}
+_ONEDNN = ("could not create a primitive", "could not execute a primitive")
 _CHOSEN = ("pack_tokens", "pack_tiles", "checkpoint_activations")
 
 
@@ -213,9 +214,14 @@ def _gib(number: float) -> str:
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: of a GPU, of torch on a CPU, or of Python."""
-    on_cpu = isinstance(error, RuntimeError) and "CPUAllocator: " in str(error) and "you tried to allocate" in str(error)
-    return on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    """Whether an error says that memory ran out: of a GPU, of torch on a CPU, or of Python.
+
+    oneDNN, which computes for torch on a CPU, names no reason when it gets no memory for its code or its scratch space.
+    """
+    said = str(error)
+    on_cpu = isinstance(error, RuntimeError) and "CPUAllocator: " in said and "you tried to allocate" in said
+    of_onednn = isinstance(error, RuntimeError) and said in _ONEDNN
+    return on_cpu or of_onednn or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def explain(
