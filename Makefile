@@ -8,9 +8,12 @@ BENCHMARKS := $(filter-out __init__ gathered grouping,$(basename $(notdir $(wild
 FIND_PYTHON = for name in $(or $(PYTHON),python3 python3.12 python3.11 python3.13); do \
 	"$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& command -v "$$name" && break; done
+# Tests run in two lanes, one thread each; LANES=0 runs them one after the other, in this process.
+LANES := 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(LANES) --dist worksteal
 INDEX = $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: install demo test check format bench clean
+.PHONY: install demo test slow check format bench clean
 .DELETE_ON_ERROR:
 
 install: $(STAMP)
@@ -31,13 +34,16 @@ demo: $(STAMP)
 	$(BIN)/adapt demo --output runs/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
+
+slow: $(STAMP)
+	$(PYTEST) -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 format: $(STAMP)
 	$(BIN)/ruff format .

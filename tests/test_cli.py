@@ -2,11 +2,11 @@
 
 import json
 import os
+import resource
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -27,6 +27,12 @@ def run(*args: str | Path, cwd: Path | None = None) -> subprocess.CompletedProce
     )
 
 
+def processor_s() -> float:
+    """What ended child processes have taken of the processor so far, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def last_line(answer: subprocess.CompletedProcess[str]) -> str:
     """The last line on stderr, which is the error; no traceback may stand above it."""
     assert "Traceback" not in answer.stderr
@@ -34,14 +40,14 @@ def last_line(answer: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_help_lists_every_verb_and_is_fast() -> None:
-    """`adapt --help` answers in under 0.3 s (the fastest of three, as the machine may be busy)."""
+    """`adapt --help` takes less than 0.3 s of processor time (the fastest of three, as the machine may be busy)."""
     times = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = processor_s()
         answer = run("--help")
-        times.append(time.perf_counter() - started)
+        times.append(processor_s() - started)
     assert answer.returncode == 0
-    assert min(times) < 0.3
+    assert 0 < min(times) < 0.3
     lines = answer.stdout.splitlines()
     assert all(any(line.split()[:1] == [verb] for line in lines) for verb in VERBS)
 

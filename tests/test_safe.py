@@ -31,10 +31,10 @@ def test_a_tiff_whose_offsets_are_no_integers_is_damaged(kind: int) -> None:
 def test_a_doubled_key_is_found_in_linear_time() -> None:
     """An object of a hundred thousand keys with one twice at its end is refused in well under a second."""
     text = "{" + ", ".join(f'"{number}": 0' for number in range(100_000)) + ', "99999": 1}'
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError, match="here: holds the key '99999' twice"):
         safe.load_json(text, "here")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_xml_without_document_types(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_xml_without_document_types(tmp_path: Path) -> None:
     path.write_text("<a><b>1</b></a>")
     assert safe.read_xml(path).findtext("b") == "1"
     laughs = "".join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(9))
-    start = time.perf_counter()
+    start = time.process_time()
     for content in (f'<!DOCTYPE a [<!ENTITY l0 "ha">{laughs}]><a>&l9;</a>', '<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>'):
         path.write_text(content)
         with pytest.raises(DataError, match=r"a.xml: holds a document type .* remove it"):
@@ -54,7 +54,7 @@ def test_xml_without_document_types(tmp_path: Path) -> None:
     path.write_bytes(b"<a>" + b" " * safe.MAX_XML_BYTES + b"</a>")
     with pytest.raises(DataError, match="more than the 16,777,216 allowed"):
         safe.read_xml(path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_yaml_scalars_stay_text(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_yaml_scalars_stay_text(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("names: [no, 1, 1e3, 2020-01-01, ~]\nnc: !!python/name:os.system\n")
     assert safe.read_yaml(path) == {"names": ["no", "1", "1e3", "2020-01-01", "~"], "nc": ""}
-    start = time.perf_counter()
+    start = time.process_time()
     lines = ["a0: &a0 [x]"] + [f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]" for n in range(9)]
     path.write_text("\n".join(lines))
     with pytest.raises(DataError, match="holds an alias"):
@@ -71,7 +71,7 @@ def test_yaml_scalars_stay_text(tmp_path: Path) -> None:
         path.write_text(nested)
         with pytest.raises(DataError, match="a.yaml: nested too deeply"):
             safe.read_yaml(path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_names_that_no_file_system_takes_are_refused(tmp_path: Path) -> None:

@@ -161,9 +161,9 @@ def test_random_texts_come_back_byte_for_byte() -> None:
 @pytest.mark.parametrize("part", ["[", "[1", "[ ", "(1,", "(", "<ref>", "<box>", "⟦", "<|"])
 def test_a_row_of_openings_is_read_in_linear_time(part: str) -> None:
     """What opens and never closes costs its length, not its square."""
-    start = time.perf_counter()
+    start = time.process_time()
     split(part * (40_000 // len(part)) + " word")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_long_coordinates_are_one_piece() -> None:

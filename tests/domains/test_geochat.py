@@ -208,11 +208,11 @@ def test_a_half_turn_is_no_turn() -> None:
 @pytest.mark.parametrize("piece", [" ", "{", "{<1>", "<p>", "{<1><2><3><4>} ", "<p>a</p> ", "<delim>", "[refer"])
 def test_long_hostile_rows_take_no_time(piece: str) -> None:
     """200,000 characters of anything end at once, read or refused."""
-    started = time.perf_counter()
+    started = time.process_time()
     for text in (piece * (200_000 // len(piece)), "<p>a</p>" + piece * (100_000 // len(piece)) + "<delim>"):
         with contextlib.suppress(DataError):
             geochat._in_words(geochat.to_tagged(text, (100, 100), "row"))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_turned_boxes_are_scored_by_their_upright_ones(tmp_path: Path) -> None:

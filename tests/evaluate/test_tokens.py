@@ -102,7 +102,7 @@ def test_java_agrees(shared: Path, tmp_path: Path) -> None:
 
 def test_long_answers_cost_no_more_than_their_length() -> None:
     """Twenty thousand characters of what a stuck model repeats are read at once, not in hours."""
-    start = time.perf_counter()
+    start = time.process_time()
     for piece in (".a", "<a ", '<a b="', "a-", "a!", "'", "1,", "_.", "é@", "<!a"):
         ptb_tokens(piece * (20_000 // len(piece)))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

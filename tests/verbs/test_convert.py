@@ -465,9 +465,9 @@ def test_many_lines_of_one_sample_cost_their_number(tmp_path: Path) -> None:
     tally = _Tally()
     lines = [Line(f"id-{number}", None, (), b"") for number in range(30_000)]
     sample = Rejected("here", "", None)
-    start = time.perf_counter()
+    start = time.process_time()
     assert tally.repeated(sample, lines) is None
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     fault = tally.repeated(sample, [*lines, lines[7]])
     assert fault is not None and "'id-7' was seen before" in fault.reason
 
