@@ -3,6 +3,8 @@
 import collections
 import dataclasses
 import hashlib
+import shlex
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ def _decode(root: Path, name: str, settings: pixels.Settings | None, folder: Pat
     try:
         path = safe.inside(root, name, name)
         if not path.is_file():
-            raise DataError(f"{name}: no such file under {root}")
+            raise DataError(f"{name}: no such file under {root}{_in_other_form(root, name)}")
         content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
         held = pixels.hold(content, name, settings, folder)
         if fault := file_fault(content, name):
@@ -45,6 +47,18 @@ def _decode(root: Path, name: str, settings: pixels.Settings | None, folder: Pat
     except DataError as error:
         return Picture(fault=str(error))
     return Picture(held, hashlib.sha256(content).digest())
+
+
+def _in_other_form(root: Path, name: str) -> str:
+    """What to do where a file has the same letters in another normal form of Unicode: macOS takes accents and Hangul apart."""
+    for form, twin in (("NFD", unicodedata.normalize("NFD", name)), ("NFC", unicodedata.normalize("NFC", name))):
+        if twin != name and safe.inside(root, twin, name).is_file():
+            back = "nfc" if form == "NFD" else "nfd"
+            return (
+                f", but one whose name is in Unicode's form {form}; rename such files: "
+                f"convmv -f utf8 -t utf8 --{back} --notest -r {shlex.quote(str(root))}"
+            )
+    return ""
 
 
 class PictureBook:

@@ -74,7 +74,7 @@ def open_rows(source: Source) -> Rows:
         return _open_table(source, is_hub)
     raise UsageError(
         f"input '{path}': expected a file of conversations that ends in .json or .jsonl, or a table: .parquet, a folder that "
-        "`datasets` saved, or hf:NAME"
+        f"`datasets` saved, or hf:NAME{table.tell_tables_below(path)}"
     )
 
 

@@ -143,11 +143,13 @@ def _tell_unread(source: Source) -> dict[str, int]:
     """What a folder of tables holds beside those of its splits; what conversions write into it is no table of it."""
     if not source.input.is_dir() or _is_saved_dataset(source.input):
         return {}
-    read = set(itertools.chain.from_iterable(_split_files(source.input).values()))
+    files = _split_files(source.input)
+    read = set(itertools.chain.from_iterable(files.values()))
     own = imagefolder.own_outputs(source.made)
     unread = [
-        path.name
-        for path in sorted(source.input.iterdir())
+        str(path.relative_to(source.input))
+        for folder in sorted({source.input, *(path.parent for path in read)})
+        for path in sorted(folder.iterdir())
         if path.suffix.lower() in TABLE_SUFFIXES
         and path.is_file()
         and path not in read
@@ -305,8 +307,8 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
     files = _split_files(source.input)
     if not files:
         raise UsageError(
-            f"input '{text}' holds no table; expected a file that ends in {', '.join(TABLE_SUFFIXES)}, "
-            "a folder with train.csv, test.csv and the like, or a folder that `datasets` saved"
+            f"input '{text}' holds no table; expected a file that ends in {', '.join(TABLE_SUFFIXES)}, a folder with "
+            f"train.csv, test.csv and the like, or a folder that `datasets` saved{tell_tables_below(source.input)}"
         )
     return name, {
         split: itertools.chain.from_iterable(_read_file(path, without) for path in paths) for split, paths in files.items()
@@ -317,14 +319,27 @@ def _is_saved_dataset(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
 
 
+def tell_tables_below(folder: Path) -> str:
+    """The end of an error: the folders below one without tables that have some."""
+    if not folder.is_dir():
+        return ""
+    below = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and is_table(each)]
+    return f"; tables are in {', '.join(below[:_NAMED])} below it" if below else ""
+
+
 def _split_files(folder: Path) -> dict[str | None, list[Path]]:
+    """The tables of each split, in order; where a folder has none, the Parquet files in its ``data``, as the Hub keeps them."""
+    return _tables_in(folder, TABLE_SUFFIXES) or _tables_in(folder / "data", (".parquet",))
+
+
+def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list[Path]]:
     """The tables of each split, in order: train.csv, or the parts train-00000-of-00002.parquet and so on."""
     found: dict[str | None, list[Path]] = {}
     if not folder.is_dir():
         return found
     for path in sorted(folder.iterdir()):
         part, split = _PART.fullmatch(path.stem.lower()), _split_of_file(path)
-        if path.suffix.lower() not in TABLE_SUFFIXES or split is None or not path.is_file():
+        if path.suffix.lower() not in suffixes or split is None or not path.is_file():
             continue
         others = found.setdefault(split, [])
         if others and not (part and _is_next_part(others[-1], path)):

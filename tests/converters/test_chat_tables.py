@@ -67,6 +67,23 @@ def test_parts_of_a_hub_folder_are_one_split(tmp_path: Path) -> None:
     assert [(each.sizes[0][0], each.split) for each in run(folder)] == [(6, "train"), (7, "train"), (8, "train"), (9, "test")]
 
 
+def test_a_set_as_the_hub_keeps_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`hf download` leaves SET/README.md and SET/data/*.parquet: SET is read, and what is not read of it is told. Where a set
+    has a folder for each of its parts, these are named."""
+    hub = tmp_path / "ai2d"
+    (hub / "data").mkdir(parents=True)
+    (hub / "README.md").write_text("---\nlicense: mit\n---\n")
+    cauldron([[1], [2]]).to_parquet(hub / "data" / "train-00000-of-00001.parquet")
+    cauldron([[3]]).to_parquet(hub / "data" / "testmini-00000-of-00001.parquet")
+    assert [(each.id, each.sizes[0][0], each.split) for each in run(hub)] == [("ai2d-1", 7, "train"), ("ai2d-2", 8, "train")]
+    assert "1 table not read, named for no split: data/testmini-00000-of-00001.parquet;" in capsys.readouterr().err
+    for task in ("chat", "vqa"):
+        with pytest.raises(UsageError, match=r"; tables are in ai2d below it$"):
+            convert(task=task, input=tmp_path, output=tmp_path / "out.jsonl")
+    cauldron([[1]]).to_parquet(hub / "train.parquet")
+    assert [each.sizes[0][0] for each in run(hub)] == [7]
+
+
 def test_llava_conversations_in_a_saved_dataset(tmp_path: Path) -> None:
     """LLaVA-OneVision's columns, saved by `datasets`: a text-only row first does not hide that pictures are embedded."""
     turns = [{"from": "human", "value": "<image>\nwhat"}, {"from": "gpt", "value": "this"}]

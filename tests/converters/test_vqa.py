@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,18 @@ def test_tables_that_are_named_for_no_split_are_told(pictures: Path, task: str, 
         said = capsys.readouterr().err
         assert said.count("note:") == 1
         assert f"note: {folder}: 4 tables not read, named for no split: {told}; to read one, point --input at it\n" in said
+
+
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_in_another_form_of_unicode_is_told(pictures: Path, form: str, other: str) -> None:
+    """A missing picture whose name has its letters composed otherwise on disk is rejected with the command that renames it."""
+    (pictures / unicodedata.normalize(other, "bär 각.png")).write_bytes((pictures / "a.png").read_bytes())
+    name = unicodedata.normalize(form, "bär 각.png")
+    (pictures / "t.json").write_text(json.dumps([ROWS[0] | {"image": name}]))
+    with pytest.raises(DataError) as raised:
+        convert(task="vqa", input=pictures / "t.json", output=pictures / "out.jsonl")
+    assert f"{name}: no such file under " in str(raised.value)
+    assert f"is in Unicode's form {other}; rename such files: convmv -f utf8 -t utf8 --{form.lower()} " in str(raised.value)
 
 
 def test_columns_are_checked_after_a_faulty_row_too(pictures: Path) -> None:
