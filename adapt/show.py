@@ -21,6 +21,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def shortened(text: str, length: int = 60) -> str:
+    """A text as one line of at most so many letters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 3] + "..."
+
+
 def duration(seconds: float) -> str:
     """``0.05 s``, ``12 s``, ``3.4 min``, ``5.2 h``: a time in the unit that a reader would choose."""
     if seconds < 100:

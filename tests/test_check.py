@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adapt.check.show import show_findings
 from adapt.errors import UsageError
 from adapt.verbs import convert
 from adapt.verbs.check import check
@@ -46,6 +47,18 @@ def test_a_clean_file_has_no_fault(folder: Path) -> None:
     result = check(write(folder / "f.jsonl", row("1"), row("2", image="b.png", meta={"split": "val"})))
     assert (result["faults"], result["records"], result["pictures"]) == ([], 2, 2)
     assert result["splits"] == {"(none)": 1, "val": 1}
+
+
+def test_common_answers_are_shown_in_a_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An answer of many boxes is shown in part, on one line; the JSON document has it whole."""
+    long = "<ref>a\ntree</ref><box>[" + ", ".join(["[100, 200, 300, 400]"] * 20) + "]</box>"
+    result = check(
+        write(folder / "f.jsonl", *[row(f"{number}", long, image=f"{'ab'[number % 2]}.png") for number in range(20)])
+    )
+    assert list(result["answers"]["f"]["common"]) == [long]
+    show_findings(result, as_json=False)
+    (line,) = [each for each in capsys.readouterr().out.splitlines() if each.startswith("answers of ")]
+    assert line == "answers of f: 1 distinct; <ref>a tree</ref><box>[[100, 200, 300, 400], [100, 200, 3... 20"
 
 
 def test_every_bad_row_is_listed_with_its_line(folder: Path) -> None:

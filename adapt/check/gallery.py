@@ -16,7 +16,7 @@ from adapt import __version__, atomic
 from adapt.check.cards import PREDICTED, ROLES, Card, Shape, Stage, colours
 from adapt.check.thumbnails import Thumbnail, make_thumbnails
 from adapt.progress import say
-from adapt.show import counted
+from adapt.show import counted, shortened
 
 FOLDER = Path(__file__).parent
 LISTED_ANSWERS = 100
@@ -48,7 +48,7 @@ def write_page(cards: Sequence[Card], roots: Mapping[str, Path], output: Path, *
         "script": script,
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         "filters": _filters(cards),
-        "answers": [(number, _short(answer), answers[answer]) for answer, number in listed.items()],
+        "answers": [(number, shortened(answer), answers[answer]) for answer, number in listed.items()],
         "num_answers": len(answers),
         "cards": [_shown(card, roots, thumbnails, numbers, colour_of, listed) for card in cards],
         "pictures": [thumbnails[place].content for place in places],
@@ -70,11 +70,6 @@ def _environment() -> Any:
 
 def _root(card: Card, roots: Mapping[str, Path]) -> Path:
     return roots[card.where.rpartition(":")[0]]
-
-
-def _short(answer: str) -> str:
-    text = " ".join(answer.split())
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _filters(cards: Sequence[Card]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapt.check.faults import KINDS
-from adapt.show import duration, show_json, show_lines, show_table, show_values
+from adapt.show import duration, shortened, show_json, show_lines, show_table, show_values
 
 SHOWN_FAULTS = 20
 
@@ -26,7 +26,7 @@ def show_findings(found: Mapping[str, Any], *, as_json: bool) -> None:
     show_values({name: value for name, value in summary.items() if value not in (None, {})}, ", ".join(found["files"]))
     show_lines(*found["notes"])
     for source, spread in found["answers"].items():
-        common = ", ".join(f"{answer} {count:,}" for answer, count in spread["common"].items())
+        common = ", ".join(f"{shortened(answer)} {count:,}" for answer, count in spread["common"].items())
         show_lines(f"answers of {source}: {spread['distinct']:,} distinct; {common}")
     by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for fault in found["faults"]:
