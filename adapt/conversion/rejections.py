@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from adapt import atomic
+from adapt.conversion.places import rejected_path
 from adapt.domain import Rejected
 from adapt.records import dump_row
 
@@ -19,7 +20,7 @@ class Rejections:
     """Rejected samples, counted by reason. Used as a context: what was not committed when it ends is not written."""
 
     def __init__(self, output: Path) -> None:
-        self.path = output.with_name(output.name.removesuffix(".jsonl") + ".rejected.jsonl")
+        self.path = rejected_path(output)
         self.count = 0
         self._shown: list[str] = []
         self._reasons: collections.Counter[str] = collections.Counter()

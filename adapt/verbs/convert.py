@@ -20,6 +20,7 @@ from adapt import atomic, made, pixels, randomness, records
 from adapt.conversion.ids import SeenIds
 from adapt.conversion.lines import Line, Result, Shared
 from adapt.conversion.pictures import PictureBook
+from adapt.conversion.places import spare_others
 from adapt.conversion.rejections import Rejections
 from adapt.conversion.stream import stream
 from adapt.domain import Reading, Rejected, Source, Task, find_task, parse_options, read_options
@@ -55,7 +56,7 @@ def convert(
     output = _check_call(Path(output), limit, max_bad, workers)
     options = read_options(chosen.options, parse_options(option), f"task '{task}'")
     source = Source(_check_input(input, chosen), _check_images(images), options, seed, made.made_folder(output))
-    _spare_input(source.input, output)
+    spare_others(source.input, output)
     made_before, file_before = _made_names(source), _which_file(output)
     atomic.remove_leftovers(output)
     try:
@@ -90,16 +91,6 @@ def _check_input(input: Path | str, task: Task) -> Path:
     if not path.exists() and not str(input).startswith("hf:"):
         raise UsageError(f"input '{input}' does not exist; task '{task.name}' reads {task.layout}")
     return path
-
-
-def _spare_input(input: Path, output: Path) -> None:
-    """Nobody's data is replaced by what was made of it. What an earlier run left has its manifest or pictures beside it."""
-    if not output.exists():
-        return
-    same = input.is_file() and output.samefile(input)
-    ours = any(path.exists() for path in (records.manifest_path(output), records.pictures_path(output)))
-    if same or (input.is_dir() and not ours and output.resolve().is_relative_to(input.resolve())):
-        raise UsageError(f"output '{output}' is {'the input' if same else 'a file of the input'}; choose another name")
 
 
 def _check_images(images: Path | str | None) -> Path | None:

@@ -16,6 +16,7 @@ from typing import Any
 import adapt
 from adapt import atomic, records, safe, translation
 from adapt.conversion.ids import SeenIds
+from adapt.conversion.places import rejected_path, spare_others
 from adapt.endpoint import MAX_CONCURRENCY, Endpoint, ask_all
 from adapt.errors import DataError, UsageError, no_file, unknown
 from adapt.journal import Journal, open_journal
@@ -92,8 +93,7 @@ def _check_call(source: Path, target: Path, to: str, workers: int, max_bad: int)
         raise unknown("language", to, translation.LANGUAGES)
     if target.suffix != ".jsonl" or target.is_dir():
         raise UsageError(f"output '{target}': expected a file name that ends in .jsonl")
-    if target.exists() and target.samefile(source):
-        raise UsageError(f"output '{target}' is the input; choose another name")
+    spare_others(source, target)
     if not 1 <= workers <= MAX_CONCURRENCY:
         raise UsageError(f"--workers {workers}: expected 1 to {MAX_CONCURRENCY} requests at a time")
     if max_bad < 0:
@@ -201,10 +201,6 @@ def _progress_path(target: Path) -> Path:
     return target.with_name(target.name.removesuffix(".jsonl") + ".progress.jsonl")
 
 
-def _rejected_path(target: Path) -> Path:
-    return target.with_name(target.name.removesuffix(".jsonl") + ".rejected.jsonl")
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -288,7 +284,7 @@ def _finish(
     """Write the rows in their order, the list of those that failed, and the manifest."""
     _report_failed(source, target, failed, total, max_bad)
     if not progress.places:
-        raise DataError(f"{source}: no row could be translated; see {_rejected_path(target)}")
+        raise DataError(f"{source}: no row could be translated; see {rejected_path(target)}")
     digest = hashlib.sha256()
     unchanged: list[int] = []
     asked = iter(records.read_rows(source))
@@ -332,7 +328,7 @@ def _is_unchanged(before: ChatRecord, after: ChatRecord) -> bool:
 
 
 def _report_failed(source: Path, target: Path, failed: Mapping[int, str], total: int, max_bad: int) -> None:
-    path = _rejected_path(target)
+    path = rejected_path(target)
     if not failed:
         path.unlink(missing_ok=True)
         return

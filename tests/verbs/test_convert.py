@@ -281,6 +281,26 @@ def test_the_input_is_not_replaced_by_what_is_made_of_it(folder: Path) -> None:
         assert convert(task="vqa", input=table, output=folder / "made.jsonl")["counts"]["read"] == 2
 
 
+@pytest.mark.parametrize("side", ["manifest.json", "pictures.jsonl", "rejected.jsonl"])
+def test_files_beside_the_output_replace_nothing_of_the_users(folder: Path, side: str) -> None:
+    """An input, and any other file, that is called as the output's manifest, pictures or rejections would be is left;
+    what a conversion wrote there is not."""
+    row = {"image": "2750/River/River_1.png", "question": "What?", "answer": "A river"}
+    table, output = folder / f"out.{side}", folder / "out.jsonl"
+    table.write_text(json.dumps([row]) if side.endswith(".json") else json.dumps(row) + "\n")
+    before = table.read_bytes()
+    with pytest.raises(UsageError, match=f"its 'out.{side}' would take the place of the input; choose another name"):
+        convert(task="vqa", input=table, output=output)
+    with pytest.raises(UsageError, match=f"its 'out.{side}' would take the place of a file that no conversion wrote"):
+        convert(task="rsclassify", input=folder / "2750", output=output)
+    assert table.read_bytes() == before and not output.exists()
+    table.unlink()
+    (folder / "2750" / "River" / "River_99.png").write_bytes(b"")
+    for _ in range(2):
+        convert(task="rsclassify", input=folder / "2750", output=output, max_bad=1)
+        assert table.exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -410,11 +430,19 @@ def test_a_stopped_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path
     assert stopped >= 8, "the moments must fall into the conversion"
 
 
-def test_a_fault_after_the_rows_stand_takes_no_picture_from_them(folder: Path, tmp_path: Path) -> None:
+def test_a_fault_after_the_rows_stand_takes_no_picture_from_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the manifest cannot take its name, the new rows are whole, and so are the pictures that they show."""
-    output = tmp_path / "out.jsonl"
-    output.with_suffix(".manifest.json").mkdir()
-    with pytest.raises(OSError):
+    output, replace = tmp_path / "out.jsonl", os.replace
+
+    def fails(source: Path, target: Path) -> None:
+        if target.name == "out.manifest.json":
+            raise OSError("no space left")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="no space left"):
         convert(task="classify", input=folder, output=output, option="upright=yes")
     records = adapt.read_records(output)
     assert len(records) == 40
