@@ -40,6 +40,11 @@ def no_file(path: Path) -> UsageError:
     return UsageError(f"{path}: no such file" + (f": did you mean '{folder / near[0]}'?" if near else ""))
 
 
+def bad_picture(where: str, reason: DataError, check: str = "adapt check") -> DataError:
+    """The error for a row, at ``where``, whose picture cannot be read; ``check`` is the command that lists all of them."""
+    return DataError(f"{where}: picture {reason}; run '{check}' to list all such rows")
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """The error for a name that does not exist: names the nearest one, else lists all that do.
 

@@ -250,7 +250,12 @@ def iterate_records(path: Path | str) -> Iterator[tuple[str, ChatRecord]]:
 
 def read_records(path: Path | str) -> list[ChatRecord]:
     """All records of a chat JSONL file. Raises DataError with file:line for a bad row or an id seen before."""
-    records: list[ChatRecord] = []
+    return list(read_placed(path).values())
+
+
+def read_placed(path: Path | str) -> dict[str, ChatRecord]:
+    """``read_records`` by ``file:line``, in the file's order."""
+    records: dict[str, ChatRecord] = {}
     places: dict[str, str] = {}
     for where, record in iterate_records(path):
         if record.id in places:
@@ -258,7 +263,7 @@ def read_records(path: Path | str) -> list[ChatRecord]:
                 f"{where}: the id '{record.id}' was seen before, at {places[record.id]}; ids must be unique in a file"
             )
         places[record.id] = where
-        records.append(record)
+        records[where] = record
     return records
 
 

@@ -7,14 +7,15 @@ files that agree in length and in both ends the rest is read too, so equal conte
 import dataclasses
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from adapt import records, safe
 from adapt.check.faults import Fault, first_of_each
 from adapt.check.rows import Row
-from adapt.errors import DataError
+from adapt.errors import DataError, bad_picture
 from adapt.progress import track
+from adapt.records import ChatRecord
 from adapt.workers import map_ordered
 
 
@@ -93,6 +94,35 @@ def _look_inside(path: Path) -> Picture:
 
 def _digest(shared: None, place: tuple[Path, str]) -> str:
     return safe.file_sha256(safe.inside(*place, "picture"))
+
+
+def refuse_unreadable(rows: Iterable[tuple[str, ChatRecord]], root: Path) -> None:
+    """Look at every picture of the rows (``file:line`` and record) once, in this process: what is found later costs hours.
+
+    Raises DataError with file:line for the first that cannot be read. Damage between header and end shows only on decoding.
+    """
+    first: dict[Path, str] = {}
+    for where, record in rows:
+        for name in record.images:
+            first.setdefault(safe.inside(root, name, where), where)
+    for path, where in track(first.items(), len(first), "looking at pictures"):
+        try:
+            _refuse_unreadable(path)
+        except DataError as error:
+            raise bad_picture(where, error) from error
+
+
+def _refuse_unreadable(path: Path) -> None:
+    """By the header and the end; where these are not as they should be, the decoder has the last word."""
+    from adapt.check.ends import HEAD_BYTES, TAIL_BYTES, ends_well
+
+    head, tail, length = safe.read_ends(path, HEAD_BYTES, TAIL_BYTES)
+    try:
+        is_whole = ends_well(safe.header_of(head, str(path)), head, tail, length)
+    except DataError:
+        is_whole = False  # its header may be longer, or at its end
+    if not is_whole:
+        safe.read_picture(path)
 
 
 def picture_faults(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:

@@ -22,7 +22,7 @@ import numpy as np
 from adapt import atomic, boxes, progress, safe
 from adapt.data.augment import AS_STORED, can_turn, symmetries, turn_text
 from adapt.data.template import IGNORED, Template, encode_turns
-from adapt.errors import DataError
+from adapt.errors import DataError, bad_picture
 from adapt.records import ChatRecord, Turn, image_root, iterate_records, read_manifest
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class _Pictures:
                 content = safe.read_bytes(path, safe.MAX_PICTURE_BYTES)
                 width, height = safe.size_of(content, str(path))
             except DataError as error:
-                raise DataError(f"{where}: picture {error}; run 'adapt check' to list all such rows") from error
+                raise bad_picture(where, error) from error
             self._number[path] = len(self.rows)
             digest = hashlib.sha256(content).hexdigest()
             self.rows.append({"path": str(path), "width": width, "height": height, "sha256": digest})

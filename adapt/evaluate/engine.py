@@ -60,10 +60,11 @@ class Engine(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class NativeEngine:
-    """A model loaded here. ``images`` is the picture root."""
+    """A model loaded here. ``images`` is the picture root, ``places`` has the ``file:line`` of each record by its id."""
 
     answerer: "Answerer"
     images: Path
+    places: Mapping[str, str]
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -86,11 +87,11 @@ class NativeEngine:
     def _generate(self, records: Sequence[ChatRecord], rules: AnswerRules) -> Iterator[tuple[str, str]]:
         from adapt.evaluate.generate import Question, answer_questions
 
-        questions = [Question.of(record, self.images) for record in records]
+        questions = [Question.of(record, self.images, self.places[record.id]) for record in records]
         return answer_questions(self.answerer, questions, max_new_tokens=rules.max_new_tokens, sampling=rules.sampling)
 
     def _choose(self, records: Sequence[ChatRecord], rules: AnswerRules) -> Iterator[tuple[str, str]]:
         from adapt.evaluate.likelihood import Choice, choose_options
 
-        choices = [Choice.of(record, self.images) for record in records]
+        choices = [Choice.of(record, self.images, self.places[record.id]) for record in records]
         return ((key, option) for key, option, _ in choose_options(self.answerer, choices))

@@ -46,7 +46,7 @@ class Choice:
             raise DataError(f"{self.question.key}: options {list(self.options)}; expected two or more different ones")
 
     @classmethod
-    def of(cls, record: ChatRecord, root: Path) -> "Choice":
+    def of(cls, record: ChatRecord, root: Path, where: str = "") -> "Choice":
         """The last question of a record with ``meta.candidates``, as its truth spells them: by name, or by letter.
 
         Raises DataError where there are none, and where the truth is none of them.
@@ -68,7 +68,7 @@ class Choice:
             spelled = next((form for form in forms if truth in form), spelled)
         if truth not in spelled:
             raise DataError(f"{record.id}: the answer {truth!r} is none of meta.candidates, nor a letter for one: {names}")
-        return cls(Question.of(record, root), spelled)
+        return cls(Question.of(record, root, where), spelled)
 
 
 def choose_options(

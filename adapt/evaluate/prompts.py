@@ -12,12 +12,14 @@ from adapt import safe
 from adapt.data.packing import EncodedTree
 from adapt.data.template import encode_prompt, get_template
 from adapt.data.tiling import count_tiles, tile, tile_budget
-from adapt.errors import DataError
+from adapt.errors import DataError, bad_picture
 from adapt.evaluate.question import Question
 from adapt.model.config import ModelConfig
 from adapt.model.language import rope_threshold
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from adapt.evaluate.answer import Answerer
 
 # (query, key) pairs of a prompt behind its prefix: above, all of the prompt but its last token is prefix, which is computed
@@ -30,7 +32,7 @@ class Prompts:
     """Questions of one tree: the same pictures, cut alike, and the same ids up to the last picture.
 
     ``own_tiles`` is the questions' bound on a picture's grid (0: none), ``num_prefix`` the tokens of the prefix with those of
-    the pictures, which ``prefix`` has one each of; ``side`` see side_of.
+    the pictures, which ``prefix`` has one each of; ``side`` see side_of. ``where`` is the first question's place, or ''.
     """
 
     pictures: tuple[Path, ...]
@@ -40,6 +42,7 @@ class Prompts:
     branches: tuple[tuple[int, ...], ...]
     num_prefix: int
     side: int
+    where: str
 
 
 def group(answerer: "Answerer", questions: Sequence[Question], max_new_tokens: int) -> list[Prompts]:
@@ -67,10 +70,12 @@ def group(answerer: "Answerer", questions: Sequence[Question], max_new_tokens: i
         side = side_of(num_tokens, max_new_tokens, threshold)
         shared = (side, length + extra[cut] if length else 0, cut, ids[:length])
         groups.setdefault(shared, []).append((question.key, ids[length:]))
+    places = {question.key: question.where for question in questions}
     trees = []
     for (side, num_prefix, (pictures, own_tiles), prefix), members in groups.items():
+        where = places[members[0][0]]
         keys, branches = zip(*sorted(members, key=lambda member: len(member[1])), strict=True)
-        trees.append(Prompts(pictures, own_tiles, prefix, keys, branches, num_prefix, side))
+        trees.append(Prompts(pictures, own_tiles, prefix, keys, branches, num_prefix, side, where))
     return sorted(trees, key=lambda tree: (tree.side, tree.num_prefix))
 
 
@@ -92,12 +97,21 @@ def _picture_tokens(pictures: tuple[Path, ...], own: int, config: ModelConfig) -
     return tiles * config.tokens_per_tile - len(pictures)
 
 
+def _read_picture(path: Path, where: str) -> "Image":
+    try:
+        return safe.read_picture(path)
+    except DataError as error:
+        if not where:
+            raise
+        raise bad_picture(where, error, "adapt check --decode") from error
+
+
 def encode_tree(
     prompts: Prompts, config: ModelConfig, branches: Sequence[Sequence[int]] = (), scored: Sequence[int] = ()
 ) -> EncodedTree:
     """The prefix with its pictures, and those branches; of each the last ``scored`` tokens weigh 1, the others nothing."""
     budget = tile_budget(config.max_tiles, len(prompts.pictures), prompts.own_tiles)
-    tiles = [tile(safe.read_picture(path), budget, config.tile_px) for path in prompts.pictures]
+    tiles = [tile(_read_picture(path, prompts.where), budget, config.tile_px) for path in prompts.pictures]
     prefix = np.asarray(prompts.prefix, np.int64)
     times = np.ones(len(prefix), np.int64)
     times[prefix == config.image_token_id] = [len(each) * config.tokens_per_tile for each in tiles]

@@ -13,14 +13,15 @@ from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn
 class Question:
     """What to answer: a key, pictures (paths) and the turns up to the last human one.
 
-    ``max_tiles`` is the largest grid of any picture, 0 for the model's own bound. Raises DataError where the turns have
-    another number of places for pictures than there are pictures.
+    ``max_tiles`` is the largest grid of any picture, 0 for the model's own bound, ``where`` the ``file:line`` of the row, ''
+    where there is none. Raises DataError where the turns have another number of places for pictures than there are pictures.
     """
 
     key: str
     pictures: tuple[Path, ...]
     turns: tuple[Turn, ...]
     max_tiles: int = 0
+    where: str = ""
 
     def __post_init__(self) -> None:
         places = sum(turn.value.count(IMAGE_PLACEHOLDER) for turn in self.turns if turn.role == "human")
@@ -30,10 +31,10 @@ class Question:
             )
 
     @classmethod
-    def of(cls, record: ChatRecord, root: Path) -> "Question":
+    def of(cls, record: ChatRecord, root: Path, where: str = "") -> "Question":
         """The last question of a record; earlier turns stay as they are."""
-        paths = tuple(safe.inside(root, name, record.id) for name in record.images)
-        return cls(record.id, paths, record.turns[:-1], record.max_tiles)
+        paths = tuple(safe.inside(root, name, where or record.id) for name in record.images)
+        return cls(record.id, paths, record.turns[:-1], record.max_tiles, where)
 
     @classmethod
     def ask(cls, key: str, pictures: tuple[Path, ...], text: str) -> "Question":

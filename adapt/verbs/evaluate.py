@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt import __version__, atomic, progress, safe
+from adapt.check.pictures import refuse_unreadable
 from adapt.domain import Benchmark, find_benchmark, parse_options, read_options
 from adapt.endpoint import MAX_CONCURRENCY, TIMEOUT_S, Endpoint
 from adapt.errors import DataError, UsageError, no_file, unknown
@@ -21,7 +22,7 @@ from adapt.evaluate.sampling import Sampling
 from adapt.evaluate.score import pair, score_answers, to_document
 from adapt.evaluate.served import ServedEngine, request_form
 from adapt.journal import Journal, open_journal
-from adapt.records import ChatRecord, image_root, read_records, write_rows
+from adapt.records import ChatRecord, image_root, read_placed, write_rows
 from adapt.show import counted
 
 PARTIAL = "predictions.partial.jsonl"
@@ -78,8 +79,17 @@ class EvaluateSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class Questions:
+    """The rows to ask: ``parts`` are they by split, ``places`` has each one's ``file:line`` by id, ``root`` their pictures."""
+
+    root: Path
+    parts: Mapping[str, Sequence[ChatRecord]]
+    places: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Call:
-    """What is asked of ``evaluate``, checked: ``parts`` are the rows by split, ``root`` where their pictures are."""
+    """What is asked of ``evaluate``, checked."""
 
     benchmark: Benchmark
     options: Mapping[str, str]
@@ -87,8 +97,11 @@ class _Call:
     data: Path
     data_sha256: str
     images: str | None
-    root: Path
-    parts: Mapping[str, Sequence[ChatRecord]]
+    questions: Questions
+
+    @property
+    def parts(self) -> Mapping[str, Sequence[ChatRecord]]:
+        return self.questions.parts
 
     @property
     def rules(self) -> AnswerRules:
@@ -230,11 +243,21 @@ def _check_call(
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: a file; --output takes a folder")
     digest = safe.file_sha256(path)
-    parts = choose_rows(read_records(path), split, path)
+    questions = read_questions(path, split, images)
+    return _Call(chosen, options, settings, path, digest, None if images is None else str(images), questions)
+
+
+def read_questions(path: Path, split: str | None, images: str | Path | None) -> Questions:
+    """The rows to score, every picture that they show looked at. Raises UsageError and DataError, with the row's place."""
+    placed = read_placed(path)
+    parts = choose_rows(list(placed.values()), split, path)
     root = image_root(path, None if images is None else Path(images))
     if not root.is_dir():
         raise DataError(f"{path}: its picture root {root} is not a folder; give it with --images")
-    return _Call(chosen, options, settings, path, digest, None if images is None else str(images), root, parts)
+    asked = {record.id for records in parts.values() for record in records}
+    rows = [(where, record) for where, record in placed.items() if record.id in asked]
+    refuse_unreadable(rows, root)
+    return Questions(root, parts, {record.id: where for where, record in rows})
 
 
 @contextlib.contextmanager
@@ -246,7 +269,7 @@ def _open_engine(name: str, model: str | Path, call: _Call) -> Iterator[Engine]:
         unused = [each for each in _OF_SERVERS if getattr(call.settings, each) != getattr(EvaluateSettings, each)]
         if unused:
             progress.say(f"no effect without --engine URL: {', '.join(f'evaluate.{each}' for each in unused)}")
-        yield NativeEngine(load(model), call.root)
+        yield NativeEngine(load(model), call.questions.root, call.questions.places)
         return
     if not any(mark in name for mark in ":/"):
         raise UsageError(f"engine '{name}': expected '{NATIVE}', or a server's address such as http://127.0.0.1:8000/v1")
@@ -261,7 +284,7 @@ def _open_engine(name: str, model: str | Path, call: _Call) -> Iterator[Engine]:
                 f"model '{model}' is a folder here: its name is sent to the server as it stands, its files are not read"
             )
         rows = [record for records in call.parts.values() for record in records]
-        yield ServedEngine.of(endpoint, rows, call.root, call.settings.concurrency, call.settings.max_bad)
+        yield ServedEngine.of(endpoint, rows, call.questions.root, call.settings.concurrency, call.settings.max_bad)
 
 
 def _header(call: _Call, engine: Engine) -> dict[str, Any]:
@@ -331,9 +354,9 @@ def _answer(
     if len(failed) > call.settings.max_bad:
         name, reason = next(iter(failed.items()))
         raise DataError(
-            f"{len(failed):,} of {counted(len(records), 'question')} without an answer, first '{name}': {reason}; "
-            "start the same command "
-            "again to ask for these, or accept them as wrong with --set evaluate.max_bad=N"
+            f"{call.questions.places[name]}: {len(failed):,} of {counted(len(records), 'question')} without an answer, first "
+            f"'{name}': {reason}; start the same command again to ask for these, or accept them as wrong with "
+            "--set evaluate.max_bad=N"
         )
     if failed:
         first = [f"'{record.id}'" for record in records if record.id in failed][:_NAMED]

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapt import atomic, progress, randomness, safe
+from adapt.check.pictures import refuse_unreadable
 from adapt.domain import find_benchmark, find_domain, parse_options, read_options
 from adapt.errors import DataError, Stopped, UsageError, no_file
 from adapt.evaluate.retained import retained
 from adapt.evaluate.score import group_of
 from adapt.evaluate.sweep import FRACTIONS, ONE, RATIOS, SIDES, Measured, Model, Point, Side, marks_of, summarise
-from adapt.records import image_root, manifest_path, read_records, relative_root, write_records
+from adapt.records import image_root, manifest_path, read_placed, read_records, relative_root, write_records
 from adapt.train.recipe import make_recipe, parse_settings
-from adapt.verbs.evaluate import choose_rows, evaluate, read_settings
+from adapt.verbs.evaluate import choose_rows, evaluate, read_questions, read_settings
 from adapt.verbs.finetune import finetune, make_request
 
 if TYPE_CHECKING:
@@ -296,9 +297,19 @@ def _plain(value: Any) -> Any:
 def _start(call: SweepCall, keep_models: bool) -> dict[str, Any]:
     """Begin, or go on with, a sweep in its folder, alone."""
     _check_settings(call)
+    if not (call.output / "sweep.json").is_file():  # a finished sweep may be asked again without its pictures
+        _check_data(call)
     with _alone(call.output):
         _remember(call)
         return _carry_out(call, keep_models)
+
+
+def _check_data(call: SweepCall) -> None:
+    """Raise UsageError or DataError for questions that cannot be asked, and for rows that cannot be learnt from, at once."""
+    for side in call.sides.values():
+        read_questions(side.data, side.split, call.images)
+    for path in (*call.data, *call.general):
+        refuse_unreadable(read_placed(path).items(), image_root(path, call.images))
 
 
 def _carry_out(call: SweepCall, keep_models: bool) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """adapt evaluate: what is refused before a model is loaded. The answers themselves: tests/evaluate/test_generate.py."""
 
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from adapt.errors import DataError, UsageError
+from adapt.records import ChatRecord, Turn, write_records
 from adapt.verbs import evaluate
 
 
@@ -38,3 +42,42 @@ def test_a_picture_root_that_went_away_is_a_fault_of_the_data(tmp_path: Path) ->
     (tmp_path / "d.manifest.json").write_text(json.dumps({"image_root": "gone"}))
     with pytest.raises(DataError, match=r"d\.jsonl: its picture root .*gone is not a folder; give it with --images"):
         evaluate(benchmark="vqa", model="nano", data=data, output=tmp_path / "s")
+
+
+def write_seen(folder: Path, pictures: list[bytes]) -> Path:
+    """A row of the split test for each picture of those bytes."""
+    turns = (Turn("human", "<image>\nq?"), Turn("gpt", "a"))
+    for number, content in enumerate(pictures):
+        (folder / f"{number}.png").write_bytes(content)
+    records = [ChatRecord(f"r{number}", turns, (f"{number}.png",), meta={"split": "test"}) for number in range(len(pictures))]
+    write_records(folder / "d.jsonl", records)
+    return folder / "d.jsonl"
+
+
+def png(size: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(size).integers(0, 256, (size, size, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "text"])
+def test_a_picture_that_cannot_be_read_is_told_before_a_model_is_looked_for(tmp_path: Path, damage: str) -> None:
+    """With the line of its row and the command that lists all of them; nothing is written. A header is less than 200 px."""
+    content = {"gone": b"", "cut": png(200)[:-1000], "text": b"no picture"}[damage]
+    data = write_seen(tmp_path, [png(8), content])
+    if damage == "gone":
+        (tmp_path / "1.png").unlink()
+    why = {"gone": "no such file", "cut": "damaged picture", "text": "a text file"}[damage]
+    with pytest.raises(DataError, match=rf"d\.jsonl:2: picture .*1\.png: {why}.*; run 'adapt check' to list all such rows$"):
+        evaluate(benchmark="vqa", model="no-such-model", data=data, output=tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_pictures_that_decode_and_those_of_other_splits_are_no_obstacle(tmp_path: Path) -> None:
+    """Bytes behind a picture's end, which every decoder passes over, do not stop an evaluation; nor what is not asked."""
+    data = write_seen(tmp_path, [png(8) + b"more"])
+    with open(data, "a") as handle:
+        row = json.loads(data.read_text()) | {"id": "other", "image": "gone.png", "meta": {"split": "train"}}
+        handle.write(json.dumps(row) + "\n")
+    with pytest.raises(UsageError, match="unknown model"):
+        evaluate(benchmark="vqa", model="no-such-model", data=data, output=tmp_path / "s")

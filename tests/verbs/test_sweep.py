@@ -509,6 +509,20 @@ def test_wrong_requests_are_refused_before_anything_is_trained(
     assert not (tmp_path / "sweep" / "sweep.config.json").exists()
 
 
+@pytest.mark.parametrize(("name", "number"), [("field", 3), ("common", 3), ("field", 4)])
+def test_a_picture_that_is_gone_is_told_before_the_first_run(
+    data: dict[str, Path], tmp_path: Path, name: str, number: int
+) -> None:
+    """Of the questions of both sides and of the training rows, with its row, before there is a folder (3 is a test picture)."""
+    shutil.copytree(data["field"].parent, tmp_path / "data")
+    own = {side: tmp_path / "data" / path.name for side, path in data.items()}
+    (tmp_path / "data" / name / f"{number}.png").unlink()
+    told = rf"{name}\.jsonl:{2 * number + 1}: picture .*{number}\.png: no such file; run 'adapt check'"
+    with pytest.raises(DataError, match=told):
+        sweep(**arguments(Path("runs/base"), own, tmp_path / "sweep"))
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_the_other_sides_training_rows_are_no_test(data: dict[str, Path], tmp_path: Path) -> None:
     """General ability is not measured on the field's training rows either, though they are of another file."""
     changed = {"general_test": data["field"], "general_split": "train"}
