@@ -90,6 +90,19 @@ def score_answers(
     return dataclasses.replace(scores, details={"answers": _count_answers(answered)} | dict(scores.details))
 
 
+def check_references(
+    benchmark: Benchmark, records: Sequence[ChatRecord], options: Mapping[str, str], path: Path, folder: Path
+) -> None:
+    """Raise what scoring would raise whatever the answers are: they are scored as if not one had come, and nothing is kept.
+
+    ``folder`` is where the predictions will be. UsageError for an option, DataError, naming ``path``, for references.
+    """
+    try:
+        score_answers(benchmark, [Answered(record, None) for record in records], options, folder)
+    except DataError as error:
+        raise DataError(f"{path}: benchmark {benchmark.name}: {error}") from error
+
+
 def _count_answers(answered: Sequence[Answered]) -> dict[str, int]:
     """How many answers there are, how many are missing or empty, and how many are far longer than what was asked for.
 

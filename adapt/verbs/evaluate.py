@@ -19,7 +19,7 @@ from adapt.endpoint import MAX_CONCURRENCY, TIMEOUT_S, Endpoint
 from adapt.errors import DataError, UsageError, no_file, unknown
 from adapt.evaluate.engine import CUT, GENERATE, LIKELIHOOD, NATIVE, REFUSED, AnswerRules, Engine, NativeEngine, Reply
 from adapt.evaluate.sampling import Sampling
-from adapt.evaluate.score import pair, score_answers, to_document
+from adapt.evaluate.score import check_references, pair, score_answers, to_document
 from adapt.evaluate.served import ServedEngine, request_form
 from adapt.journal import Journal, open_journal
 from adapt.records import ChatRecord, image_root, read_placed, write_rows
@@ -139,7 +139,7 @@ def evaluate(
         _open_engine(engine, model, call) as answerer,
         _open_partial(folder / PARTIAL, _header(call, answerer)) as (journal, replies),
     ):
-        places = {name: folder / name if len(call.parts) > 1 else folder for name in call.parts}
+        places = {name: _place(folder, call.parts, name) for name in call.parts}
         for name, place in places.items():
             _tell_replaced(call, answerer.model, name, place / "scores.json")
         for name, records in call.parts.items():
@@ -244,7 +244,13 @@ def _check_call(
         raise UsageError(f"{folder}: a file; --output takes a folder")
     digest = safe.file_sha256(path)
     questions = read_questions(path, split, images)
+    for name, records in questions.parts.items():
+        check_references(chosen, records, options, path, _place(folder, questions.parts, name))
     return _Call(chosen, options, settings, path, digest, None if images is None else str(images), questions)
+
+
+def _place(folder: Path, parts: Mapping[str, Sequence[ChatRecord]], name: str) -> Path:
+    return folder / name if len(parts) > 1 else folder
 
 
 def read_questions(path: Path, split: str | None, images: str | Path | None) -> Questions:
@@ -269,6 +275,8 @@ def _open_engine(name: str, model: str | Path, call: _Call) -> Iterator[Engine]:
         unused = [each for each in _OF_SERVERS if getattr(call.settings, each) != getattr(EvaluateSettings, each)]
         if unused:
             progress.say(f"no effect without --engine URL: {', '.join(f'evaluate.{each}' for each in unused)}")
+        if call.settings.scoring == LIKELIHOOD:
+            _check_candidates(call)
         yield NativeEngine(load(model), call.questions.root, call.questions.places)
         return
     if not any(mark in name for mark in ":/"):
@@ -285,6 +293,18 @@ def _open_engine(name: str, model: str | Path, call: _Call) -> Iterator[Engine]:
             )
         rows = [record for records in call.parts.values() for record in records]
         yield ServedEngine.of(endpoint, rows, call.questions.root, call.settings.concurrency, call.settings.max_bad)
+
+
+def _check_candidates(call: _Call) -> None:
+    """Raise DataError, with its place, for a row whose answer cannot be chosen."""
+    from adapt.evaluate.likelihood import Choice
+
+    for record in (record for records in call.parts.values() for record in records):
+        where = call.questions.places[record.id]
+        try:
+            Choice.of(record, call.questions.root, where)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
 
 
 def _header(call: _Call, engine: Engine) -> dict[str, Any]:

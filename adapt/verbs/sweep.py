@@ -19,7 +19,7 @@ from adapt.check.pictures import refuse_unreadable
 from adapt.domain import find_benchmark, find_domain, parse_options, read_options
 from adapt.errors import DataError, Stopped, UsageError, no_file
 from adapt.evaluate.retained import retained
-from adapt.evaluate.score import group_of
+from adapt.evaluate.score import check_references, group_of
 from adapt.evaluate.sweep import FRACTIONS, ONE, RATIOS, SIDES, Measured, Model, Point, Side, marks_of, summarise
 from adapt.records import image_root, manifest_path, read_placed, read_records, relative_root, write_records
 from adapt.train.recipe import make_recipe, parse_settings
@@ -306,8 +306,10 @@ def _start(call: SweepCall, keep_models: bool) -> dict[str, Any]:
 
 def _check_data(call: SweepCall) -> None:
     """Raise UsageError or DataError for questions that cannot be asked, and for rows that cannot be learnt from, at once."""
-    for side in call.sides.values():
-        read_questions(side.data, side.split, call.images)
+    for name, side in call.sides.items():
+        ((_, records),) = read_questions(side.data, side.split, call.images).parts.items()
+        place = call.output / "base" / "scores" / name
+        check_references(find_benchmark(side.benchmark), records, call.options[name], side.data, place)
     for path in (*call.data, *call.general):
         refuse_unreadable(read_placed(path).items(), image_root(path, call.images))
 

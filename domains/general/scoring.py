@@ -93,13 +93,17 @@ def _floors(records: Sequence[ChatRecord]) -> dict[str, Any]:
 
 def score_choices(answered: Sequence[Answered], options: Mapping[str, str]) -> Scores:
     """One class of each row, or, where labels are lists, all classes that apply. Raises DataError for free answers."""
-    _check_classes([each.record for each in answered])
+    _check_classes(answered)
     several = any(is_several(each.record) for each in answered)
     return score_several(answered) if several else score_classes(answered, options)
 
 
-def _check_classes(records: Sequence[ChatRecord]) -> None:
-    """Rows of another tool, which name no classes: what their answers are taken as is said, and free text is refused."""
+def _check_classes(answered: Sequence[Answered]) -> None:
+    """Rows of another tool, which name no classes: what their answers are taken as is said, and free text is refused.
+
+    Said once there are answers to score: references are looked at without any before a model is asked.
+    """
+    records = [each.record for each in answered]
     if not records or any("label" in record.meta or "candidates" in record.meta for record in records):
         return
     counts = collections.Counter(squash(record.answer) for record in records)
@@ -109,7 +113,8 @@ def _check_classes(records: Sequence[ChatRecord]) -> None:
             f"row '{records[0].id}' and the others have neither meta.label nor meta.candidates, and {once:,} of "
             f"{len(records):,} answers occur once: these are no classes; score free answers with '--benchmark vqa'"
         )
-    say(f"no row has meta.label or meta.candidates: their {len(counts):,} different answers are taken as the classes")
+    if any(each.answer is not None for each in answered):
+        say(f"no row has meta.label or meta.candidates: their {len(counts):,} different answers are taken as the classes")
 
 
 VQA = Benchmark(

@@ -81,3 +81,26 @@ def test_pictures_that_decode_and_those_of_other_splits_are_no_obstacle(tmp_path
         handle.write(json.dumps(row) + "\n")
     with pytest.raises(UsageError, match="unknown model"):
         evaluate(benchmark="vqa", model="no-such-model", data=data, output=tmp_path / "s")
+
+
+def test_rows_that_a_benchmark_cannot_score_are_refused_before_a_model_is_looked_for(tmp_path: Path) -> None:
+    """Boxes asked of rows without any: what scoring would say of the references is said at once, and nothing is left."""
+    data = write(tmp_path / "d.jsonl", ["test", "test_far"])
+    with pytest.raises(DataError, match=r"d\.jsonl: benchmark ground: row 'r0' and all others ask neither for boxes nor"):
+        evaluate(benchmark="ground", model="no-such-model", data=data, output=tmp_path / "s")
+    with pytest.raises(DataError, match=r"d\.jsonl:1: r0: no list of names in meta\.candidates"):
+        evaluate(benchmark="vqa", model="no-such-model", data=data, output=tmp_path / "s", set=["evaluate.scoring=likelihood"])
+    assert list(tmp_path.iterdir()) == [data]
+
+
+def test_looking_at_references_asks_no_judge(tmp_path: Path) -> None:
+    """A judge that is an address where nobody listens is no obstacle before there are answers, and no file of it is made."""
+    meta = {"split": "test", "scene": "s", "frame": "f", "question_original": "q?", "answer_original": "a", "tag": [1]}
+    turns = (Turn("human", "q?"), Turn("gpt", "a"))
+    write_records(tmp_path / "d.jsonl", [ChatRecord("s_f_0", turns, task="drivelm", meta=meta)])
+    with pytest.raises(UsageError, match="unknown model"):
+        evaluate(
+            benchmark="drivelm", model="no-such-model", data=tmp_path / "d.jsonl", output=tmp_path / "s",
+            option=["judge=http://127.0.0.1:9/v1", "judge_model=m"],
+        )  # fmt: skip
+    assert not (tmp_path / "s").exists()

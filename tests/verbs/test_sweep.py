@@ -523,6 +523,14 @@ def test_a_picture_that_is_gone_is_told_before_the_first_run(
     assert not (tmp_path / "sweep").exists()
 
 
+def test_rows_that_a_benchmark_cannot_score_are_told_before_the_first_run(data: dict[str, Path], tmp_path: Path) -> None:
+    """Of the general side as of the field's: no base is measured for questions whose answers cannot be scored."""
+    for changed in ({"benchmark": "ground"}, {"general_benchmark": "ground"}):
+        with pytest.raises(DataError, match="benchmark ground: row '.*-3-0' and all others ask neither for boxes"):
+            sweep(**arguments(Path("runs/base"), data, tmp_path / "sweep") | changed)
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_the_other_sides_training_rows_are_no_test(data: dict[str, Path], tmp_path: Path) -> None:
     """General ability is not measured on the field's training rows either, though they are of another file."""
     changed = {"general_test": data["field"], "general_split": "train"}
