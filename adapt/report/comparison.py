@@ -69,13 +69,13 @@ def _cell(contender: Contender, measurement: Measurement, pairs: Sequence[Pair])
     mine = contender.at(measurement)
     if mine is None:
         return None
-    before = contender.before_at(measurement)
+    before, own = contender.before_at(measurement), dict(mine.headline) | {"trained_on": mine.trained_on}
     if before is None:
-        return dict(mine.headline) | {"change": None, "test": None}
+        return own | {"change": None, "test": None}
     name, score = before
     test = next((pair.found for pair in pairs if (pair.first, pair.second) == (contender.name, name)), None)
     change = mine.headline["value"] - score.headline["value"]
     shown = f"{100 * change:+.1f} points" if is_share(mine.document["headline"]) else f"{change:+.4g}"
     # What is shown as no change has no colour, whatever is behind the digits.
     direction = "same" if float(shown.partition(" ")[0]) == 0 else "up" if change > 0 else "down"
-    return dict(mine.headline) | {"change": change, "change_shown": shown, "direction": direction, "test": test}
+    return own | {"change": change, "change_shown": shown, "direction": direction, "test": test}

@@ -64,6 +64,12 @@ class ScoreSet:
         return self.document.get("floor", {}).get(self.document["headline"])
 
     @property
+    def trained_on(self) -> int:
+        """How many of the questions the model's run was trained on, as far as the scores say."""
+        count = self.document.get("trained_on")
+        return count if isinstance(count, int) else 0
+
+    @property
     def model(self) -> Mapping[str, Any]:
         """The model that answered, as ``evaluate`` found it; empty where the scores do not say."""
         model = self.document.get("model")

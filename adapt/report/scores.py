@@ -26,6 +26,7 @@ def describe_scores(score: ScoreSet) -> dict[str, Any]:
             part for part in (str(document.get("data") or score.place), document.get("split"), score.measurement.way) if part
         ),
         "place": score.place,
+        "trained_on": score.trained_on,
         "convention": document.get("convention"),
         "rows": [
             {"name": name, "headline": name == document["headline"], "floor": floor.get(name)} | dict(metric)

@@ -21,6 +21,7 @@ from adapt.evaluate.engine import CUT, GENERATE, LIKELIHOOD, NATIVE, REFUSED, An
 from adapt.evaluate.sampling import Sampling
 from adapt.evaluate.score import check_references, pair, score_answers, to_document
 from adapt.evaluate.served import ServedEngine, request_form
+from adapt.evaluate.trained import count_trained, run_of
 from adapt.journal import Journal, open_journal
 from adapt.records import ChatRecord, image_root, read_placed, write_rows
 from adapt.show import counted
@@ -142,10 +143,12 @@ def evaluate(
         places = {name: _place(folder, call.parts, name) for name in call.parts}
         for name, place in places.items():
             _tell_replaced(call, answerer.model, name, place / "scores.json")
+        trained = {name: _count_trained(call, answerer, records) for name, records in call.parts.items()}
         for name, records in call.parts.items():
             progress.say(f"{counted(len(records), 'question')} of {f'split {name!r}' if name else 'all rows'} in {call.data}")
             answered = _answer(call, answerer, records, journal, replies)
-            documents[name] = _score(call, answerer, records, answered, places[name]) | {"split": name or None}
+            documents[name] = _score(call, answerer, records, answered, places[name])
+            documents[name] |= {"split": name or None, "trained_on": trained[name]}
             atomic.write_text(
                 places[name] / "scores.json", json.dumps(documents[name], indent=1, ensure_ascii=False, allow_nan=False)
             )
@@ -174,6 +177,20 @@ def _tell_replaced(call: _Call, model: Mapping[str, Any], split: str, path: Path
         f"{path}: the evaluation of {there.get('benchmark')} on {data}, {rows},{by} is replaced when all is answered; "
         "choose another --output to keep it"
     )
+
+
+def _count_trained(call: _Call, engine: Engine, records: Sequence[ChatRecord]) -> int | None:
+    """How many questions the model's own run was trained on, told in a line; None where no run of it is here."""
+    run = run_of(engine.answerer.found.folder) if isinstance(engine, NativeEngine) else None
+    if run is None:
+        return None
+    count = count_trained(run, call.data_sha256, records)
+    if count:
+        progress.say(
+            f"warning: {call.data}: {count:,} of {counted(len(records), 'question')} are rows that {run} was trained on: "
+            "the scores tell what it remembers, not what it learnt; give held-out rows (--split, or another --data)"
+        )
+    return count
 
 
 def _by_another(before: Any, model: Mapping[str, Any]) -> str:

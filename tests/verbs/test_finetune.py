@@ -93,6 +93,33 @@ def test_a_tuned_run_is_a_model_to_tune_and_to_score(data: Path, tmp_path: Path)
         evaluate(benchmark="vqa", model=tmp_path / "tuned", data=data, output=tmp_path / "x", split="tset")
 
 
+def test_scores_of_rows_that_were_trained_on_say_so(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The training rows, and test rows with --accept-test, in a warning, scores.json and the page; held-out ones do not,
+    nor the rows of general data of which nothing was mixed in, nor of a file of another content."""
+    general, other = write(tmp_path, "common", [None] * 4), write(tmp_path, "other", ["train"])
+    plain, leaky = tmp_path / "plain", tmp_path / "leaky"
+    finetune(model="nano", data=[data], general=[general], general_ratio=0, output=plain, set=FAST)
+    finetune(model="nano", data=[data], general=[general], general_ratio=1, output=leaky, accept_test=True, set=FAST)
+    moved = tmp_path / "moved.jsonl"
+    moved.write_bytes(data.read_bytes())
+    cases = [
+        (plain, data, "train", 12), (plain, moved, "train", 12), (plain / "best", data, "train", 12), (plain, data, "val", 0),
+        (plain, data, "test", 0), (plain, general, None, 0), (plain, other, "train", 0), (leaky, data, "test", 4),
+        (leaky, data, "val", 0), (leaky, general, None, 8),
+    ]  # fmt: skip
+    for number, (model, rows, split, count) in enumerate(cases):
+        capsys.readouterr()
+        place = plain / f"scores-{number}"
+        scores = evaluate(benchmark="vqa", model=model, data=rows, output=place, split=split, set=["evaluate.max_new_tokens=1"])
+        warned = (
+            f"warning: {rows}: {count} of {count} questions are rows that {model.parent if model.name == 'best' else model} "
+        )
+        assert scores["trained_on"] == count, (model, rows, split)
+        assert (warned in capsys.readouterr().err) == (count > 0)
+    page = (plain / "report.html").read_text()
+    assert page.count("trained on 12 of these questions") == 3 and "trained on 0" not in page
+
+
 def test_dry_run_plans_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
     """--dry-run gives steps, tokens, tiles and the mixture, and writes no run."""
     plan = finetune(model="nano", data=[data], output=tmp_path / "run", set=("train.samples_per_step=6",), dry_run=True)
