@@ -131,7 +131,12 @@ def _hold_out(
             index, rows, share=recipe.data.validation_share, most=recipe.data.validation_rows, seed=recipe.train.seed, name=name
         )
         if not len(train):
-            raise UsageError(f"the {name} data has no training rows (its splits: {_splits(index, rows)})")
+            left = f" (its splits: {_splits(index, rows)})" if len(rows) else ""
+            why = "; ".join(note.removeprefix(f"{name}: ") for note in notes if note.startswith(f"{name}: "))
+            raise UsageError(
+                f"the {name} data has no training rows{left}{why and f': {why}'}; expected rows of the split train or of none, "
+                "of at most data.max_tokens"
+            )
         training[name] = train
         if len(held):
             held_out[name] = validation_steps(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -158,6 +159,24 @@ def test_test_rows_are_never_trained_on(data: Path, tmp_path: Path) -> None:
     assert (
         finetune(model="nano", data=[only], output=tmp_path / "run", dry_run=True, accept_test=True)["samples"]["domain"] == 4
     )
+
+
+def test_data_without_a_training_row_says_what_became_of_its_rows(data: Path, tmp_path: Path) -> None:
+    """Rows of splits that no run knows, beside test rows or not, and dropped ones are counted as where others are left."""
+    cases = [
+        (
+            ["holdout"] * 3,
+            (),
+            "rows: 6 rows of other splits (holdout) not used; train, val or none are; expected rows of the split train",
+        ),
+        (["holdout", "test"], (), "rows: 2 rows of test splits set aside; 2 rows of other splits (holdout) not used; train"),
+        (["train"], ("data.max_tokens=20", "data.overlong=drop"), "rows: 2 over-long rows dropped: "),
+        (["val"], (), "rows (its splits: val 2); expected rows of the split train or of none"),
+    ]
+    for number, (splits, settings, said) in enumerate(cases):
+        only = write(tmp_path, f"only{number}", splits)
+        with pytest.raises(UsageError, match=re.escape(f"the domain data has no training {said}")):
+            finetune(model="nano", data=[only], output=tmp_path / "run", dry_run=True, set=settings)
 
 
 def test_wrong_usage_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
