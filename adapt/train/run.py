@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +332,8 @@ def _check_same_run(
             f"{folder}: the data changed since the checkpoint (fingerprint {stored['data_fingerprint'][:12]} then, "
             f"{now['data_fingerprint'][:12]} now): {_changed_files(stored['files'], now['files'])}"
         )
+        if not accept_new_data and (others := _other_files(stored, now)):
+            raise UsageError(f"{folder}: {others}; give what it was begun with, or go on with the other by --accept-new-data")
         if not accept_new_data:
             raise DataError(f"{message}; restore it, or go on with it by --accept-new-data")
         progress.say(f"warning: {message}; accepted")
@@ -348,14 +350,42 @@ def _check_same_run(
     return accepted
 
 
+def _other_files(stored: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How --data and --general name other files than before; '' where they are the same ones, changed or moved.
+
+    A file of another content and another name is another file.
+    """
+    said = []
+    for flag in ("data", "general"):
+        was, given = stored["arguments"][flag], now["arguments"][flag]
+        changed = [(old, new) for old, new in zip(was, given, strict=False) if stored["files"][old] != now["files"][new]]
+        if len(was) != len(given) or any(Path(old).name != Path(new).name for old, new in changed):
+            said.append(f"the run was begun with --{flag} {_listed(was)}, --{flag} is now {_listed(given)}")
+    return "; ".join(said)
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return " ".join(paths) or "nothing"
+
+
 def _changed_files(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What is known of how the data changed. Files are told apart by their place: a run may have moved with its data."""
     if len(before) != len(now):
         return f"{counted(len(before), 'file')} then, {len(now)} now"
-    changed = [path for (path, digest), was in zip(now.items(), before.values(), strict=True) if digest != was]
+    changed = [
+        path + _unchanged_elsewhere(old, path, was)
+        for (path, digest), (old, was) in zip(now.items(), before.items(), strict=True)
+        if digest != was
+    ]
     if changed:
         return f"other content in {', '.join(changed)}"
     return "the JSONL files are as they were, their pictures are not"
+
+
+def _unchanged_elsewhere(old: str, path: str, digest: str) -> str:
+    """A remark where the file that the run was begun with lies elsewhere, as it was: another may have been given for it."""
+    is_as_it_was = old != path and Path(old).is_file() and safe.file_sha256(Path(old)) == digest
+    return f" ({old}, which the run was begun with, is as it was)" if is_as_it_was else ""
 
 
 def _contents(provenance: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tiny_runs import FIXED, run_here, write_data
 
 from adapt.data.index import build_index
 from adapt.data.template import get_template
-from adapt.errors import DataError
+from adapt.errors import DataError, UsageError
 from adapt.model.tokenizer_files import load_tokenizer
 from adapt.train import checkpoint
 from adapt.train.log import read_log
@@ -109,7 +109,9 @@ def test_changed_data_is_refused(here: Path, change: Callable[[Path], None]) -> 
     now = fingerprint(here)
     assert was != now
     message = re.escape(f"the data changed since the checkpoint (fingerprint {was[:12]} then, {now[:12]} now): ")
-    named = {edit_a_byte: r".*field\.jsonl", reorder_lines: r".*field\.jsonl", swap_the_file: r".*common\.jsonl"}
+    as_it_was = r" \(.*\.jsonl, which the run was begun with, is as it was\)"  # the folder was copied
+    named = {change: rf".*field\.jsonl{as_it_was}" for change in (edit_a_byte, reorder_lines)}
+    named[swap_the_file] = rf".*common\.jsonl{as_it_was}"
     with pytest.raises(DataError, match=message + named.get(change, ".* pictures are not") + "; restore it, or go on"):
         resume(here)
     assert {path: path.read_bytes() for path in (here / "run").rglob("*") if path.is_file()} == before
@@ -170,3 +172,21 @@ def test_a_picture_changed_in_secret_never_reaches_a_step(here: Path) -> None:
     resume(here, accept_new_data=True)
     assert [row["step"] for row in read_log(here / "run") if "loss" in row] == [1, 2, 3, 4, 5]
     assert checkpoint.newest_valid(here / "run" / "checkpoints") == here / "run" / "checkpoints" / "step-000005"
+
+
+@pytest.mark.slow
+def test_another_file_is_not_called_a_changed_one(here: Path, stopped: Path) -> None:
+    """--data of another name is told with both names, more files too; one of the same name elsewhere with the one as it was."""
+    edit_a_byte(here)
+    (here / "field.jsonl").rename(here / "mix.jsonl")
+    fixed = {"model": "nano", "output": here / "run", "resume": True, "set": (*FIXED, *SETTINGS)}
+    field, mix, more = stopped / "field.jsonl", here / "mix.jsonl", here / "more.jsonl"
+    shutil.copyfile(field, more)
+    for data in ([mix], [mix, more]):
+        told = f"the run was begun with --data {field}, --data is now {' '.join(map(str, data))}; give what"
+        with pytest.raises(UsageError, match=re.escape(told)):
+            finetune(data=data, general=[here / "common.jsonl"], **fixed)
+    mix.rename(here / "field.jsonl")
+    told = re.escape(f"other content in {here / 'field.jsonl'} ({field}, which the run was begun with, is as it was); restore")
+    with pytest.raises(DataError, match=told):
+        resume(here)
