@@ -44,6 +44,8 @@ def finetune(
         )
     request = make_request(stored, model, data, general, general_ratio, images, domain, accept_test, set)
     _check_folder(folder, resume=resume, dry_run=dry_run)
+    if resume and not (folder / "config.json").is_file():  # a kill before a run's first file leaves none: not refused
+        progress.say(f"{folder}: no run to resume; starting a new one")
     if resume and (folder / "model" / "config.json").is_file():
         _refuse_changes(request, stored, folder)
         progress.say(f"{folder}: the run is finished; nothing to resume")

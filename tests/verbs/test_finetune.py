@@ -179,6 +179,12 @@ def test_data_without_a_training_row_says_what_became_of_its_rows(data: Path, tm
             finetune(model="nano", data=[only], output=tmp_path / "run", dry_run=True, set=settings)
 
 
+def test_a_resume_without_a_run_says_that_it_starts_one(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A kill before the first file leaves nothing to resume, so it is no fault; but a mistyped folder is seen."""
+    finetune(model="nano", data=[data], output=tmp_path / "new", resume=True, dry_run=True)
+    assert f"{tmp_path / 'new'}: no run to resume; starting a new one\n" in capsys.readouterr().err
+
+
 def test_wrong_usage_is_refused_before_anything_is_written(data: Path, tmp_path: Path) -> None:
     """Each wrong use is one error that says what to do."""
     taken = tmp_path / "taken"
