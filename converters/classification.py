@@ -213,10 +213,13 @@ def _read_folder(source: Source) -> Reading:
     pictures, ignored = imagefolder.find_classes(source.input, made=source.made)
     names = readable_names(picture.class_name for picture in pictures)
     name, own_split = source.input.resolve().name, split_of_input(source.input)
-    ids = ids_apart([(f"{name}-{picture.path.with_suffix('')}", str(picture.path)) for picture in pictures])
+    paths = [picture.path for picture in pictures if imagefolder.unread_reason(picture.path) is None]
+    ids = dict(zip(paths, ids_apart([(f"{name}-{path.with_suffix('')}", str(path)) for path in paths]), strict=True))
     samples = [
-        ClassSample(
-            id=own,
+        Rejected(str(picture.path), reason, picture.split or own_split)
+        if (reason := imagefolder.unread_reason(picture.path)) is not None
+        else ClassSample(
+            id=ids[picture.path],
             where=str(picture.path),
             split=picture.split or own_split,
             pictures=(str(below / picture.path),),
@@ -224,7 +227,7 @@ def _read_folder(source: Source) -> Reading:
             class_name=picture.class_name,
             source=name,
         )
-        for own, picture in zip(ids, pictures, strict=True)
+        for picture in pictures
     ]
     return Reading(root, samples, read_candidates(source.options, list(names.values())), ignored, {"classes": names})
 

@@ -16,6 +16,12 @@ from adapt.safe.files import DAMAGE, MAX_PICTURE_BYTES, read_bytes
 
 PICTURE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".dcm", ".dicom"})
+# Names of formats that are not on the list: cameras', scanners', editors' and those that few decoders read.
+_UNREAD = (
+    ".heic .heif .hif .avif .jp2 .j2k .jpx .jpf .jxl .jxr .ppm .pgm .pbm .pnm .tga .psd .psb .svg .exr .pcx "
+    ".dng .raw .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .orf .rw2 .raf .pef .srw"
+)
+UNREAD_SUFFIXES = frozenset(_UNREAD.split())
 ORIENTATION_TAG = 0x0112  # EXIF
 MAX_PICTURE_PIXELS = 64_000_000
 # Above 8 bits a stretch must be chosen: a silent cut to 8 bits turns most scientific pictures black.

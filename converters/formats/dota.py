@@ -9,7 +9,7 @@ from pathlib import Path
 from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
-from converters.formats import imagefolder, textlabels
+from converters.formats import textlabels
 from converters.formats.pictures import sample_id
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing, to_number
 
@@ -23,7 +23,7 @@ def read(source: Source) -> Objects:
     files = textlabels.label_files(source) if source.input.is_dir() else []
     if not files:
         raise UsageError(f"input '{source.input}': expected a folder with label files (.txt), such as labelTxt")
-    pictures = imagefolder.scan(pictures_root, made=source.made).pictures
+    pictures = textlabels.pictures_below(pictures_root, source.made)
     found = textlabels.pair(pictures, files, source.input, pictures_root)
     name = root.resolve().name
     samples = [_sample(each, source.input, pictures_root, name) for each in found if each.labels is not None]
@@ -45,6 +45,7 @@ def _sample(found: textlabels.Pair, folder: Path, pictures_root: Path, name: str
         )
         if found.picture is None:
             raise DataError(f"{where}: no picture of this name under {pictures_root}")
+        textlabels.refuse_unread(found.picture, where)
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
     picture = str(found.picture)

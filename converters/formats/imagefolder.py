@@ -4,10 +4,11 @@ import collections
 import dataclasses
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from adapt.errors import DataError, UsageError
-from adapt.safe import PICTURE_SUFFIXES
+from adapt.safe import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -32,10 +33,18 @@ _OF_PICTURES = ("images", "image", "imgs", "img", "pictures", "set", "data")  # 
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """Paths of pictures relative to the root, sorted by their parts, and the files that were not taken, by reason."""
+    """Paths of pictures relative to the root, sorted by their parts, and the files that were not taken, by reason.
+
+    ``unread`` are pictures, too, of formats that are not read: they are neither among ``pictures`` nor counted.
+    """
 
     pictures: tuple[PurePosixPath, ...]
     ignored: dict[str, int]
+    unread: tuple[PurePosixPath, ...] = ()
+
+    def everything(self) -> tuple[PurePosixPath, ...]:
+        """The pictures and those that are not read, in one order; ``unread_reason`` tells them apart."""
+        return tuple(_in_order([*self.pictures, *self.unread]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +54,13 @@ class ClassPicture:
     path: PurePosixPath
     class_name: str
     split: str | None
+
+
+def unread_reason(path: PurePosixPath) -> str | None:
+    """Why a picture that was scanned is not read; None for one that is."""
+    if path.suffix.lower() not in UNREAD_SUFFIXES:
+        return None
+    return f"a picture of the format {path.suffix[1:].upper()}, which is not read; convert it to PNG or JPEG"
 
 
 def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Scan:
@@ -63,6 +79,7 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
         ) from error
 
     pictures: list[PurePosixPath] = []
+    unread: list[PurePosixPath] = []
     ignored: collections.Counter[str] = collections.Counter()
     own = own_outputs(made)
     seen = {root.resolve()}
@@ -85,11 +102,16 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
                 continue
             if name.startswith("."):
                 ignored["hidden file"] += 1
-            elif Path(name).suffix.lower() not in suffixes:
-                ignored["not a picture by name"] += 1
+            elif (suffix := Path(name).suffix.lower()) in suffixes | UNREAD_SUFFIXES:
+                path = PurePosixPath(Path(folder, name).relative_to(root).as_posix())
+                (pictures if suffix in suffixes else unread).append(path)
             else:
-                pictures.append(PurePosixPath(Path(folder, name).relative_to(root).as_posix()))
-    return Scan(tuple(sorted(pictures, key=lambda path: path.parts)), dict(ignored))
+                ignored["not a picture by name"] += 1
+    return Scan(tuple(_in_order(pictures)), dict(ignored), tuple(_in_order(unread)))
+
+
+def _in_order(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    return sorted(paths, key=lambda path: path.parts)
 
 
 def own_outputs(made: Path | None) -> set[Path]:
@@ -106,15 +128,17 @@ def find_classes(root: Path, *, made: Path | None = None) -> tuple[list[ClassPic
     """The pictures of an image folder with their classes and splits, and what was ignored.
 
     Split folders (``_split_folders``) may lie below others; a picture right in one has no class, nor has one outside of all of
-    them: both are ignored. A class is named by its last folder, by its whole path where two would share a name.
+    them: both are ignored. A class is named by its last folder, by its whole path where two would share a name. Pictures of
+    formats that are not read are among them (``unread_reason``): a class may have no others.
     Raises UsageError where no picture lies in a class folder.
     """
     found = scan(root, made=made)
     ignored = collections.Counter(found.ignored)
-    placed = _placed({path.parts[:-1] for path in found.pictures})
-    inside = [path for path in found.pictures if placed[path.parts[:-1]][1]]
-    if len(inside) < len(found.pictures):
-        ignored["picture outside a class folder"] += len(found.pictures) - len(inside)
+    everything = found.everything()
+    placed = _placed({path.parts[:-1] for path in everything})
+    inside = [path for path in everything if placed[path.parts[:-1]][1]]
+    if len(inside) < len(everything):
+        ignored["picture outside a class folder"] += len(everything) - len(inside)
     folders = [placed[path.parts[:-1]][1] for path in inside]
     if not folders:
         raise UsageError(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from adapt.domain import Source
-from adapt.errors import UsageError
+from adapt.errors import DataError, UsageError
 from converters.formats import imagefolder
 from converters.formats.pictures import Told, meant_by, split_of_folders, split_of_input, told_by
 
@@ -34,6 +34,19 @@ def key_of(path: PurePosixPath) -> str:
     """``images/train/a.jpg``, ``labels/train/a.txt`` and ``train/labels/a.txt`` -> ``train/a``."""
     folders = [part for part in path.parts[:-1] if part.lower() not in SIDES and not part.lower().startswith("labeltxt")]
     return "/".join([*folders, path.stem])
+
+
+def pictures_below(root: Path, made: Path | None) -> list[PurePosixPath]:
+    """The pictures that labels may be of. One that is not read is among them where no other has its key, to be told."""
+    found = imagefolder.scan(root, made=made)
+    keys = {key_of(path) for path in found.pictures}
+    return [path for path in found.everything() if imagefolder.unread_reason(path) is None or key_of(path) not in keys]
+
+
+def refuse_unread(picture: PurePosixPath, where: str) -> None:
+    """Raise DataError for a picture of a format that is not read."""
+    if reason := imagefolder.unread_reason(picture):
+        raise DataError(f"{where}: {reason}" if where == str(picture) else f"{where}: {picture} is {reason}")
 
 
 def pair(

@@ -48,7 +48,7 @@ def read(source: Source) -> Objects:
     source = dataclasses.replace(source, input=given if given.is_dir() else root)
     pictures_root = source.images or root
     names = read_names(given, source.input, root)
-    pictures = imagefolder.scan(pictures_root, made=source.made).pictures
+    pictures = textlabels.pictures_below(pictures_root, source.made)
     shown = {path.stem for path in pictures}
     home = names.path.parent if names.path else root
     stated = yolo_splits.read_splits(names.document, home, pictures, pictures_root)
@@ -62,9 +62,17 @@ def read(source: Source) -> Objects:
     is_upright = source.options.get("upright") == "labelled"
     everything = [_sample(each, source.input, pictures_root, names, stated, name, is_upright) for each in found]
     labelled = {sample.split for each, sample in zip(found, everything, strict=True) if each.labels is not None}
-    samples = [sample for sample in everything if isinstance(sample, Rejected) or sample.split in labelled]
+    samples = [
+        sample
+        for each, sample in zip(found, everything, strict=True)
+        if sample.split in labelled or (isinstance(sample, Rejected) and not _is_unread(each.picture))
+    ]
     ignored[UNLABELLED] += len(everything) - len(samples)
     return Objects(name, pictures_root, samples, tuple(sorted(set(names.names.values()))), +ignored)
+
+
+def _is_unread(picture: PurePosixPath | None) -> bool:
+    return picture is not None and imagefolder.unread_reason(picture) is not None
 
 
 def _is_list(path: PurePosixPath, shown: Set[str]) -> bool:
@@ -139,6 +147,7 @@ def _sample(
         if found.picture is None:
             raise DataError(f"{where}: no picture of this name under {pictures_root}")
         picture, split = str(found.picture), stated.of(found.picture, where) or split
+        textlabels.refuse_unread(found.picture, where)
         lines = safe.read_text(folder / found.labels, safe.MAX_LINE_BYTES).splitlines() if found.labels is not None else []
         size = _size(pictures_root / picture, f"{where}: picture {picture}", is_upright) if lines else None
         rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]

@@ -96,10 +96,11 @@ def read(source: Source) -> Reading:
         raise UsageError(f"images '{root}' does not hold the class folders in '{folder}'")
     below = PurePosixPath(folder.resolve().relative_to(root.resolve()).as_posix())
     found = imagefolder.scan(folder, made=source.made)
-    pictures = [path for path in found.pictures if len(path.parts) == 2]
+    everything = found.everything()
+    pictures = [path for path in everything if len(path.parts) == 2]
     scene_set = _recognise({path.parts[0] for path in pictures}, pictures, folder)
     ignored = collections.Counter(found.ignored)
-    ignored["picture outside a class folder"] += len(found.pictures) - len(pictures)
+    ignored["picture outside a class folder"] += len(everything) - len(pictures)
     lists = source.options.get("split_lists")
     if lists is not None:
         refuse_idle(source.options, [SPLIT_PERCENT, SPLIT_SEED], f"split_lists={lists}")
@@ -113,7 +114,9 @@ def read(source: Source) -> Reading:
         splits, absent = _split_by_class(pictures, share, seed, scene_set.name), []
         rule = f"{source.options['split_percent']} train/val/test of each class, drawn with split_seed {seed}"
     samples: list[ClassSample | Rejected] = [
-        ClassSample(
+        Rejected(str(below / path), reason, splits[path])
+        if (reason := imagefolder.unread_reason(path)) is not None
+        else ClassSample(
             id=f"{scene_set.name}-{path.stem}",
             where=str(below / path),
             split=splits[path],
@@ -217,7 +220,8 @@ def _read_split_lists(
     folder: Path, scene_set: SceneSet, pictures: Sequence[PurePosixPath]
 ) -> tuple[dict[PurePosixPath, str], list[ClassSample | Rejected], str]:
     """Splits by file name without its extension (lists say .jpg where files are .tif); listed pictures that are not there."""
-    by_stem = {path.stem: path for path in pictures}
+    # Of two of one stem the one that can be read is listed.
+    by_stem = {path.stem: path for path in sorted(pictures, key=lambda path: imagefolder.unread_reason(path) is None)}
     splits: dict[PurePosixPath, str] = {}
     absent: list[ClassSample | Rejected] = []
     used = []

@@ -176,6 +176,29 @@ def test_a_folder_of_classes_named_for_a_split_is_of_it(tmp_path: Path) -> None:
         assert manifest["counts"]["splits"] == splits
 
 
+def test_pictures_of_formats_that_are_not_read_are_rejected(tmp_path: Path) -> None:
+    """Each has its reason, and a class of nothing else stays a candidate; a.heic beside a.png takes no part in its id."""
+    for name in ("train/cat/a.png", "train/dog/b.png"):
+        (tmp_path / "s" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6)).save(tmp_path / "s" / name)
+    for name in ("train/cat/a.HEIC", "train/fox/c.avif", "train/fox/notes.txt"):
+        (tmp_path / "s" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "s" / name).write_bytes(b"x")
+    with pytest.raises(DataError, match="2 of 4 samples rejected"):
+        convert(task="classify", input=tmp_path / "s", output=tmp_path / "o.jsonl")
+    counts = convert(task="classify", input=tmp_path / "s", output=tmp_path / "o.jsonl", max_bad=2)["counts"]
+    assert counts["ignored"] == {"not a picture by name": 1}
+    rejected = [json.loads(line) for line in (tmp_path / "o.rejected.jsonl").read_text().splitlines()]
+    reason = "a picture of the format {}, which is not read; convert it to PNG or JPEG"
+    assert rejected == [
+        {"where": "train/cat/a.HEIC", "reason": reason.format("HEIC")},
+        {"where": "train/fox/c.avif", "reason": reason.format("AVIF")},
+    ]
+    records = adapt.read_records(tmp_path / "o.jsonl")
+    assert [record.id for record in records] == ["s-train/cat/a", "s-train/dog/b"]
+    assert all("fox" in record.question for record in records)
+
+
 def test_a_table_is_classified(tmp_path: Path) -> None:
     """A table with pictures and classes works like a folder; a row without a class is rejected by its line."""
     Image.new("RGB", (4, 5)).save(tmp_path / "a.png")

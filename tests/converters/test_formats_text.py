@@ -86,6 +86,38 @@ def test_labels_of_a_picture_named_like_a_list_are_read(tmp_path: Path) -> None:
     assert shown(read(tmp_path)) == [(None, "images/a.jpg", 1), (None, "images/test.jpg", 1)]
 
 
+def test_pictures_of_formats_that_are_not_read_are_told(tmp_path: Path) -> None:
+    """With labels or without, each is rejected with what to do, but for one beside the same picture in another format."""
+    picture(tmp_path / "images" / "a.jpg")
+    for name in ("images/a.dng", "images/b.heic", "images/c.AVIF"):
+        write(tmp_path / name, "x")
+    for name in ("a", "b"):
+        write(tmp_path / "labels" / f"{name}.txt", LINE)
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    first, *rejected = read(tmp_path).samples
+    assert isinstance(first, ObjectsSample) and first.pictures == ("images/a.jpg",)
+    reason = "a picture of the format {}, which is not read; convert it to PNG or JPEG"
+    assert rejected == [
+        Rejected("labels/b.txt", f"images/b.heic is {reason.format('HEIC')}", None),
+        Rejected("images/c.AVIF", reason.format("AVIF"), None),
+    ]
+    write(tmp_path / "dota" / "labelTxt" / "P1.txt", "54 28 63 11 71 40 12 62 ship\n")
+    write(tmp_path / "dota" / "images" / "P1.jp2", "x")
+    (sample,) = dota.read(Source(tmp_path / "dota", None, {}, 0)).samples
+    assert sample == Rejected("labelTxt/P1.txt", f"images/P1.jp2 is {reason.format('JP2')}", None)
+
+
+def test_what_is_not_read_of_an_unlabelled_split_is_left_out(tmp_path: Path) -> None:
+    """Of a test to be guessed a picture of any format is counted."""
+    picture(tmp_path / "train" / "images" / "a.jpg")
+    write(tmp_path / "train" / "labels" / "a.txt", LINE)
+    write(tmp_path / "test" / "images" / "b.heic", "x")
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    found = read(tmp_path)
+    assert shown(found) == [("train", "train/images/a.jpg", 1)] and len(found.samples) == 1
+    assert found.ignored == {yolo.UNLABELLED: 1}
+
+
 def test_what_is_no_label_file_is_left_alone(tmp_path: Path) -> None:
     """Lists of pictures, readmes and plots beside ``images`` are neither labels nor samples."""
     picture(tmp_path / "images" / "a.jpg", tmp_path / "runs" / "plot.png")

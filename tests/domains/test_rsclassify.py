@@ -58,6 +58,23 @@ def test_class_folders_in_a_split_folder_are_of_it(tmp_path: Path) -> None:
         convert(task="rsclassify", input=root / "test", output=output, option=["split_seed=1"])
 
 
+def test_scenes_of_formats_that_are_not_read_are_rejected(tmp_path: Path) -> None:
+    """A class of JPEG 2000 alone stays a candidate, and a scene's copy in it changes no list."""
+    root = build(tmp_path / "s", "eurosat", 2)
+    (root / "2750" / "River").mkdir()
+    for name in ("River/River_1.jp2", "Forest/Forest_1.psd"):
+        (root / "2750" / name).write_bytes(b"x")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "eurosat-train.txt").write_text("River_1.jpg\nForest_1.jpg\n")
+    option = [f"split_lists={tmp_path / 'lists'}"]
+    counts = convert(task="rsclassify", input=root, output=tmp_path / "o.jsonl", option=option, max_bad=1)["counts"]
+    assert counts["ignored"] == {"not in the split lists": 4}
+    (record,) = adapt.read_records(tmp_path / "o.jsonl")
+    assert record.images == ("2750/Forest/Forest_1.jpg",) and "river" in record.question
+    (line,) = (tmp_path / "o.rejected.jsonl").read_text().splitlines()
+    assert '"2750/River/River_1.jp2"' in line and "a picture of the format JP2, which is not read" in line
+
+
 def test_the_class_tables_are_complete() -> None:
     """10, 21, 45 and 30 classes, all readable names different and free of marks."""
     assert [len(each.classes) for each in rsclassify.SCENE_SETS] == [10, 21, 45, 30]
