@@ -33,6 +33,7 @@ from converters.objects import (
 
 ORPHAN = "annotation of an image that the file does not list"
 PASSED_BY = "COCO file beside files named instances_"
+TWICE = "annotation that stands twice"
 FEW_POINTS = "polygon of fewer than three points"
 _INSTANCES = "instances_"
 _COMPANIONS = ("captions_", "person_keypoints_", "stuff_", "panoptic_")  # of the pictures of instances_, by COCO itself
@@ -213,12 +214,29 @@ def _sample(
         picture = finder.find(row["file_name"], where, path.parent, split=split)
         objects = tuple(
             check_object(_object(each, names, f"{where}: object {number}", ignored), number, where)
-            for number, each in enumerate(annotations.get(_id_of(row), ()), 1)
+            for number, each in enumerate(_once(annotations.get(_id_of(row), ()), where, ignored), 1)
         )
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
     size = jsonfiles.stated_size(row)
     return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name, stated_size=size)
+
+
+def _once(rows: Sequence[Mapping[str, Any]], where: str, ignored: collections.Counter[str]) -> Iterator[Mapping[str, Any]]:
+    """The annotations of one image; one that stands there again, by its id, is counted. Without ids all are taken.
+
+    Raises DataError for an id of two different ones. Other images may have it, too: some tools count anew in each.
+    """
+    by_id: dict[int | str, Mapping[str, Any]] = {}
+    for row in rows:
+        own = _id_of(row)
+        first = row if own is None else by_id.setdefault(own, row)
+        if first is row:
+            yield row
+        elif {**first, "id": own} == {**row, "id": own}:
+            ignored[TWICE] += 1
+        else:
+            raise DataError(f"{where}: the annotation id {own!r} is given to two that differ; ids must be unique")
 
 
 def category_of(row: Mapping[str, Any], names: Mapping[int | str, str], what: str) -> str:

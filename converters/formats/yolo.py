@@ -28,6 +28,7 @@ FARTHEST_SHARE = 2.0  # a box may poke out of its picture, but not as far as pix
 
 
 UNLABELLED = "picture of a split without any label file"  # of a test to be guessed: it shows what nobody says
+TWICE = "line of a label file that stands twice"  # ultralytics/data/utils.py (verify_image_label) takes it once, too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,7 @@ def read(source: Source) -> Objects:
     found = textlabels.pair(in_folder or pictures, labels, source.input, pictures_root)
     name = root.resolve().name
     is_upright = source.options.get("upright") == "labelled"
-    everything = [_sample(each, source.input, pictures_root, names, stated, name, is_upright) for each in found]
+    everything = [_sample(each, source.input, pictures_root, names, stated, name, is_upright, ignored) for each in found]
     labelled = {sample.split for each, sample in zip(found, everything, strict=True) if each.labels is not None}
     samples = [
         sample
@@ -140,6 +141,7 @@ def _sample(
     stated: yolo_splits.StatedSplits,
     name: str,
     is_upright: bool,
+    ignored: collections.Counter[str],
 ) -> ObjectsSample | Rejected:
     where = str(found.path)
     split = textlabels.split_of(found, folder, pictures_root)
@@ -151,13 +153,15 @@ def _sample(
         lines = safe.read_text(folder / found.labels, safe.MAX_LINE_BYTES).splitlines() if found.labels is not None else []
         size = _size(pictures_root / picture, f"{where}: picture {picture}", is_upright) if lines else None
         rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
-        objects = tuple(
+        objects = [
             check_object(_object(words, names, size or (0, 0), f"{where}:{number}"), place, f"{where}:{number}")
             for place, (number, words) in enumerate(rows, 1)
-        )
+        ]
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
-    return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name)
+    by_line = {tuple(map(float, words)): each for (_, words), each in zip(rows, objects, strict=True)}
+    ignored[TWICE] += len(rows) - len(by_line)
+    return ObjectsSample(sample_id(name, picture), where, split, (picture,), tuple(by_line.values()), name)
 
 
 def _size(path: Path, where: str, is_upright: bool) -> tuple[int, int]:

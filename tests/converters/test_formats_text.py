@@ -44,7 +44,7 @@ def test_every_layout_pairs_pictures_with_labels(tmp_path: Path) -> None:
         ("three", "train", "train"),
     ):
         picture(tmp_path / root / image / "a.jpg", tmp_path / root / image / "b.jpg")
-        write(tmp_path / root / label / "a.txt", LINE * 2)
+        write(tmp_path / root / label / "a.txt", LINE + "0 0.5 0.5 0.25 0.5\n")
         write(tmp_path / root / "classes.txt", "cat\ndog\n")
         assert shown(read(tmp_path / root)) == [("train", f"{image}/a.jpg", 2), ("train", f"{image}/b.jpg", 0)], root
     assert shown(read(tmp_path / "one", tmp_path / "one" / "images")) == [
@@ -234,6 +234,20 @@ def test_a_bad_line_is_named(line: str, reason: str, tmp_path: Path) -> None:
     first, second = read(tmp_path).samples
     assert isinstance(first, Rejected) and re.search(reason, first.reason), first
     assert isinstance(second, ObjectsSample)
+
+
+def test_a_line_that_stands_twice_is_one_object(tmp_path: Path) -> None:
+    """However its numbers are spelled, as in Ultralytics, and counted; another class or other key points are another object."""
+    picture(tmp_path / "a.jpg")
+    write(tmp_path / "a.txt", LINE + "0 0.5 0.5 0.25 0.5\n1 0.50 .5 0.25 0.5\n" + LINE)
+    write(tmp_path / "classes.txt", "cat\ndog\n")
+    found = read(tmp_path)
+    (sample,) = found.samples
+    assert isinstance(sample, ObjectsSample) and [each.name for each in sample.objects] == ["dog", "cat"]
+    assert found.ignored == {yolo.TWICE: 2}
+    write(tmp_path / "data.yaml", "kpt_shape: [1, 3]\nnames: [cat]\n")
+    write(tmp_path / "a.txt", "0 0.5 0.5 0.25 0.5 0.1 0.1 2\n0 0.5 0.5 0.25 0.5 0.2 0.1 2\n")
+    assert shown(read(tmp_path)) == [(None, "a.jpg", 2)]
 
 
 def test_key_points_are_not_outlines(tmp_path: Path) -> None:
