@@ -23,6 +23,7 @@ from converters.formats.pictures import ByPicture, PictureFinder, PictureRows, s
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing
 
 PICTURE_KEYS = ("image", "image_path", "image_name", "file_name", "filename", "image_id", "img")
+NOWHERE = "feature without a geometry"  # RFC 7946: null, or empty coordinates
 NOT_CLASSES = frozenset({*PICTURE_KEYS, "id", "fid", "objectid", "score", "area"})
 
 
@@ -112,13 +113,15 @@ def _object(
     """None for a feature without an area."""
     if not isinstance(feature, dict):
         raise DataError(f"{what}: is {str(feature)[:40]!r}, expected an object with a 'geometry'")
-    if feature.get("geometry") is None:  # RFC 7946: a feature that lies nowhere
+    if feature.get("geometry") is None:
+        ignored[NOWHERE] += 1
         return None
     found = footprints.read_geometry(feature["geometry"], what)
     if found is None:
         ignored[NO_AREA_REASON] += 1
         return None
     if not found.outlines:
+        ignored[NOWHERE] += 1
         return None
     if found.num_holes:
         ignored["hole in a polygon"] += found.num_holes

@@ -311,6 +311,17 @@ def test_a_layer_a_class_is_one_picture_with_all_its_objects(tmp_path: Path) -> 
     assert found.reason.startswith("the picture 12.png is in cars.geojson#12 and wells.geojson#12, both with 'cars', which")
 
 
+def test_features_that_lie_nowhere_are_counted(tmp_path: Path) -> None:
+    """Null and empty coordinates are no objects and say so; a picture of nothing else is one without objects."""
+    empty = {"type": "Polygon", "coordinates": []}
+    nowhere = [feature(each, image=name) for name in ("a.png", "b.png") for each in (None, empty)]
+    picture(tmp_path / "b.png")
+    square = {"type": "Polygon", "coordinates": SQUARE}
+    found = read_geojson(tmp_path, *nowhere, feature(square, image="a.png", label="roof"))
+    assert [len(each.objects) for each in found.samples if isinstance(each, ObjectsSample)] == [1, 0]
+    assert found.ignored == {"feature without a geometry": 4}
+
+
 def test_a_number_is_a_key_beside_a_picture_of_the_files_name(tmp_path: Path) -> None:
     """Tiles with a file each, whose features keep the number of a database: no picture is called so."""
     square = {"type": "Polygon", "coordinates": SQUARE}
