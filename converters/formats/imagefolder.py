@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path, PurePosixPath
 
 from adapt.errors import DataError, UsageError
@@ -64,7 +64,8 @@ def unread_reason(path: PurePosixPath) -> str | None:
 
 
 def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Scan:
-    """Every file below ``root`` whose name is a picture's (ends in ``suffixes``). Links are followed, each real folder once.
+    """Every file below ``root`` whose name is a picture's (ends in ``suffixes``). Links are followed, each real folder once:
+    where it lies below ``root`` itself, else by the first link to it.
 
     ``made`` is the folder of made pictures (Source.made): it and the files of the same conversion are not looked at, so that
     a conversion into its own input folder finds the same things again. Raises DataError for a folder that cannot be read: a
@@ -82,32 +83,49 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
     unread: list[PurePosixPath] = []
     ignored: collections.Counter[str] = collections.Counter()
     own = own_outputs(made)
-    seen = {root.resolve()}
-    for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
-        real_folder, kept = Path(folder).resolve(), []
-        for name in sorted(subfolders):  # sorted: which of two links to one folder is entered must not be chance
-            real = Path(folder, name).resolve()
-            if real in own:
-                continue
-            if name.startswith(".") or name == "lost+found":  # the file system's own, at the root of a disk
-                ignored["hidden folder"] += 1
-            elif real not in seen:
-                seen.add(real)
-                kept.append(name)
-            else:
-                ignored["link to a folder seen before"] += 1
-        subfolders[:] = kept
+    for folder, names in _walk(root, own, ignored, refuse):
+        real_folder = folder.resolve()
         for name in names:
             if real_folder / name in own:
                 continue
             if name.startswith("."):
                 ignored["hidden file"] += 1
             elif (suffix := Path(name).suffix.lower()) in suffixes | UNREAD_SUFFIXES:
-                path = PurePosixPath(Path(folder, name).relative_to(root).as_posix())
+                path = PurePosixPath((folder / name).relative_to(root).as_posix())
                 (pictures if suffix in suffixes else unread).append(path)
             else:
                 ignored["not a picture by name"] += 1
     return Scan(tuple(_in_order(pictures)), dict(ignored), tuple(_in_order(unread)))
+
+
+def _walk(
+    root: Path, own: Set[Path], ignored: collections.Counter[str], refuse: Callable[[OSError], None]
+) -> Iterator[tuple[Path, list[str]]]:
+    """The folders at and below ``root`` with the names of their files; folders first, then what links among them lead to."""
+    seen: set[Path] = set()
+    tops = collections.deque([root])
+    while tops:
+        if (top := tops.popleft()).resolve() in seen:
+            ignored["link to a folder seen before"] += 1
+            continue
+        for name, subfolders, names in os.walk(top, onerror=refuse):
+            folder, kept = Path(name), []
+            seen.add(folder.resolve())
+            for each in sorted(subfolders):  # sorted: which of two links to one folder is entered must not be chance
+                path = folder / each
+                real = path.resolve()
+                if real in own:
+                    continue
+                if each.startswith(".") or each == "lost+found":  # the file system's own, at the root of a disk
+                    ignored["hidden folder"] += 1
+                elif path.is_symlink():
+                    tops.append(path)
+                elif real in seen:  # below a link that leads to a folder above it
+                    ignored["link to a folder seen before"] += 1
+                else:
+                    kept.append(each)
+            subfolders[:] = kept
+            yield folder, names
 
 
 def _in_order(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:

@@ -36,6 +36,23 @@ def test_folders_linked_in_a_ring_are_entered_once(tmp_path: Path) -> None:
     assert found.ignored == {"link to a folder seen before": 1}
 
 
+def test_a_folder_comes_before_links_to_it(tmp_path: Path) -> None:
+    """Whatever the links are called and wherever they lie: a class keeps its name, and val is not called test."""
+    touch(tmp_path, "set/train/cat/1.png", "set/val/cat/2.png", "set/val/Real/3.png", "elsewhere/4.png")
+    for link, folder in (
+        ("test", "val"),
+        ("train/Alias", "val/Real"),
+        ("train/one", "../elsewhere"),
+        ("val/two", "../elsewhere"),
+    ):
+        (tmp_path / "set" / link).symlink_to(tmp_path / "set" / folder)
+    pictures, ignored = imagefolder.find_classes(tmp_path / "set")
+    assert [(str(each.path), each.split) for each in pictures] == [
+        ("train/cat/1.png", "train"), ("train/one/4.png", "train"), ("val/Real/3.png", "val"), ("val/cat/2.png", "val")
+    ]  # fmt: skip
+    assert ignored == {"link to a folder seen before": 3}
+
+
 _SCAN = """
 import os
 from pathlib import Path
