@@ -8,7 +8,9 @@ Licence: MIT (unverified); the pictures come from textbooks. Layout: ``pvqa/imag
 | qa | ``qas/{split}/{split}_qa.pkl`` | ``{image, question, answer}`` |
 | vqa | ``qas/{split}_vqa.pkl`` | ``{answer_type, img_id, label: {answer: score}, question_id, question_type, sent}`` |
 
-Where both are there the first is read: its answers are whole, while ``label`` may be empty. The split is the files' own.
+Where both are there the first is read: its answers are whole, while ``label`` may be empty. Where it lacks a split that the
+second has, the second is read for all, so that answers are of one form; where neither has every split, each is read in the form
+that it has. Both are told. The split is the files' own.
 
 Traps: a pickle may run any code, so only lists, dicts, text and numbers are read (adapt.safe.read_plain_pickle). The files'
 ``answer_type`` is yes/no, number or other: here a question is closed where its answer is yes or no. Ids count a split's rows.
@@ -21,6 +23,7 @@ from typing import Any
 from adapt import pixels, safe
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
+from adapt.progress import say
 from adapt.records import ChatRecord
 from converters.formats.jsonfiles import text_of
 from converters.vqa import SHORT_ANSWER, VqaSample, to_record
@@ -34,11 +37,12 @@ QUESTION_WORDS = ("what", "where", "when", "who", "whose", "which", "why", "how"
 def read(source: Source) -> Reading:
     """The questions of each split, in the order of the files."""
     folder = _find_set(source.input)
-    form, files = _find_files(folder, source.options["file"])
+    files = _find_files(source, folder)
     root = source.images or folder
     below = "images/" if (root / "images").is_dir() or source.images is None else ""
-    samples = (sample for split, path in files.items() for sample in _read_file(path, split, form, below))
-    return Reading(root, samples, facts={"file": form})
+    samples = (sample for split, (form, path) in files.items() for sample in _read_file(path, split, form, below))
+    forms = {split: form for split, (form, _) in files.items()}
+    return Reading(root, samples, facts={"file": forms if len(set(forms.values())) > 1 else next(iter(forms.values()))})
 
 
 def convert(sample: VqaSample, context: None, source: Source) -> list[ChatRecord]:
@@ -53,15 +57,29 @@ def _find_set(input: Path) -> Path:
     raise UsageError(f"input '{input}' holds no folder qas (with train_vqa.pkl or train/train_qa.pkl), nor pvqa/qas")
 
 
-def _find_files(folder: Path, form: str) -> tuple[str, dict[str, Path]]:
-    for each in FORMS if form == "auto" else (form,):
-        names = {split: f"{split}/{split}_qa.pkl" if each == "qa" else f"{split}_vqa.pkl" for split in SPLITS}
-        found = {split: folder / "qas" / name for split, name in names.items() if (folder / "qas" / name).is_file()}
-        if found:
-            return each, found
-    raise UsageError(
-        f"{folder / 'qas'}: no train/train_qa.pkl and no train_vqa.pkl" + ("" if form == "auto" else f" (file={form})")
-    )
+def _find_files(source: Source, folder: Path) -> dict[str, tuple[str, Path]]:
+    """The form and the file of each split. What the form that comes first, or that is asked for, lacks is told."""
+    there, asked = {form: _files_of(folder, form) for form in FORMS}, source.options["file"]
+    splits = [split for split in SPLITS if any(split in files for files in there.values())]
+    whole = [form for form in FORMS if len(there[form]) == len(splits)]
+    forms = (whole[:1] or FORMS) if asked == "auto" else (asked,)
+    found = {split: (form, there[form][split]) for form in reversed(forms) for split in there[form]}
+    if not found:
+        raise UsageError(
+            f"{folder / 'qas'}: no train/train_qa.pkl and no train_vqa.pkl" + ("" if asked == "auto" else f" (file={asked})")
+        )
+    first = FORMS[0] if asked == "auto" else asked
+    lacking = [split for split in splits if split not in there[first]]
+    if there[first] and lacking and not source.counting:
+        read = ", ".join(f"{split} ({found[split][0]})" for split in splits if split in found)
+        say(f"note: {folder / 'qas'}: the form {first} has no {', '.join(lacking)}; read: {read}; --option file= chooses")
+    return {split: found[split] for split in splits if split in found}
+
+
+def _files_of(folder: Path, form: str) -> dict[str, Path]:
+    """The files of one form by split."""
+    names = {split: f"{split}/{split}_qa.pkl" if form == "qa" else f"{split}_vqa.pkl" for split in SPLITS}
+    return {split: folder / "qas" / name for split, name in names.items() if (folder / "qas" / name).is_file()}
 
 
 def _read_file(path: Path, split: str, form: str, below: str) -> Iterator[VqaSample | Rejected]:
@@ -112,7 +130,12 @@ TASK = Task(
     read=read,
     convert=convert,
     options=(
-        Option("file", "which of the two files is read where both are there (auto: qa)", "auto", ("auto", *FORMS)),
+        Option(
+            "file",
+            "which of the two files is read where both are there (auto: qa, if it has every split)",
+            "auto",
+            ("auto", *FORMS),
+        ),
         Option("suffix", rows.SHORT_ANSWER_HELP, SHORT_ANSWER),
         *pixels.OPTIONS,
     ),

@@ -96,6 +96,26 @@ def test_the_form_can_be_chosen(tmp_path: Path) -> None:
         convert(task="pathvqa", input=root / "images", output=tmp_path / "o.jsonl")
 
 
+def test_no_split_is_left_unread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A form with every split comes before the preferred one without; else each split has its own; what lacks is told."""
+    root = write_pictures(tmp_path, "train_0001", "val_0001")
+    write_pickle(root / "qas" / "train" / "train_qa.pkl", [qa("train_0001", "what is it?", "a")])
+    for split in ("train", "val"):
+        write_pickle(root / "qas" / f"{split}_vqa.pkl", [vqa(f"{split}_0001", "what is it?", {"b": 1})])
+
+    def read(file: str) -> tuple[list[str], Any, str]:
+        manifest = convert(task="pathvqa", input=root, output=tmp_path / "o.jsonl", option=[f"file={file}"])
+        notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note:")]
+        return [record.answer for record in adapt.read_records(tmp_path / "o.jsonl")], manifest["facts"]["file"], "".join(notes)
+
+    note = f"note: {root / 'qas'}: the form qa has no val; read: {{}}; --option file= chooses"
+    assert read("auto") == (["b", "b"], "vqa", note.format("train (vqa), val (vqa)"))
+    assert read("qa") == (["a"], "qa", note.format("train (qa)"))
+    assert read("vqa") == (["b", "b"], "vqa", "")
+    (root / "qas" / "train_vqa.pkl").unlink()
+    assert read("auto") == (["a", "b"], {"train": "qa", "val": "vqa"}, note.format("train (qa), val (vqa)"))
+
+
 class Hostile:
     """Calls a command when it is unpickled."""
 
