@@ -57,7 +57,7 @@ def pair(
     A label file without a picture of its key takes the one of its stem, unless that one's folders name another split.
     ``where`` is the input folder, and ``pictures_root`` that of the pictures where it is another one.
 
-    Raises UsageError where two label files are of one key: two sets of labels of the same pictures.
+    Raises UsageError where two label files are of one key, or of one picture and split: two sets of labels of one set.
     """
     by_key: dict[str, list[PurePosixPath]] = collections.defaultdict(list)
     by_stem: dict[str, dict[Told, list[PurePosixPath]]] = collections.defaultdict(lambda: collections.defaultdict(list))
@@ -65,19 +65,30 @@ def pair(
         by_key[key_of(path)].append(path)
         by_stem[path.stem][told_by(path.parts[:-1])].append(path)
     labelled: dict[str, PurePosixPath] = {}
+    labels_of: dict[tuple[PurePosixPath, str | None], PurePosixPath] = {}  # of another split it is rejected, not of another set
     above = _folders_apart(where, pictures_root or where)
     pairs: list[Pair] = []
     for path in labels:
         twin = labelled.setdefault(key_of(path), path)
         if twin != path:
-            raise UsageError(f"input '{where}': {twin} and {path} label one picture; point --input at one of their folders")
+            raise _two_sets(twin, path, where)
         meant = meant_by(split_of_folders(*reversed((*above, *path.parts[:-1]))), path.parts[:-1], ())
         same_stem = [each for told, some in by_stem.get(path.stem, {}).items() if meant.takes(told) for each in some[:2]]
         found = by_key.get(key_of(path)) or (same_stem if len(same_stem) == 1 else [])
+        for picture in found:
+            if (other := labels_of.setdefault((picture, told_by(path.parts[:-1]).split), path)) != path:
+                raise _two_sets(other, path, where)
         pairs += [Pair(picture, path) for picture in found] or [Pair(None, path)]
     taken = {each.picture for each in pairs}
     pairs += [Pair(path, None) for paths in by_key.values() for path in paths if path not in taken]
     return sorted(pairs, key=lambda each: (key_of(each.path).split("/"), str(each.picture)))
+
+
+def _two_sets(one: PurePosixPath, other: PurePosixPath, where: Path) -> UsageError:
+    return UsageError(
+        f"input '{where}': {one} and {other} label one picture; point --input at one of their folders, "
+        "and --images at the pictures"
+    )
 
 
 def _folders_apart(folder: Path, other: Path) -> tuple[str, ...]:

@@ -310,6 +310,24 @@ def test_two_sets_of_dota_labels_are_not_mixed(tmp_path: Path) -> None:
     assert shown(found) == [("train", "P1.png", 1)]
 
 
+def test_two_folders_of_dota_labels_are_named(tmp_path: Path) -> None:
+    """As DOTA 1.5 is unpacked: turned and upright boxes of the same pictures. Those of two splits are no such sets."""
+    line = "54 28 63 11 71 40 12 62 ship 0\n"
+    picture(tmp_path / "train" / "images" / "P1.png", tmp_path / "val" / "images" / "P1.png")
+    for name in ("train/labelTxt-v1.5/DOTA-v1.5_train", "val/labelTxt-v1.5/DOTA-v1.5_val"):
+        write(tmp_path / name / "P1.txt", line)
+    assert shown(dota.read(Source(tmp_path, None, {}, 0))) == [
+        ("train", "train/images/P1.png", 1),
+        ("val", "val/images/P1.png", 1),
+    ]
+    write(tmp_path / "train" / "labelTxt-v1.5" / "DOTA-v1.5_train_hbb" / "P1.txt", line)
+    both = "DOTA-v1.5_train/P1.txt and train/labelTxt-v1.5/DOTA-v1.5_train_hbb/P1.txt label one picture; point --input at one"
+    with pytest.raises(UsageError, match=both):
+        dota.read(Source(tmp_path, None, {}, 0))
+    one = tmp_path / "train" / "labelTxt-v1.5" / "DOTA-v1.5_train"
+    assert shown(dota.read(Source(one, tmp_path / "train" / "images", {}, 0))) == [("train", "P1.png", 1)]
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
