@@ -145,9 +145,12 @@ def _object(element: safe.Element, what: str, options: Mapping[str, str]) -> Pic
     name = " ".join((element.findtext("name") or "").split()) or options.get("name", "")
     if not name:
         raise DataError(f"{what}: has no <name>; to name all such objects, add: --option name=balloon")
-    box = element.find("bndbox")
-    if box is None:
+    boxes = element.findall("bndbox")
+    if not boxes:
         raise DataError(f"{what} '{name[:80]}': has no <bndbox>")
+    if len(boxes) > 1:
+        raise DataError(f"{what} '{name[:80]}': has {len(boxes)} <bndbox>, expected one; write an <object> for each")
+    (box,) = boxes
     texts = [(box.findtext(corner) or "").strip() for corner in CORNERS]
     x1, y1, x2, y2 = (to_number(text, f"{what} '{name[:80]}': <{key}>") for key, text in zip(CORNERS, texts, strict=True))
     refuse_shares((x1, y1, x2, y2), f"{what} '{name[:80]}'")

@@ -50,6 +50,16 @@ def test_the_first_pixel_is_number_one(tmp_path: Path) -> None:
     assert only(read(tmp_path, origin="0")).objects[0].box_px == (0, 0, 8, 6)
 
 
+def test_an_object_of_two_boxes_rejects_its_picture(tmp_path: Path) -> None:
+    """Which of them is meant, or whether they are two objects, nobody says."""
+    picture(tmp_path / "a.png")
+    box = OBJECT.format(1, 1, 3, 3).removeprefix("<object><name>cell</name>").removesuffix("</object>")
+    write(tmp_path / "a.xml", xml((3, 4, 5, 6)).replace("</bndbox>", f"</bndbox>{box}"))
+    (sample,) = read(tmp_path).samples
+    reason = "object 1 'cell': has 2 <bndbox>, expected one; write an <object> for each"
+    assert isinstance(sample, Rejected) and sample.reason == reason
+
+
 def test_boxes_from_pixel_zero_are_spoken_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that counts from 1 has no pixel 0: the note names the option to add."""
     write(tmp_path / "a.xml", xml((0, 2, 8, 6), (3, 4, 5, 6)))
