@@ -3,6 +3,7 @@
 import io
 import struct
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,42 @@ def test_a_tiff_whose_offsets_are_no_integers_is_damaged(kind: int) -> None:
     struct.pack_into("<H", content, place + 2, kind)
     with pytest.raises(DataError, match=r"^here: damaged picture"):
         safe.decode_picture(bytes(content), "here")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "TIFF", "JPEG"])
+def test_pictures_that_are_too_large_are_told_with_their_size(kind: str) -> None:
+    """Just above the limit, where Pillow warns and where it refuses: the header's size, and what to do; nothing is decoded."""
+    for width, height in ((8001, 8000), (10_000, 9_000), (20_000, 10_000), (32_000, 31_000)):
+        with pytest.raises(DataError) as caught:
+            safe.size_of(with_size(kind, width, height), "here")
+        said = f"here: {width}x{height} pixels, more than the 64,000,000 allowed; cut it into tiles, or make it smaller"
+        assert str(caught.value) == said
+
+
+def test_a_webp_that_is_too_large_is_told_with_its_pixels() -> None:
+    """Up to 16,383 a side, Pillow's plugin itself refuses the largest."""
+    for width, height, size in ((9000, 9000, "9000x9000"), (16_000, 15_000, "240000000")):
+        with pytest.raises(DataError, match=f"^here: {size} pixels, more than the 64,000,000 allowed; cut it into tiles"):
+            safe.size_of(with_size("WEBP", width, height), "here")
+
+
+def with_size(kind: str, width: int, height: int) -> bytes:
+    """A small picture whose header says that it is large: the size's place is found by the value there."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (1111, 1237)).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    if kind == "WEBP":  # VP8L: 14 bits each of width - 1 and height - 1 behind the signature byte 0x2f
+        content = bytearray(buffer.getvalue())
+        place = content.index(b"VP8L") + 9
+        (bits,) = struct.unpack_from("<I", content, place)
+        struct.pack_into("<I", content, place, bits >> 28 << 28 | (height - 1) << 14 | (width - 1))
+        return bytes(content)
+    number = {"PNG": ">I", "BMP": "<i", "GIF": "<H", "TIFF": "<H", "JPEG": ">H"}[kind]
+    content = buffer.getvalue()
+    for old, new in ((1111, width), (1237, height)):
+        content = content.replace(struct.pack(number, old), struct.pack(number, new))
+    if kind == "PNG":  # section 5.3: the checksum behind IHDR
+        content = content[:29] + struct.pack(">I", zlib.crc32(content[12:29])) + content[33:]
+    return content
 
 
 def test_a_doubled_key_is_found_in_linear_time() -> None:

@@ -5,6 +5,7 @@ Pillow sniffs by content and only warns of bombs.
 
 import dataclasses
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -54,18 +55,35 @@ def _open(content: bytes, where: str) -> Image.Image:
         raise DataError(f"{where}: {len(content):,} bytes, more than the {MAX_PICTURE_BYTES:,} allowed for a picture")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd tags; damage raises
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # odd tags, and sizes that are looked at below; damage raises
             picture = Image.open(io.BytesIO(content), formats=PICTURE_FORMATS)
     except UnidentifiedImageError as error:
         raise DataError(f"{where}: {_describe_non_picture(content)}") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}: more pixels than the {MAX_PICTURE_PIXELS:,} allowed") from error
+    except Image.DecompressionBombError as error:
+        raise _too_large(_refused_size(content, error), where) from error
     except DAMAGE as error:
         raise DataError(f"{where}: damaged picture header: {error}") from error
     if picture.width * picture.height > MAX_PICTURE_PIXELS:
-        raise DataError(f"{where}: {picture.width}x{picture.height} pixels, more than the {MAX_PICTURE_PIXELS:,} allowed")
+        raise _too_large(f"{picture.width}x{picture.height}", where)
     return picture
+
+
+def _refused_size(content: bytes, refusal: Image.DecompressionBombError) -> str:
+    """The size of a picture that Pillow refuses once its header is read; its pixels where the format's plugin refuses it."""
+    openers = (Image.OPEN[name] for name in PICTURE_FORMATS)
+    read_header = next(read for read, accept in openers if accept is not None and accept(content[:16]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return "{}x{}".format(*read_header(io.BytesIO(content), "").size)
+        except Image.DecompressionBombError:
+            return next(iter(re.findall(r"\d+", str(refusal))), "too many")
+
+
+def _too_large(size: str, where: str) -> DataError:
+    return DataError(
+        f"{where}: {size} pixels, more than the {MAX_PICTURE_PIXELS:,} allowed; cut it into tiles, or make it smaller"
+    )
 
 
 def is_dicom(content: bytes) -> bool:
