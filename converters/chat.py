@@ -25,8 +25,7 @@ from adapt.progress import say
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import chat_boxes
 from converters.chat_boxes import Scale
-from converters.formats import frames, llava, table
-from converters.formats.imagefolder import split_name
+from converters.formats import frames, llava
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
@@ -81,6 +80,7 @@ class _Way:
     name: str
     copies: bool
     number_ids: bool
+    split: str | None
 
 
 def read(source: Source) -> Reading:
@@ -96,7 +96,7 @@ def read(source: Source) -> Reading:
     root = source.made if makes and source.made is not None else source.images or source.input.parent
     reader = frames.frame_reader(source, source.images or source.input.parent, [found.video_file] if found.video_file else [])
     context = Context(scales, other, dataclasses.replace(reader, made=source.made if makes else None))
-    way = _Way(source, rows.name, found.copies, source.options["ids"] == "number")
+    way = _Way(source, rows.name, found.copies, source.options["ids"] == "number", rows.split)
     facts = {"box_scale": {name or "(all)": each.tagged for name, each in scales.items()}} if scales else {}
     return Reading(root, _samples(rows, way), context=context, facts=facts)
 
@@ -151,7 +151,7 @@ def _samples(rows: llava.Rows, way: _Way) -> Iterator[ChatSample | Rejected]:
         try:
             yield _sample(row, where, number, way)
         except DataError as error:
-            yield Rejected(where, str(error).removeprefix(f"{where}: "), _split(row))
+            yield Rejected(where, str(error).removeprefix(f"{where}: "), _split(row, way))
 
 
 def _sample(row: Any, where: str, number: int, way: _Way) -> ChatSample:
@@ -166,7 +166,7 @@ def _sample(row: Any, where: str, number: int, way: _Way) -> ChatSample:
     meta = row.get("meta") or {}
     if not isinstance(meta, dict):
         raise DataError(f"{where}: 'meta' is {str(meta)[:60]}, expected an object")
-    split = _split(row)
+    split = _split(row, way)
     turns = _with_placeholder(conversation)
     if conversation.video is None and turns[0].role == "system" and len(turns) == 1:
         raise DataError(f"{where}: a system message alone; expected human and gpt in turn, ending with gpt")
@@ -190,11 +190,9 @@ def _source_name(row: Mapping[str, Any], name: str) -> str:
     return source if isinstance(source, str) else name
 
 
-def _split(row: Any) -> str | None:
-    """The split of a row's meta, else its own, as its column is in a table."""
-    meta = row.get("meta") if isinstance(row, Mapping) else None
-    found = [table.split_cell(each) for each in (meta, row) if isinstance(each, Mapping)]
-    return next((split_name(split) for split in found if isinstance(split, str) and split.strip()), None)
+def _split(row: Any, way: _Way) -> str | None:
+    """The split that the row states, else the one that its file is named for."""
+    return (llava.stated_split(row) if isinstance(row, Mapping) else None) or way.split
 
 
 def _with_placeholder(conversation: llava.Conversation) -> tuple[Turn, ...]:

@@ -52,23 +52,25 @@ class Rows:
     """The rows of an input: (where, row), or a DataError in the place of a row.
 
     ``suspects`` are those that may hold boxes, embedded pictures or videos; None where a second look costs a download.
-    ``made`` says that the pictures' names are of the folder of made pictures: a table holds their bytes.
+    ``made`` says that the pictures' names are of the folder of made pictures: a table holds their bytes. ``split`` is the one
+    that a file is named for: it holds for rows that state none.
     """
 
     name: str
     rows: Callable[[], Iterator[Place]]
     suspects: Callable[[], Iterator[Place]] | None
     made: bool = False
+    split: str | None = None
 
 
 def open_rows(source: Source) -> Rows:
     """The rows of a .json list, a .jsonl file or a table. Raises UsageError for any other input."""
     path = source.input
     if path.is_file() and path.suffix.lower() == ".jsonl":
-        return Rows(path.stem, lambda: table.read_jsonl(path), lambda: _suspect_lines(path))
+        return Rows(path.stem, lambda: table.read_jsonl(path), lambda: _suspect_lines(path), split=table.split_of_file(path))
     if path.is_file() and path.suffix.lower() == ".json":
         rows = list(table.read_json_list(path))
-        return Rows(path.stem, lambda: iter(rows), lambda: iter(rows))
+        return Rows(path.stem, lambda: iter(rows), lambda: iter(rows), split=table.split_of_file(path))
     is_hub = str(path).startswith(table.HUB_PREFIX)
     if is_hub or table.is_table(path) or (path.is_file() and path.suffix.lower() == ".parquet"):
         return _open_table(source, is_hub)
@@ -109,10 +111,10 @@ def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
             if isinstance(row, DataError):
                 yield where, row
                 continue
-            split = table.split_cell(row) or part_split
+            split = stated_split(row) or part_split
             found = {column: row[column] for column in ("messages", "conversations", "texts") if row.get(column)}
             found |= {column: row[column] for column in ("id", "source", "system") if row.get(column) not in (None, "")}
-            if isinstance(split, str):
+            if split:
                 found["meta"] = {"split": split_name(split)}
             try:
                 found["image"] = list(table.picture_names(_picture_cell(row), source, opened.embedded, where))
@@ -120,6 +122,12 @@ def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
                 yield where, error
                 continue
             yield where, found
+
+
+def stated_split(row: Mapping[str, Any]) -> str | None:
+    """The split of a row's meta, else its own, as its column is in a table."""
+    found = [table.split_cell(each) for each in (row.get("meta"), row) if isinstance(each, Mapping)]
+    return next((split_name(split) for split in found if isinstance(split, str) and split.strip()), None)
 
 
 def parse_conversation(row: Mapping[str, Any], where: str) -> Conversation:

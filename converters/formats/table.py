@@ -298,7 +298,7 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
             raise UsageError(f"input '{text}': expected the name of a dataset, such as hf:OWNER/NAME or hf:OWNER/NAME:SUBSET")
         return _open_hub(text.removeprefix(HUB_PREFIX))
     if source.input.is_file():
-        return source.input.stem, {_split_of_file(source.input): _read_file(source.input, without)}
+        return source.input.stem, {split_of_file(source.input): _read_file(source.input, without)}
     name = source.input.resolve().name
     if _is_saved_dataset(source.input):
         import datasets
@@ -338,7 +338,7 @@ def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list
     if not folder.is_dir():
         return found
     for path in sorted(folder.iterdir()):
-        part, split = _PART.fullmatch(path.stem.lower()), _split_of_file(path)
+        part, split = _PART.fullmatch(path.stem.lower()), split_of_file(path)
         if path.suffix.lower() not in suffixes or split is None or not path.is_file():
             continue
         others = found.setdefault(split, [])
@@ -350,7 +350,7 @@ def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list
     return dict(sorted(found.items(), key=lambda item: ("train", "val", "test").index(str(item[0]))))
 
 
-def _split_of_file(path: Path) -> str | None:
+def split_of_file(path: Path) -> str | None:
     """The split that a table is named for: test.csv, test-00000-of-00002.parquet."""
     part = _PART.fullmatch(path.stem.lower())
     return SPLIT_FOLDERS.get(part["split"] if part else path.stem.lower())

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from PIL import Image
 
@@ -169,6 +170,30 @@ def test_a_row_tells_its_split_itself_as_a_table_does(folder: Path) -> None:
     rows = [{"conversations": turns("q", "a"), "split": "Test"} | more for more in ({}, {"meta": {"split": "val"}})]
     assert [(record.split, record.extra) for record in run(folder, rows)] == [("test", {}), ("val", {})]
     assert [record.split for record in run(folder, rows, split="test")] == ["test"]
+
+
+@pytest.mark.parametrize("name", ["test.jsonl", "Test.json", "test-00000-of-00001.jsonl", "test.parquet", "set/test.jsonl"])
+def test_a_file_named_for_a_split_is_of_it(folder: Path, name: str) -> None:
+    """A file alone gives its rows their split, as it does in a folder, bad rows too; a row that states its own keeps it."""
+    talk = {"conversations": turns("q", "a")}
+    rows = [
+        talk | {"meta": {}, "split": None},
+        talk | {"meta": {"split": "val"}},
+        talk | {"split": "Train"},
+        {"conversations": turns("q")},
+    ]
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    if name.endswith(".parquet"):
+        datasets.Dataset.from_list(rows).to_parquet(path)
+    else:
+        path.write_text(json.dumps(rows) if name.endswith(".json") else "".join(json.dumps(row) + "\n" for row in rows))
+    given = folder / "set" if "/" in name else path
+    convert(task="chat", input=given, output=folder / "out.jsonl", max_bad=1)
+    assert [record.split for record in adapt.read_records(folder / "out.jsonl")] == ["test", "val", "train"]
+    convert(task="chat", input=given, output=folder / "out.jsonl", max_bad=1, split="test")
+    assert [record.split for record in adapt.read_records(folder / "out.jsonl")] == ["test"]
+    assert len(reasons(folder)) == 1
 
 
 def test_what_is_no_conversation_file_is_refused(folder: Path) -> None:
