@@ -18,7 +18,7 @@ from adapt import safe
 from adapt.domain import Source
 from adapt.errors import DataError, UsageError
 from adapt.records import IMAGE_PLACEHOLDER, Turn
-from converters.formats import table
+from converters.formats import table, unread
 from converters.formats.frames import Video, parse_video
 from converters.formats.imagefolder import split_name
 
@@ -118,6 +118,9 @@ def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
                 found["meta"] = {"split": split_name(split)}
             try:
                 found["image"] = list(table.picture_names(_picture_cell(row), source, opened.embedded, where))
+                if unread.holds_files(row):  # in columns that are no part of a conversation
+                    told = parse_conversation(found, where)
+                    unread.refuse_files(row, told.turns, shows=bool(told.pictures), where=where)
             except DataError as error:
                 yield where, error
                 continue
@@ -137,6 +140,7 @@ def parse_conversation(row: Mapping[str, Any], where: str) -> Conversation:
     video = parse_video(row, where) if "video" in row or "videos" in row or "clip" in row else None
     if video and pictures:
         raise DataError(f"{where}: both pictures and a video; expected one of them")
+    unread.refuse_files(row, turns, shows=bool(pictures or video), where=where)
     return Conversation(turns, pictures, video)
 
 
@@ -161,6 +165,8 @@ def _parse_turns(row: Mapping[str, Any], where: str) -> tuple[tuple[Turn, ...], 
     inline = any(_INLINE.search(turn.value) for turn in turns)
     if (shown or inline) and (names or bare) or (inline and any(IMAGE_PLACEHOLDER in turn.value for turn in turns)):
         raise DataError(f"{where}: pictures both in the messages and beside them; their order cannot be told")
+    if names and not any(IMAGE_PLACEHOLDER in turn.value for turn in turns):
+        unread.refuse_foreign_placeholder(turns, where)
     if row.get("objects"):
         _refuse_placeholders(turns, where)
     if inline:
@@ -203,7 +209,8 @@ def _exchanges(texts: list[Any], num_pictures: int, where: str) -> tuple[Turn, .
         if not isinstance(each, dict) or not all(isinstance(each.get(name), str) for name in ("user", "assistant")):
             raise DataError(f"{where}: {str(each)[:60]}, expected an object with texts in 'user' and 'assistant'")
         turns += [Turn("human", each["user"]), Turn("gpt", each["assistant"])]
-    if not any(IMAGE_PLACEHOLDER in turn.value for turn in turns):
+    if num_pictures and not any(IMAGE_PLACEHOLDER in turn.value for turn in turns):
+        unread.refuse_foreign_placeholder(turns, where)
         turns[0] = Turn("human", f"{IMAGE_PLACEHOLDER}\n" * num_pictures + turns[0].value)
     return tuple(turns)
 

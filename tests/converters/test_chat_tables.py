@@ -232,6 +232,115 @@ def test_pictures_and_boxes_of_other_trainers_are_not_taken_for_text(
     assert all(part in reason for part in named.split(".*")), reason
 
 
+TALK = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+OTHER_FIELDS = [
+    {"image_path": "a.png"},
+    {"imagePath": "a.png"},
+    {"img": {"bytes": b"x", "path": None}},
+    {"image_file": "a.png"},
+    {"image_url": "https://host/a.png"},
+    {"image_urls": [{"url": "https://host/a.png"}]},
+    {"img_path": "a.png"},
+    {"picture": "a.png"},
+    {"pictures": ["", "a.png"]},
+    {"Image": "a.png"},
+    {"file_name": "set/a.PNG"},
+    {"path": "a.jpg"},
+]
+
+
+@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize("field", OTHER_FIELDS)
+def test_a_picture_in_a_field_of_another_name_rejects_its_row(tmp_path: Path, field: dict[str, Any], table: bool) -> None:
+    """What stands under a name that is not read would be learnt as text alone; beside ``image`` the field is kept as it was."""
+    if table:
+        datasets.Dataset.from_list([TALK | field, TALK | {next(iter(field)): None}]).to_parquet(tmp_path / "in.parquet")
+        assert [each.images for each in run(tmp_path / "in.parquet", max_bad=1)] == [()]
+    else:
+        field = {"img": "a.png"} if "img" in field else field
+        records = lines(tmp_path, TALK | field, TALK | {"image": "b.png"} | field, max_bad=1)
+        assert [(each.images, each.extra) for each in records] == [(("b.png",), field)]
+    name = next(iter(field))
+    reason = json.loads((tmp_path / "out.rejected.jsonl").read_text())["reason"]
+    assert reason.startswith(f"'{name}' holds a picture, and pictures are read from 'image' or 'images' only; rename it")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"image_id": 7, "image_size": [4, 5], "url": "https://host/a.png", "category": "image"},
+        {"image_path": None, "img": "", "pictures": [], "image_url": {}, "photos": [None, ""], "audio": None},
+        {
+            "file_name": "talk.txt",
+            "path": "set/1",
+            "has_image": True,
+            "picture": False,
+            "photo": 0,
+            "image_description": "a.png",
+        },
+    ],
+)
+def test_fields_about_pictures_are_none(tmp_path: Path, field: dict[str, Any]) -> None:
+    """Numbers, sizes, pages, other files and empty values beside a text hold no picture: the row is read with its fields."""
+    assert [each.extra for each in lines(tmp_path, TALK | field)] == [field]
+    datasets.Dataset.from_list([TALK | {name: value for name, value in field.items() if value not in ({}, [])}]).to_parquet(
+        tmp_path / "in.parquet"
+    )
+    assert len(run(tmp_path / "in.parquet")) == 1
+
+
+def test_audio_is_not_taken_for_text(tmp_path: Path) -> None:
+    """``audios`` stand for <audio> in the text, beside a picture too; the sound beside a picture is a field like any other."""
+    heard = {"messages": [{"role": "user", "content": "<audio>q"}, {"role": "assistant", "content": "a"}]}
+    sound = {"audios": ["a.wav"]}
+    rows = (heard | sound, TALK | sound, heard | sound | {"image": "a.png"}, TALK | sound | {"image": "a.png"}, heard)
+    assert [(each.images, each.extra) for each in lines(tmp_path, *rows, max_bad=3)] == [(("a.png",), sound), ((), {})]
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    assert reasons == ["'audios' holds audio, which cannot be read; leave the row out"] * 3
+
+
+def test_parts_of_a_table_need_no_column_of_pictures(tmp_path: Path) -> None:
+    """Pictures in the messages of a table are read, whatever its other columns hold."""
+    shown = [
+        {"type": "image_url", "text": None, "image_url": {"url": "a.png"}},
+        {"type": "text", "text": "q", "image_url": None},
+    ]
+    answer = [{"type": "text", "text": "a", "image_url": None}]
+    row = {"messages": [{"role": "user", "content": shown}, {"role": "assistant", "content": answer}]}
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.png")
+    datasets.Dataset.from_list([row | {"image_url": "https://host/a.png"}]).to_parquet(tmp_path / "in.parquet")
+    assert run(tmp_path / "in.parquet")[0].images == ("a.png",)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["<Image>", "<IMAGE>", "<img>", "<IMG>", "<ImageHere>", "<|image_1|>", "<image_1>", "<image 1>", "<|image|>",
+     "<|image_pad|>", "<image_placeholder>", "<image_soft_token>", "<start_of_image>", "<IMG_CONTEXT>", "[IMG]"],
+)  # fmt: skip
+def test_a_placeholder_of_another_tool_rejects_its_row(tmp_path: Path, mark: str) -> None:
+    """It would stay in the question beside our own; where ours is missing in a row with a picture, the row is told."""
+    asked = {"conversations": [{"from": "human", "value": f"see {mark}\nq"}, {"from": "gpt", "value": "a"}]}
+    exchange = {"texts": [{"user": f"{mark}q", "assistant": "a"}]}
+    placed = {"conversations": [{"from": "human", "value": f"<image>what is {mark}?"}, {"from": "gpt", "value": "a"}]}
+    answered = {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": f"{mark}</p>"}]}
+    shown = {"image": "a.png"}
+    rows = (asked | shown, exchange | shown, asked | {"images": ["a.png", "b.png"]}, placed | shown, answered | shown, asked)
+    records = lines(tmp_path, *rows, max_bad=3)
+    assert [each.turns[0].value for each in records] == [f"<image>what is {mark}?", "<image>\nq", f"see {mark}\nq"]
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    expected = f"a message holds {mark!r}, which is no placeholder here; write <image> instead, once for each picture"
+    assert reasons == [expected] * 3
+
+
+@pytest.mark.parametrize(
+    "words", ["image 1", "the [image]", "<imagery>", "<image of a cat", "<img src='a'>", "[img 1]", "img>"]
+)
+def test_words_about_pictures_are_no_placeholder(tmp_path: Path, words: str) -> None:
+    """Only what is a placeholder by its form is one: words in a question stay as they stand, below the picture."""
+    row = {"conversations": [{"from": "human", "value": words}, {"from": "gpt", "value": "a"}], "image": "a.png"}
+    assert lines(tmp_path, row)[0].question == f"<image>\n{words}"
+
+
 def test_a_box_in_xml_is_text(tmp_path: Path) -> None:
     """<bbox>1 2 3 4</bbox> holds what it says, and words about a tag are no placeholder where a row has no objects."""
     texts = (("<bbox>", {"images": ["a.png"]}), ("<bbox>1 2 3 4</bbox>", {"images": ["a.png"]} | OBJECTS))
