@@ -104,6 +104,11 @@ def _picture_cell(row: Mapping[str, Any]) -> Any:
     return next((row[column] for column in PICTURE_COLUMNS if row.get(column)), None)
 
 
+def _cell_names(row: Mapping[str, Any], source: Source, embedded: bool, where: str) -> tuple[str, ...]:
+    cells = {column: row[column] for column in PICTURE_COLUMNS if row.get(column)}
+    return _one_of({column: table.picture_names(cells[column], source, embedded, where) for column in cells}, where)
+
+
 def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
     """Rows of a table in the shape of a JSON row; a table's other columns are no part of a conversation."""
     for part_split, places in opened.parts.items():
@@ -117,7 +122,7 @@ def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
             if split:
                 found["meta"] = {"split": split_name(split)}
             try:
-                found["image"] = list(table.picture_names(_picture_cell(row), source, opened.embedded, where))
+                found["image"] = list(_cell_names(row, source, opened.embedded, where))
                 if unread.holds_files(row):  # in columns that are no part of a conversation
                     told = parse_conversation(found, where)
                     unread.refuse_files(row, told.turns, shows=bool(told.pictures), where=where)
@@ -149,7 +154,7 @@ def _parse_turns(row: Mapping[str, Any], where: str) -> tuple[tuple[Turn, ...], 
     messages = row[column] if column else None
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{where}: neither 'conversations' nor 'messages' nor 'texts' holds a list of messages")
-    names = _names(row.get("image") or row.get("images"), where)
+    names = _one_of({column: _names(row[column], where) for column in PICTURE_COLUMNS if row.get(column)}, where)
     if column == "texts":
         return _exchanges(messages, len(names), where), names
     turns: list[Turn] = []
@@ -250,6 +255,17 @@ def _names(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{where}: the picture is {str(value)[:60]}, expected a path or a list of paths")
     return tuple(name for name in names if name)
+
+
+def _one_of(found: Mapping[str, tuple[str, ...]], where: str) -> tuple[str, ...]:
+    """The pictures of the column that has some; those of several must be equal."""
+    if not found:
+        return ()
+    named = {column: names for column, names in found.items() if names}
+    if len(set(named.values())) > 1:
+        both = ", but ".join(f"'{column}' is {', '.join(names)[:60]!r}" for column, names in named.items())
+        raise DataError(f"{where}: {both}; write all pictures into one of them, in the order of their placeholders")
+    return next(iter(named.values()), ())
 
 
 def _join_parts(parts: list[Any], where: str) -> tuple[str, list[str], int]:

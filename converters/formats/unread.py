@@ -41,8 +41,7 @@ def refuse_files(row: Mapping[str, Any], turns: Iterable[Turn], *, shows: bool, 
     read, for audio alone, where ``<audio>`` stands in a message.
     """
     for name, value in row.items():
-        letters = _letters(name)
-        if letters not in _ALL or name in _READ or not (named := _named(value)):
+        if (letters := _letters(name)) not in _ALL or name in _READ or not (named := _named(value)):
             continue
         if letters in _AUDIO and (not shows or any(_AUDIO_PLACEHOLDER in turn.value for turn in turns)):
             raise DataError(f"{where}: '{name}' holds audio, which cannot be read; leave the row out")

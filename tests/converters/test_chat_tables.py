@@ -232,6 +232,31 @@ def test_pictures_and_boxes_of_other_trainers_are_not_taken_for_text(
     assert all(part in reason for part in named.split(".*")), reason
 
 
+@pytest.mark.parametrize("table", [False, True])
+def test_two_fields_of_pictures_are_one_or_none(tmp_path: Path, table: bool) -> None:
+    """``image`` and ``images`` of one row are equal, or the row is rejected with both; one that is empty does not count."""
+    talk = {"conversations": [{"from": "human", "value": "<image>q"}, {"from": "gpt", "value": "a"}]}
+    pairs = [("a.png", ["a.png"]), ("", ["b.png"]), ("a.png", []), ("a.png", ["b.png"]), ("a.png", ["a.png", "b.png"])]
+    rows = [talk | {"image": image, "images": images} for image, images in pairs]
+    found = lines(tmp_path, *rows, max_bad=2)
+    if table:
+        datasets.Dataset.from_list(rows).to_parquet(tmp_path / "in.parquet")
+        found = run(tmp_path / "in.parquet", max_bad=2)
+    assert [each.images for each in found] == [("a.png",), ("b.png",), ("a.png",)]
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    assert reasons[0].startswith("'images' is 'b.png', but 'image' is 'a.png'; write all pictures into one of them")
+    assert reasons[1].startswith("'images' is 'a.png, b.png', but 'image' is 'a.png'; write all")
+
+
+def test_equal_embedded_pictures_are_one(tmp_path: Path) -> None:
+    """Bytes are compared, not their names: the table may hold one picture in both columns."""
+    one, other = encoded(1), encoded(2)
+    talk = {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}
+    rows = [talk | {"image": one | {"path": "x.png"}, "images": [one]}, talk | {"image": one, "images": [other]}]
+    datasets.Dataset.from_list(rows).to_parquet(tmp_path / "in.parquet")
+    assert [each.sizes for each in run(tmp_path / "in.parquet", max_bad=1)] == [((7, 5),)]
+
+
 TALK = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 OTHER_FIELDS = [
     {"image_path": "a.png"},
