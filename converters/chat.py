@@ -228,6 +228,8 @@ def _placed(turns: tuple[Turn, ...], scale: Scale, sizes: tuple[tuple[int, int],
 def _picture(name: str, where: str, way: _Way) -> str:
     """The picture's path below the root: as it stands, or where its bytes were written."""
     found = _DATA_URI.match(name)
+    if name[:5].lower() == "file:":
+        raise DataError(f"{where}: the picture is {name[:60]!r}, a URL; write its plain path below --images instead")
     if found is None and _URL.match(name):
         raise DataError(
             f"{where}: the picture is {name[:60]!r}; nothing is fetched: download it and give its path below --images"

@@ -1,7 +1,8 @@
 """Conversation files: LLaVA, ShareGPT, InternVL and OpenAI chats and tables of such, read into one shape.
 
 LLaVA, ShareGPT and InternVL rows hold ``conversations`` ([{"from", "value"}]) and ``image``; OpenAI rows hold ``messages``
-([{"role", "content"}]) whose content is text or a list of text and image_url parts, or ``images`` beside them. Hugging Face
+([{"role", "content"}]) whose content is text or a list of text and image_url parts, or ``images`` beside them; Anthropic's hold
+``source`` ({"type": "base64", "media_type", "data"}) in a part (docs.anthropic.com, Messages API, vision). Hugging Face
 tables hold the same, or ``texts`` ([{"user", "assistant"}]) beside ``images`` (HuggingFaceM4/the_cauldron, dataset card). A
 system prompt may stand beside the messages as ``system`` (github.com/hiyouga/LLaMA-Factory, data/README.md, sharegpt). A row
 is told by its columns, not by the file it is in. JSONL and tables are read as they are asked for; a JSON list whole.
@@ -32,7 +33,7 @@ ROLES = {
 }
 PICTURE_COLUMNS = ("images", "image")
 # Bytes of a line that may hold boxes, embedded pictures or a video: an escaped letter may spell any of them.
-_SUSPECT = (b"data:image", b'"video', b"<box>", b"\\u00")
+_SUSPECT = (b"data:image", b'"base64"', b'"video', b"<box>", b"\\u00")
 _MAYBE_BOX = re.compile(rb"\[\s*[-+.\d]")
 _INLINE = re.compile(r"<img>([^<>\n]++)</img>")
 Place = tuple[str, Any]
@@ -288,5 +289,16 @@ def _join_parts(parts: list[Any], where: str) -> tuple[str, list[str], int]:
 
 
 def _url(part: Mapping[str, Any]) -> Any:
+    """The path or URL that a part names, or None; anything else is no text."""
     holder = next((part[name] for name in ("image_url", "image", "url", "path") if part.get(name)), None)
+    if holder is None and isinstance(part.get("source"), dict) and any(part["source"].values()):
+        return _source_url(part["source"])
     return holder.get("url") if isinstance(holder, dict) else holder
+
+
+def _source_url(source: Mapping[str, Any]) -> Any:
+    """The URL of Anthropic's ``source``, a data: URI for its bytes; the source itself where it is another."""
+    kind, data = source.get("media_type"), source.get("data")
+    if source.get("type") == "base64" and isinstance(data, str) and isinstance(kind, str) and kind.startswith("image/"):
+        return f"data:{kind};base64,{data}"
+    return source.get("url") or source

@@ -130,6 +130,39 @@ def test_embedded_pictures_are_written_by_content(folder: Path) -> None:
     assert Image.open(folder / "out.images" / records[2].images[0]).tobytes() == Image.open(folder / "b.png").tobytes()
 
 
+def anthropic_part(**source: Any) -> dict[str, Any]:
+    return {"type": "image", "source": source}
+
+
+def test_anthropic_pictures_are_read(folder: Path) -> None:
+    """A part with ``source`` holds its picture as base64; it is written as a data: URI's is, and a path is one."""
+    content = (folder / "a.png").read_bytes()
+    part = anthropic_part(type="base64", media_type="image/png", data=base64.b64encode(content).decode())
+    records = run(folder, [message(part, text_part("q")), message(text_part("q"), anthropic_part(type="url", url="b.png"))])
+    assert [record.question for record in records] == ["<image>\nq", "q\n<image>"]
+    assert [record.sizes for record in records] == [((4, 5),), ((5, 5),)]
+    assert (folder / "out.images" / records[0].images[0]).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("part", "named"),
+    [
+        (anthropic_part(type="base64", media_type="image/png", data="@@"), "the embedded picture is not base64"),
+        (anthropic_part(type="base64", media_type="application/pdf", data="AAAA"), "expected the picture's path or data: URI"),
+        (anthropic_part(type="base64", media_type="image/png", data=None), "expected the picture's path or data: URI"),
+        (anthropic_part(type="file", file_id="file_1"), "expected the picture's path or data: URI"),
+        (anthropic_part(type="url", url="https://host/a.png"), "nothing is fetched: download it"),
+        (picture_part("file:///home/a.png"), "'file:///home/a.png', a URL; write its plain path below --images instead"),
+        (picture_part("FILE:a.png"), "'FILE:a.png', a URL; write its plain path below --images instead"),
+    ],
+)
+def test_what_no_picture_is_read_from_is_told(folder: Path, part: dict[str, Any], named: str) -> None:
+    """Other sources than base64, and URLs: the reason says what was found, and a file's URL which path to write."""
+    with pytest.raises(DataError, match="1 of 1 sample rejected"):
+        run(folder, [message(part, text_part("q"))])
+    assert named in reasons(folder)[0]
+
+
 @pytest.mark.parametrize(
     "url",
     [
