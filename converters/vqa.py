@@ -1,6 +1,7 @@
 """Visual question answering: a picture, a question, a short answer."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -65,6 +66,11 @@ def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSampl
     question, answer = row.values.get(options["question"]), row.values.get(options["answer"])
     meta: dict[str, Any] = {}
     if isinstance(answer, list) and answer:  # several people's answers: the first is learnt, all are kept for scoring
+        if any(map(_is_gap, answer)):
+            reason = (
+                f"column '{options['answer']}' is {str(answer)[:40]!r}, with a gap among the answers; take it out of the list"
+            )
+            return Rejected(row.where, reason, row.split)
         meta["answers"] = [table.text_of_cell(each) for each in answer]
         answer = answer[0]
     for name, value in (("question", question), ("answer", answer)):
@@ -83,6 +89,10 @@ def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSampl
         return Rejected(row.where, f"column '{options['image']}' is empty, expected a picture", row.split)
     texts = str(question).strip(), table.text_of_cell(answer).strip()
     return VqaSample(row.id, row.where, row.split, row.pictures, *texts, source, meta)
+
+
+def _is_gap(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 TASK = Task(

@@ -362,6 +362,25 @@ def test_a_gap_in_numbers_is_no_answer(pictures: Path, task: str) -> None:
     assert rejected["reason"] == "column 'answer' is empty, expected the answer"
 
 
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "whole"),
+    [
+        *itertools.product(["t.parquet", "t", "t.json", "t.jsonl"], [["x", None], [None, "x"], [None]], ["x"]),
+        *itertools.product(["t.parquet", "t"], [[1.5, NAN], [NAN]], [1.5]),  # JSON has no NaN
+    ],
+)
+def test_a_gap_in_a_list_of_answers_is_none(pictures: Path, name: str, answers: list[Any], whole: Any) -> None:
+    """null and NaN in a list of answers reject its row: no scorer is to take "None" for right."""
+    table = write_table(pictures, name, [ROWS[0] | {"answer": answers}, ROWS[1] | {"answer": [whole, whole]}])
+    convert(task="vqa", input=table, images=pictures, output=pictures / "out.jsonl", max_bad=1)
+    assert [each.meta["answers"] for each in adapt.read_records(pictures / "out.jsonl")] == [[str(whole)] * 2]
+    rejected = json.loads((pictures / "out.rejected.jsonl").read_text())
+    assert rejected["reason"] == f"column 'answer' is {str(answers)!r}, with a gap among the answers; take it out of the list"
+
+
 @pytest.mark.parametrize("name", ["t.parquet", "t", "t.jsonl", "t.csv"])
 def test_whole_numbers_of_a_column_with_gaps_are_whole(pictures: Path, name: str) -> None:
     """3.0, as a gap elsewhere in the column makes of 3, is answered with "3"; in a csv it stands as it is written."""
