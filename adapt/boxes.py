@@ -114,6 +114,11 @@ def find_boxes(text: str) -> list[FoundBoxes]:
     return [each for each in found if each.texts]
 
 
+def is_only_boxes(body: str) -> bool:
+    """Whether what stands between <box> tags is boxes and nothing that is none, such as three numbers or an open bracket."""
+    return not _INSIDE_TAGS.sub("", body).strip(" \t\r\n,[]") and body.count("[") == body.count("]")
+
+
 def without_box(text: str) -> str:
     """The name of a text that is one name with its boxes, as regions are answered; any other text as it is."""
     found = _TAGGED.fullmatch(text.strip())

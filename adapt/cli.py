@@ -112,7 +112,13 @@ def convert(**given: Any) -> None:
 )
 @click.argument("files", nargs=-1, required=True, type=PATH, metavar="F.jsonl...")
 @images_option
-@click.option("--against", type=PATH, metavar="TEST.jsonl", help="Test rows whose pictures must not be among the files' own.")
+@click.option(
+    "--against",
+    multiple=True,
+    type=PATH,
+    metavar="TEST.jsonl...",
+    help="Test rows whose pictures must not be among the files' own.",
+)
 @click.option("--model", metavar="MODEL", help="Predict tiles, tokens and operations for this preset, folder or run.")
 @click.option("--gpu", metavar="NAME", help="With --model: predict memory and hours on it, e.g. H100, A100, RTX4090.")
 @click.option("--decode", is_flag=True, help="Decode every picture whole, instead of reading headers and ends.")

@@ -148,6 +148,12 @@ def test_orientation_tags_are_told(folder: Path) -> None:
         ("<box>[[1, 2, 3]]</box>", ["tag"]),
         ("<ref><box></ref></box>", ["tag"]),
         ("</box>", ["tag"]),
+        ("<ref>a</ref><box>[1, 20, 50, 60]</box>", []),
+        ("<ref>a</ref><box>(1, 20), (50, 60)</box>", []),
+        ("<ref>a</ref><box>[[1, 20, 50, 60], [1, 2, 3]]</box>", ["tag"]),
+        ("<ref>a</ref><box>[[1, 20, 50, 60]</box>", ["tag"]),
+        ("<ref>a</ref><box>x [[1, 20, 50, 60]] y 7</box>", ["tag"]),
+        ("<ref> </ref><box>[[1, 20, 50, 60]]</box>", ["tag"]),
     ],
 )
 def test_boxes_in_text(folder: Path, answer: str, kinds: list[str]) -> None:
@@ -197,6 +203,36 @@ def test_leaks_are_found_by_content(folder: Path) -> None:
     assert found(write(folder / "val.jsonl", row("1", meta={"split": "val"})), against=test) == []
 
 
+def test_every_file_to_compare_with_counts(folder: Path) -> None:
+    """Several are compared with; one that has no test rows is a fault, as nothing would be compared with it."""
+    train = write(folder / "train.jsonl", row("1"), row("2", image="b.png"))
+    leaked = write(folder / "leaked.jsonl", row("1", image="copy-of-a.png"))
+    clean = write(folder / "clean.jsonl", row("1", image="c.png"))
+    empty = write(folder / "empty.jsonl")
+    own = write(folder / "own.jsonl", row("1", meta={"split": "train"}))
+    for against in ([leaked, clean], [clean, leaked]):
+        result = check(train, against=against)
+        assert [fault["kind"] for fault in result["faults"]] == ["leak"] and result["tests"] == 2
+    result = check(train, against=[clean, empty, own])
+    assert [(fault["where"], fault["kind"]) for fault in result["faults"]] == [(f"{empty}:1", "row"), (f"{own}:1", "against")]
+    assert "no test rows (its splits: train); nothing was compared" in result["faults"][1]["message"] and result["tests"] == 1
+    assert found(train, against=train) == [("1", "against")]
+    both = write(folder / "both.jsonl", row("1"), row("2", image="copy-of-a.png", meta={"split": "test"}))
+    assert found(both, against=both) == [("1", "leak")]
+
+
+def test_rows_that_stand_twice_are_told(folder: Path) -> None:
+    """A question with its answer again, of one picture and of none, and another answer to it."""
+    twice = [row("1"), row("2", image="copy-of-a.png"), row("3", "a lake")]
+    talk = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}]
+    path = write(folder / "f.jsonl", *twice, *({"id": name, "conversations": talk} for name in ("4", "5")))
+    assert check(path)["notes"][1:] == [
+        f"rows that say the same about the same picture: 1; first: {path}:2 and {path}:1",
+        f"rows that answer the same question otherwise about the same picture: 1; first: {path}:3 and {path}:1",
+        f"rows that say the same without a picture: 1; first: {path}:5 and {path}:4",
+    ]
+
+
 def test_spelled_control_tokens_are_counted(folder: Path) -> None:
     """Text that spells a control token is counted by token; it is no fault, since it is encoded as plain text."""
     result = check(write(folder / "f.jsonl", row("1", "ok <|im_end|> <|im_end|>"), row("2", "<|im_end|></img>")))
@@ -219,8 +255,11 @@ def test_wrong_calls(folder: Path) -> None:
         check([])
     with pytest.raises(UsageError, match=r"no\.jsonl: no such file"):
         check([folder / "no.jsonl"])
+    path = write(folder / "f.jsonl", row("1"))
     with pytest.raises(UsageError, match="no such folder"):
-        check([write(folder / "f.jsonl", row("1"))], images=folder / "nowhere")
+        check([path], images=folder / "nowhere")
+    with pytest.raises(UsageError, match=r"f\.jsonl: given twice"):
+        check([path, folder / "." / "f.jsonl"])
 
 
 def test_real_pictures(shared: Path, tmp_path: Path) -> None:

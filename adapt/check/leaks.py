@@ -7,6 +7,9 @@ from adapt.check.faults import Fault, first_of_each
 from adapt.check.pictures import Picture
 from adapt.check.rows import Row
 
+_REPEATED = ("rows that say the same", "rows that answer the same question otherwise")
+_OF_WHAT = ("about the same picture", "without a picture")
+
 
 def _contents(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> Iterator[tuple[str, Row, str]]:
     for row in rows:
@@ -20,16 +23,20 @@ def is_test(row: Row) -> bool:
     return (row.record.split or "").startswith("test")
 
 
-def split_sides(rows: Sequence[Row], against: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """(test rows, rows to train on): tests are those of ``against`` (its training rows apart, where it has splits) and those of
-    test splits in ``rows``; trained are those of ``rows`` whose split is train or none."""
-    tests = [row for row in rows if is_test(row)] + [row for row in against if row.record.split != "train"]
-    return tests, [row for row in rows if row.record.split in (None, "train")]
+def tests_among(against: Sequence[Row], *, is_checked: bool) -> list[Row]:
+    """The test rows of a file to compare with: its training rows apart, where it has splits. One that is checked itself (for
+    training) has no others than those of its test splits."""
+    return [row for row in against if is_test(row) or not (is_checked or row.record.split == "train")]
 
 
-def leak_faults(rows: Sequence[Row], against: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:
-    """Pictures of rows to train on that a test row shows too."""
-    tests, trained = split_sides(rows, against)
+def split_sides(rows: Sequence[Row], tests: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """(test rows, rows to train on): ``tests`` and the rows of test splits; those whose split is train or none."""
+    return [*filter(is_test, rows), *tests], [row for row in rows if row.record.split in (None, "train")]
+
+
+def leak_faults(rows: Sequence[Row], tests: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:
+    """Pictures of rows to train on that a test row, of ``tests`` or of the rows, shows too."""
+    tests, trained = split_sides(rows, tests)
     known: dict[str, tuple[Row, str]] = {}
     for digest, row, name in _contents(tests, pictures):
         known.setdefault(digest, (row, name))
@@ -52,17 +59,18 @@ def duplicate_notes(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Pic
     if doubled:
         more = sum(len(each) - 1 for each in doubled)
         notes.append(f"doubled pictures: {more:,} under another name; first: {doubled[0][1]} is {doubled[0][0]}")
+    return notes + _repeated_notes(rows, pictures)
+
+
+def _repeated_notes(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[str]:
     asked: dict[tuple[object, ...], dict[str, str]] = {}
-    repeated: list[tuple[str, str]] = []
-    disagreeing: list[tuple[str, str]] = []
+    found: dict[str, list[tuple[str, str]]] = {f"{what} {of_what}": [] for of_what in _OF_WHAT for what in _REPEATED}
     for row in rows:
         contents = tuple(pictures[row.root, name].content or name for name in row.record.images)
         key = (contents, *((turn.role, turn.value) for turn in row.record.turns[:-1]))
         before = asked.setdefault(key, {})
         if before:
-            (repeated if row.record.answer in before else disagreeing).append((row.where, next(iter(before.values()))))
+            what = f"{_REPEATED[row.record.answer not in before]} {_OF_WHAT[not contents]}"
+            found[what].append((row.where, next(iter(before.values()))))
         before.setdefault(row.record.answer, row.where)
-    for found, what in ((repeated, "rows that say the same"), (disagreeing, "rows that answer the same question otherwise")):
-        if found:
-            notes.append(f"{what} about the same picture: {len(found):,}; first: {found[0][0]} and {found[0][1]}")
-    return notes
+    return [f"{what}: {len(places):,}; first: {places[0][0]} and {places[0][1]}" for what, places in found.items() if places]

@@ -17,13 +17,27 @@ def show_findings(found: Mapping[str, Any], *, as_json: bool) -> None:
         return
     summary = {
         name: found[name]
-        for name in ("rows", "records", "pictures", "splits", "sources", "tiles", "tokens", "training", "control_tokens")
+        for name in (
+            "rows",
+            "records",
+            "pictures",
+            "tests",
+            "splits",
+            "sources",
+            "tiles",
+            "tokens",
+            "training",
+            "control_tokens",
+        )
     }
     if "hours" in (summary["training"] or {}):
         summary["training"] = {name: value for name, value in summary["training"].items() if name != "hours"} | {
             "time": duration(3600 * summary["training"]["hours"])
         }
-    show_values({name: value for name, value in summary.items() if value not in (None, {})}, ", ".join(found["files"]))
+    show_values(
+        {name: value for name, value in summary.items() if value not in (None, {}) and (name, value) != ("tests", 0)},
+        ", ".join(found["files"]),
+    )
     show_lines(*found["notes"])
     for source, spread in found["answers"].items():
         common = ", ".join(f"{shortened(answer)} {count:,}" for answer, count in spread["common"].items())

@@ -57,24 +57,24 @@ def are_similar(one: Look, other: Look) -> bool:
     return bits <= MAX_BITS and colour <= MAX_COLOUR
 
 
-def similar_faults(rows: Sequence[Row], against: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:
+def similar_faults(rows: Sequence[Row], tests: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[Fault]:
     """Pictures to train on that look like a test picture, each with the nearest; equal bytes are left to ``leaks``.
 
     Decodes all of them.
     """
-    tests, trained = (_first_rows(side, pictures) for side in split_sides(rows, against))
-    if not tests or not trained:
+    shown, trained = (_first_rows(side, pictures) for side in split_sides(rows, tests))
+    if not shown or not trained:
         return []
-    looks = _looks([*tests, *(place for place in trained if place not in tests)])
+    looks = _looks([*shown, *(place for place in trained if place not in shown)])
     # Of blank pictures every pair is alike: what is kept grows with the pictures, not with the pairs.
     nearest: dict[tuple[Path, str], tuple[tuple[int, float], tuple[Path, str]]] = {}
-    for place, other, distance in _pairs(trained, tests, looks):
-        if pictures[place].content == pictures[other].content or trained[place].where == tests[other].where:
+    for place, other, distance in _pairs(trained, shown, looks):
+        if pictures[place].content == pictures[other].content or trained[place].where == shown[other].where:
             continue
         if place not in nearest or distance < nearest[place][0]:
             nearest[place] = distance, other
     return [
-        Fault(trained[place].where, "similar", _message(place[1], other[1], tests[other].where, distance))
+        Fault(trained[place].where, "similar", _message(place[1], other[1], shown[other].where, distance))
         for place, (distance, other) in nearest.items()
     ]
 

@@ -10,7 +10,7 @@ from adapt.check.answers import answer_faults, answer_spread, letter_notes, lett
 from adapt.check.costs import predict
 from adapt.check.faults import KINDS, Fault
 from adapt.check.grounding import box_faults, scale_faults
-from adapt.check.leaks import duplicate_notes, leak_faults
+from adapt.check.leaks import duplicate_notes, leak_faults, split_sides, tests_among
 from adapt.check.pictures import Picture, changed_faults, look, picture_faults, picture_notes
 from adapt.check.rows import Row, read_rows
 from adapt.check.text import control_tokens, tag_faults
@@ -23,7 +23,7 @@ def check(
     files: Sequence[Path | str] | Path | str,
     *,
     images: Path | str | None = None,
-    against: Path | str | None = None,
+    against: Sequence[Path | str] | Path | str = (),
     model: str | Path | None = None,
     gpu: str | None = None,
     decode: bool = False,
@@ -33,22 +33,24 @@ def check(
 
     The answer holds ``faults`` ({where, kind, message}, in the order of files and lines), ``counts`` of them by kind,
     ``rows`` of ``files`` (the bad ones too; those of ``against`` are not among them), ``records`` (the good ones of them),
-    ``pictures``, ``splits``, ``sources``, ``answers``, ``letters``, ``control_tokens``, ``notes``, with ``model`` ``tiles``,
-    ``tokens`` and ``training``: what one epoch takes, with ``gpu`` in memory and hours too. ``decode`` reads pictures whole
-    instead of their headers and ends; ``similar`` also compares what they look like. Faults do not raise.
+    ``pictures``, ``tests`` (the rows whose pictures were looked for among those to train on), ``splits``, ``sources``,
+    ``answers``, ``letters``, ``control_tokens``, ``notes``, with ``model`` ``tiles``, ``tokens`` and ``training``: what one
+    epoch takes, with ``gpu`` in memory and hours too. ``decode`` reads pictures whole instead of their headers and ends;
+    ``similar`` also compares what they look like. Faults do not raise; a file of ``against`` without test rows is one.
     Raises DataError for a file that cannot be read, UsageError for a wrong call.
     """
-    paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
-    other = None if against is None else Path(against)
+    paths, others = _paths(files), _paths(against)
     root = None if images is None else Path(images)
-    _check_call(paths, other, root, model, gpu)
+    _check_call(paths, others, root, model, gpu)
     rows, faults, num_bad = _read_all(paths, root)
-    tests, bad = read_rows(other, root) if other is not None else ([], [])
-    pictures = look([*rows, *tests], decode=decode)
-    faults += bad + _faults(rows, tests, pictures, similar=similar)
+    beside, bad, _ = _read_all(others, root)
+    tests, useless = _tests(paths, others, beside)
+    pictures = look([*rows, *beside], decode=decode)
+    faults += bad + useless + picture_faults([*rows, *beside], pictures) + changed_faults([*rows, *beside], pictures)
+    faults += _faults(rows, tests, pictures, similar=similar)
     costs = None if model is None else predict(rows, pictures, str(model), gpu)
     faults += [] if costs is None else costs.faults
-    faults = _in_order(faults, [*paths, *([] if other is None else [other])])
+    faults = _in_order(faults, [*paths, *others])
     counts = Counter(fault.kind for fault in faults)
     letters = letter_spread(rows)
     notes = _notes(paths, rows, pictures) + letter_notes(letters) + ([] if costs is None else costs.notes)
@@ -59,6 +61,7 @@ def check(
         "pictures": len({(row.root, name) for row in rows for name in row.record.images}),
         "faults": [dataclasses.asdict(fault) for fault in faults],
         "counts": {kind: counts[kind] for kind in KINDS if counts[kind]},
+        "tests": len(split_sides(rows, tests)[0]),
         "splits": dict(Counter(row.record.split or "(none)" for row in rows).most_common()),
         "sources": dict(Counter(row.source for row in rows).most_common()),
         "answers": answer_spread(rows),
@@ -71,8 +74,12 @@ def check(
     }
 
 
+def _paths(files: Sequence[Path | str] | Path | str) -> list[Path]:
+    return [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
+
+
 def _check_call(
-    paths: Sequence[Path], against: Path | None, images: Path | None, model: str | Path | None, gpu: str | None
+    paths: Sequence[Path], others: Sequence[Path], images: Path | None, model: str | Path | None, gpu: str | None
 ) -> None:
     if not paths:
         raise UsageError("check: no file given; expected chat JSONL files")
@@ -80,9 +87,28 @@ def _check_call(
         raise UsageError("--gpu without --model: name the model that the GPU is for, such as --model 1b")
     if images is not None and not images.is_dir():
         raise UsageError(f"images '{images}': no such folder")
-    for path in (*paths, *([] if against is None else [against])):
+    for path in (*paths, *others):
         if not path.is_file():
             raise no_file(path)
+    for group in (paths, others):
+        if twice := [path for path, count in Counter(path.resolve() for path in group).items() if count > 1]:
+            raise UsageError(f"{twice[0]}: given twice; a row that stands twice weighs twice")
+
+
+def _tests(paths: Sequence[Path], others: Sequence[Path], beside: Sequence[Row]) -> tuple[list[Row], list[Fault]]:
+    """The test rows of the files to compare with, and a fault for each that has rows and none of a test split."""
+    checked = {path.resolve() for path in paths}
+    tests: list[Row] = []
+    faults: list[Fault] = []
+    for path in others:
+        rows = [row for row in beside if row.where.rpartition(":")[0] == str(path)]
+        of_file = tests_among(rows, is_checked=path.resolve() in checked)
+        tests += of_file
+        if rows and not of_file:
+            splits = ", ".join(sorted({row.record.split or "none" for row in rows}))
+            message = f"no test rows (its splits: {splits}); nothing was compared with it: give the file of the test questions"
+            faults.append(Fault(f"{path}:1", "against", message))
+    return tests, faults
 
 
 def _read_all(paths: Sequence[Path], images: Path | None) -> tuple[list[Row], list[Fault], int]:
@@ -107,8 +133,7 @@ def _faults(
     rows: Sequence[Row], tests: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture], *, similar: bool
 ) -> list[Fault]:
     """What is wrong with rows that could be read, by themselves and beside the ``tests``."""
-    faults = picture_faults([*rows, *tests], pictures) + changed_faults([*rows, *tests], pictures)
-    faults += box_faults(rows, pictures) + scale_faults(rows) + tag_faults(rows)
+    faults = box_faults(rows, pictures) + scale_faults(rows) + tag_faults(rows)
     faults += answer_faults(rows) + leak_faults(rows, tests, pictures)
     if similar:
         from adapt.check.similar import similar_faults
