@@ -103,6 +103,11 @@ def read_candidates(options: Mapping[str, str], classes: Sequence[str]) -> tuple
     if given is None and not classes:
         return ()  # no row has a class: there is nothing to ask, and the rows say why
     names = sorted(classes) if given is None else list(read_listed("candidates", given, ","))
+    if given is None and len(names) == 1:
+        raise UsageError(
+            f"'{names[0]}' is the only class, and a question needs two or more to choose from; name them with --option "
+            f"candidates='{names[0]},...', or point --input at the folder that holds one folder a class"
+        )
     if len(names) < 2 or len(set(names)) != len(names):
         raise UsageError(f"candidates {', '.join(names) or '(none)'}: expected two or more different classes")
     num = _num_candidates(options, len(names))

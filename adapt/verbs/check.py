@@ -23,7 +23,7 @@ def check(
     files: Sequence[Path | str] | Path | str,
     *,
     images: Path | str | None = None,
-    against: Sequence[Path | str] | Path | str = (),
+    against: Sequence[Path | str] | Path | str | None = None,
     model: str | Path | None = None,
     gpu: str | None = None,
     decode: bool = False,
@@ -39,7 +39,7 @@ def check(
     ``similar`` also compares what they look like. Faults do not raise; a file of ``against`` without test rows is one.
     Raises DataError for a file that cannot be read, UsageError for a wrong call.
     """
-    paths, others = _paths(files), _paths(against)
+    paths, others = _paths(files), _paths(against or ())
     root = None if images is None else Path(images)
     _check_call(paths, others, root, model, gpu)
     rows, faults, num_bad = _read_all(paths, root)

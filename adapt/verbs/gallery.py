@@ -36,7 +36,7 @@ def gallery(
     root = None if images is None else Path(images)
     _check_call(paths, page, root, limit)
     answers, marks = _read_predictions(predictions)
-    places = [(path, number) for path in paths for number in _lines(path, answers)]
+    places = _places(paths) if answers is None else _answered(paths, answers)
     names = ", ".join(path.name for path in paths)
     if not places:
         what = "no row has an answer among the predictions" if answers is not None else "no rows"
@@ -112,9 +112,25 @@ def _read_predictions(path: Path | str | None) -> tuple[Mapping[str, str | None]
     return read_predictions(path).answers, read_marks(path.with_name("marks.jsonl"))
 
 
-def _lines(path: Path, answers: Mapping[str, str | None] | None) -> list[int]:
-    """The numbers of the lines to choose from: all, or those whose id has an answer."""
-    if answers is None:
-        return [number for number, _ in safe.read_lines(path)]
-    rows = ((number, row.get("id") if isinstance(row, dict) else None) for number, row in read_rows(path))
-    return [number for number, name in rows if str(name) in answers]
+def _places(paths: Sequence[Path]) -> list[tuple[Path, int]]:
+    """Where all rows stand."""
+    return [(path, number) for path in paths for number, _ in safe.read_lines(path)]
+
+
+def _answered(paths: Sequence[Path], answers: Mapping[str, str | None]) -> list[tuple[Path, int]]:
+    """Where the rows stand that have an answer; says how many have none, and how many answers are of no row."""
+    places: list[tuple[Path, int]] = []
+    unknown, num_bare = dict.fromkeys(answers), 0
+    for path in paths:
+        for number, row in read_rows(path):
+            name = str(row.get("id")) if isinstance(row, dict) else ""
+            if name in answers:
+                unknown.pop(name, None)
+                places.append((path, number))
+            else:
+                num_bare += 1
+    told = [f"{counted(num_bare, 'record')} without an answer, not shown"] if num_bare else []
+    told += [f"{counted(len(unknown), 'answer')} of no record, first: {next(iter(unknown))}"] if unknown else []
+    if told and places:
+        say(f"note: {'; '.join(told)}")
+    return places

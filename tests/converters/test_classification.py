@@ -141,6 +141,8 @@ def test_candidates_come_from_option_or_file(tmp_path: Path) -> None:
     assert classification.read_candidates({"candidates": "river, road"}, CLASSES) == ("river", "road")
     with pytest.raises(UsageError, match="two or more different"):
         classification.read_candidates({"candidates": "river,river"}, CLASSES)
+    with pytest.raises(UsageError, match=r"'images lr' is the only class, .* --option candidates='images lr,\.\.\.', or point"):
+        classification.read_candidates({}, ["images lr"])
     with pytest.raises(UsageError, match="no letters"):
         classification.read_candidates({"style": "letters"}, [f"class {number}" for number in range(27)])
     with pytest.raises(DataError, match="'barn' is not among the candidates"):

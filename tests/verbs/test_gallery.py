@@ -256,6 +256,16 @@ def test_wrong_use(folder: Path) -> None:
         gallery(path, output=folder / "g.html", predictions=write(folder / "p.jsonl", {"id": "9", "answer": "x"}))
 
 
+def test_what_predictions_leave_out_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Records without an answer are not shown, answers of no record are none: one line counts both."""
+    path = write(folder / "f.jsonl", *(row(name) for name in "123"))
+    answers = [{"id": name, "answer": "a river"} for name in ("1", "zz")]
+    gallery(path, output=folder / "g.html", predictions=write(folder / "p.jsonl", *answers))
+    assert capsys.readouterr().err == "note: 2 records without an answer, not shown; 1 answer of no record, first: zz\n"
+    gallery(path, output=folder / "g.html")
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("other", [{"id": "1"}, {"mark": 1}, [1], {"id": "1", "mark": "good"}, {"id": "1", "mark": True}])
 def test_marks_of_another_shape_are_named(folder: Path, other: Any) -> None:
     """A marks.jsonl beside the predictions that somebody else wrote is one line with its place."""
