@@ -11,12 +11,14 @@ from adapt.errors import DataError, UsageError
 def read_listed(option: str, given: str, separator: str) -> tuple[str, ...]:
     """The texts between the separators of ``given``, or, where it names a file, on its lines; empty ones are left out.
 
-    Raises UsageError, naming the option, for a file that is no UTF-8 text.
+    Raises UsageError, naming the option, for a file that is missing or no UTF-8 text.
     """
     try:
         is_file = Path(given).is_file()
     except OSError:  # longer than a file name can be
         is_file = False
+    if not is_file and len(given.split()) == 1 and given.lower().endswith((".txt", ".csv", ".json")):
+        raise UsageError(f"{option} file '{given}': no such file")
     if not is_file:
         return tuple(each.strip() for each in given.split(separator) if each.strip())
     try:

@@ -8,7 +8,7 @@ from native_sets import SETS
 from adapt.domain import Option
 from adapt.errors import UsageError
 from adapt.verbs import convert
-from converters.options import refuse_idle
+from converters.options import read_listed, refuse_idle
 
 # (name of the set, its options, the one that does nothing, beside which setting)
 IDLE = [
@@ -90,3 +90,13 @@ def test_a_default_that_is_written_out_does_no_harm() -> None:
     refuse_idle({}, [option, Option("width", "of lines")], "form=coordinates")
     with pytest.raises(UsageError, match="option width=2 has no effect"):
         refuse_idle({"width": "2"}, [option, Option("width", "of lines")], "form=coordinates")
+
+
+def test_a_list_is_text_or_a_file_that_is_there(tmp_path: Path) -> None:
+    """What is called like a file and is none is not taken for one text of the list."""
+    path = tmp_path / "names.txt"
+    path.write_text("a\n\nb, c\n")
+    assert read_listed("candidates", str(path), ",") == ("a", "b, c")
+    assert read_listed("candidates", "a, b.txt", ",") == ("a", "b.txt")
+    with pytest.raises(UsageError, match=r"^prompt file 'nope\.txt': no such file$"):
+        read_listed("prompt", "nope.txt", "|")
