@@ -16,7 +16,9 @@ from adapt.errors import DataError
 from adapt.safe.files import DAMAGE, MAX_PICTURE_BYTES, read_bytes
 
 PICTURE_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".dcm", ".dicom"})
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".dcm", ".dicom"}
+)
 # Names of formats that are not on the list: cameras', scanners', editors' and those that few decoders read.
 _UNREAD = (
     ".heic .heif .hif .avif .jp2 .j2k .jpx .jpf .jxl .jxr .ppm .pgm .pbm .pnm .tga .psd .psb .svg .exr .pcx "

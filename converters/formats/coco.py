@@ -6,6 +6,7 @@ that is not told apart. The split is told by the file's name (``instances_train2
 """
 
 import collections
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -214,7 +215,7 @@ def _sample(
         picture = finder.find(row["file_name"], where, path.parent, split=split)
         objects = tuple(
             check_object(_object(each, names, f"{where}: object {number}", ignored), number, where)
-            for number, each in enumerate(_once(annotations.get(_id_of(row), ()), where, ignored), 1)
+            for number, each in enumerate(_once(annotations.get(_id_of(row), ()), ignored), 1)
         )
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
@@ -222,21 +223,22 @@ def _sample(
     return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name, stated_size=size)
 
 
-def _once(rows: Sequence[Mapping[str, Any]], where: str, ignored: collections.Counter[str]) -> Iterator[Mapping[str, Any]]:
-    """The annotations of one image; one that stands there again, by its id, is counted. Without ids all are taken.
+def _once(rows: Sequence[Mapping[str, Any]], ignored: collections.Counter[str]) -> Iterator[Mapping[str, Any]]:
+    """The annotations of one image; one that stands there again, with its id and its content, is counted.
 
-    Raises DataError for an id of two different ones. Other images may have it, too: some tools count anew in each.
+    Two that differ are two objects, whatever their ids: some tools write one id to all, or count anew in each image.
     """
-    by_id: dict[int | str, Mapping[str, Any]] = {}
-    for row in rows:
-        own = _id_of(row)
-        first = row if own is None else by_id.setdefault(own, row)
-        if first is row:
-            yield row
-        elif {**first, "id": own} == {**row, "id": own}:
-            ignored[TWICE] += 1
-        else:
-            raise DataError(f"{where}: the annotation id {own!r} is given to two that differ; ids must be unique")
+    ids = [_id_of(row) for row in rows]
+    counts = collections.Counter(ids)
+    seen: set[str] = set()
+    for own, row in zip(ids, rows, strict=True):
+        if own is not None and counts[own] > 1:
+            content = json.dumps({**row, "id": own}, sort_keys=True)
+            if content in seen:
+                ignored[TWICE] += 1
+                continue
+            seen.add(content)
+        yield row
 
 
 def category_of(row: Mapping[str, Any], names: Mapping[int | str, str], what: str) -> str:

@@ -82,7 +82,7 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
     pictures: list[PurePosixPath] = []
     unread: list[PurePosixPath] = []
     ignored: collections.Counter[str] = collections.Counter()
-    own = own_outputs(made)
+    own, taken = own_outputs(made), suffixes | UNREAD_SUFFIXES
     for folder, names in _walk(root, own, ignored, refuse):
         real_folder = folder.resolve()
         for name in names:
@@ -90,7 +90,7 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
                 continue
             if name.startswith("."):
                 ignored["hidden file"] += 1
-            elif (suffix := Path(name).suffix.lower()) in suffixes | UNREAD_SUFFIXES:
+            elif (suffix := Path(name).suffix.lower()) in taken:
                 path = PurePosixPath((folder / name).relative_to(root).as_posix())
                 (pictures if suffix in suffixes else unread).append(path)
             else:

@@ -20,9 +20,9 @@ def touch(root: Path, *names: str) -> None:
 
 def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
     """Pictures come sorted by folder, then by file, whatever the file system says."""
-    touch(tmp_path, "b/2.png", "a b/1.png", "a/10.JPG", "a/9.jpg", "c/readme.md", "c/._9.jpg")
+    touch(tmp_path, "b/2.png", "a b/1.png", "a/10.JPG", "a/9.jpg", "b/3.jfif", "c/readme.md", "c/._9.jpg")
     found = imagefolder.scan(tmp_path)
-    assert [str(path) for path in found.pictures] == ["a/10.JPG", "a/9.jpg", "a b/1.png", "b/2.png"]
+    assert [str(path) for path in found.pictures] == ["a/10.JPG", "a/9.jpg", "a b/1.png", "b/2.png", "b/3.jfif"]
     assert found.ignored == {"not a picture by name": 1, "hidden file": 1}
 
 
