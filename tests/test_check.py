@@ -1,6 +1,7 @@
 """``adapt check``: each kind of fault, planted in a small set and found again."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +217,15 @@ def test_every_file_to_compare_with_counts(folder: Path) -> None:
     result = check(train, against=[clean, empty, own])
     assert [(fault["where"], fault["kind"]) for fault in result["faults"]] == [(f"{empty}:1", "row"), (f"{own}:1", "against")]
     assert "no test rows (its splits: train); nothing was compared" in result["faults"][1]["message"] and result["tests"] == 1
-    assert found(train, against=train) == [("1", "against")]
+    for split, told in ((None, "none"), ("val", "val")):
+        itself = write(folder / "itself.jsonl", row("1", meta={"split": split} if split else {}))
+        (fault,) = check(itself, against=itself)["faults"]
+        assert fault["kind"] == "against" and f"counts with its test splits alone (its splits: {told});" in fault["message"]
+    assert "no test rows (its splits: train)" in check(own, against=own)["faults"][0]["message"]
     both = write(folder / "both.jsonl", row("1"), row("2", image="copy-of-a.png", meta={"split": "test"}))
     assert found(both, against=both) == [("1", "leak")]
+    assert check(both, against=both)["tests"] == 1
+    assert check(both, against=os.path.relpath(both))["tests"] == 1
 
 
 def test_rows_that_stand_twice_are_told(folder: Path) -> None:
@@ -258,8 +265,10 @@ def test_wrong_calls(folder: Path) -> None:
     path = write(folder / "f.jsonl", row("1"))
     with pytest.raises(UsageError, match="no such folder"):
         check([path], images=folder / "nowhere")
-    with pytest.raises(UsageError, match=r"f\.jsonl: given twice"):
+    with pytest.raises(UsageError, match=r"f\.jsonl: given twice; a row that stands twice weighs twice$"):
         check([path, folder / "." / "f.jsonl"])
+    with pytest.raises(UsageError, match=r"f\.jsonl: given twice to --against$"):
+        check(path, against=[path, path])
 
 
 def test_real_pictures(shared: Path, tmp_path: Path) -> None:

@@ -23,10 +23,9 @@ def is_test(row: Row) -> bool:
     return (row.record.split or "").startswith("test")
 
 
-def tests_among(against: Sequence[Row], *, is_checked: bool) -> list[Row]:
-    """The test rows of a file to compare with: its training rows apart, where it has splits. One that is checked itself (for
-    training) has no others than those of its test splits."""
-    return [row for row in against if is_test(row) or not (is_checked or row.record.split == "train")]
+def tests_among(against: Sequence[Row]) -> list[Row]:
+    """The test rows of a file to compare with, which is not checked itself: its training rows apart, where it has splits."""
+    return [row for row in against if row.record.split != "train"]
 
 
 def split_sides(rows: Sequence[Row], tests: Sequence[Row]) -> tuple[list[Row], list[Row]]:

@@ -10,7 +10,7 @@ from adapt.check.answers import answer_faults, answer_spread, letter_notes, lett
 from adapt.check.costs import predict
 from adapt.check.faults import KINDS, Fault
 from adapt.check.grounding import box_faults, scale_faults
-from adapt.check.leaks import duplicate_notes, leak_faults, split_sides, tests_among
+from adapt.check.leaks import duplicate_notes, is_test, leak_faults, split_sides, tests_among
 from adapt.check.pictures import Picture, changed_faults, look, picture_faults, picture_notes
 from adapt.check.rows import Row, read_rows
 from adapt.check.text import control_tokens, tag_faults
@@ -43,8 +43,10 @@ def check(
     root = None if images is None else Path(images)
     _check_call(paths, others, root, model, gpu)
     rows, faults, num_bad = _read_all(paths, root)
-    beside, bad, _ = _read_all(others, root)
-    tests, useless = _tests(paths, others, beside)
+    checked = {path.resolve(): path for path in paths}
+    beside, bad, _ = _read_all([path for path in others if path.resolve() not in checked], root)
+    useless = _useless(others, checked, [*rows, *beside])
+    tests = tests_among(beside)
     pictures = look([*rows, *beside], decode=decode)
     faults += bad + useless + picture_faults([*rows, *beside], pictures) + changed_faults([*rows, *beside], pictures)
     faults += _faults(rows, tests, pictures, similar=similar)
@@ -90,25 +92,28 @@ def _check_call(
     for path in (*paths, *others):
         if not path.is_file():
             raise no_file(path)
-    for group in (paths, others):
+    for group, told in ((paths, "given twice; a row that stands twice weighs twice"), (others, "given twice to --against")):
         if twice := [path for path, count in Counter(path.resolve() for path in group).items() if count > 1]:
-            raise UsageError(f"{twice[0]}: given twice; a row that stands twice weighs twice")
+            raise UsageError(f"{twice[0]}: {told}")
 
 
-def _tests(paths: Sequence[Path], others: Sequence[Path], beside: Sequence[Row]) -> tuple[list[Row], list[Fault]]:
-    """The test rows of the files to compare with, and a fault for each that has rows and none of a test split."""
-    checked = {path.resolve() for path in paths}
-    tests: list[Row] = []
-    faults: list[Fault] = []
+def _useless(others: Sequence[Path], checked: Mapping[Path, Path], rows: Sequence[Row]) -> list[Fault]:
+    """A fault for each file to compare with that has rows and none to compare with; of a ``checked`` one test splits count."""
+    faults = []
     for path in others:
-        rows = [row for row in beside if row.where.rpartition(":")[0] == str(path)]
-        of_file = tests_among(rows, is_checked=path.resolve() in checked)
-        tests += of_file
-        if rows and not of_file:
-            splits = ", ".join(sorted({row.record.split or "none" for row in rows}))
-            message = f"no test rows (its splits: {splits}); nothing was compared with it: give the file of the test questions"
-            faults.append(Fault(f"{path}:1", "against", message))
-    return tests, faults
+        own = checked.get(path.resolve())
+        of_file = [row for row in rows if row.where.rpartition(":")[0] == str(own or path)]
+        if not of_file or (any(map(is_test, of_file)) if own else tests_among(of_file)):
+            continue
+        splits = ", ".join(sorted({row.record.split or "none" for row in of_file}))
+        message = f"no test rows (its splits: {splits}); nothing was compared with it: give the file of the test questions"
+        if len(tests_among(of_file)) == len(of_file):
+            message = (
+                f"a checked file counts with its test splits alone (its splits: {splits}); nothing was compared with it: leave "
+                "it out of the checked files to compare with all of its rows"
+            )
+        faults.append(Fault(f"{path}:1", "against", message))
+    return faults
 
 
 def _read_all(paths: Sequence[Path], images: Path | None) -> tuple[list[Row], list[Fault], int]:
