@@ -6,7 +6,7 @@ from pathlib import Path
 from adapt import records, safe
 from adapt.errors import DataError, UsageError
 
-_OF_MANIFESTS = frozenset({"task", "image_root", "facts", "sha256", "licence"})  # a hand may have written one of them
+_OF_MANIFESTS = ({"image_root"}, {"facts"}, {"licence"}, {"task", "sha256"}, {"task", "counts"})  # a hand may have written one
 
 
 def rejected_path(output: Path) -> Path:
@@ -28,9 +28,10 @@ def spare_others(input: Path, output: Path) -> None:
         if input.is_file() and side.samefile(input):
             raise UsageError(f"output '{output}': its '{side.name}' would take the place of the input; choose another name")
         if not is_ours(side):
+            what = "folder" if side.is_dir() else "file"
             raise UsageError(
-                f"output '{output}': its '{side.name}' would take the place of a file that no conversion wrote; choose another "
-                "name, or move that file"
+                f"output '{output}': its '{side.name}' would take the place of a {what} that no conversion wrote; choose "
+                f"another name, or move that {what}"
             )
     if not output.exists():
         return
@@ -41,10 +42,14 @@ def spare_others(input: Path, output: Path) -> None:
 
 
 def _is_manifest(path: Path) -> bool:
+    """Whether a file has the keys of a manifest; an empty file has nothing to lose."""
     try:
-        return not _OF_MANIFESTS.isdisjoint(safe.read_object(path))
+        if next(safe.read_lines(path), None) is None:
+            return True
+        keys = safe.read_object(path).keys()
     except DataError:
         return False
+    return any(of_one <= keys for of_one in _OF_MANIFESTS)
 
 
 def _has_rows_of(path: Path, keys: set[str]) -> bool:

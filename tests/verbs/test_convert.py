@@ -299,6 +299,25 @@ def test_files_beside_the_output_replace_nothing_of_the_users(folder: Path, side
     for _ in range(2):
         convert(task="rsclassify", input=folder / "2750", output=output, max_bad=1)
         assert table.exists()
+    for path in (output, *folder.glob("out.*.json*")):
+        path.unlink()
+    table.write_bytes(b"")  # nothing to lose
+    convert(task="rsclassify", input=folder / "2750", output=output, max_bad=1)
+    assert table.stat().st_size
+
+
+@pytest.mark.parametrize("held", ['{"task": "buy milk"}', '{"sha256": {"a.png": "0f"}}', '{"counts": {"River": 3}}', None])
+def test_a_manifest_is_known_by_more_than_one_common_key(folder: Path, held: str | None) -> None:
+    """A user's JSON that shares a key with manifests is left, and so is a folder of the name, which is told as one."""
+    place = folder / "out.manifest.json"
+    what = "file" if held else "folder"
+    if held:
+        place.write_text(held)
+    else:
+        place.mkdir()
+    with pytest.raises(UsageError, match=f"of a {what} that no conversion wrote; choose another name, or move that {what}"):
+        convert(task="rsclassify", input=folder / "2750", output=folder / "out.jsonl")
+    assert place.read_text() == held if held else place.is_dir()
 
 
 @pytest.mark.parametrize(

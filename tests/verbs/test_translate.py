@@ -296,7 +296,7 @@ def test_failed_rows_that_were_accepted_are_asked_for_again(
     [
         (None, "", {"to": "de"}, "to was zh, is de"),
         ("zh.jsonl", "{}\n", {}, "it was changed since it was written"),
-        ("zh.manifest.json", '{"task": "vqa"}', {}, "it is no translation"),
+        ("zh.manifest.json", '{"task": "vqa", "sha256": "0f"}', {}, "it is no translation"),
     ],
 )
 def test_a_resume_replaces_nothing_else(
