@@ -7,17 +7,19 @@ from adapt import safe
 from adapt.domain import Option
 from adapt.errors import DataError, UsageError
 
+_FILES = (".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml")
+
 
 def read_listed(option: str, given: str, separator: str) -> tuple[str, ...]:
     """The texts between the separators of ``given``, or, where it names a file, on its lines; empty ones are left out.
 
-    Raises UsageError, naming the option, for a file that is missing or no UTF-8 text.
+    Raises UsageError, naming the option, for a file that is no UTF-8 text, or is missing: one text alone that ends as files do.
     """
     try:
         is_file = Path(given).is_file()
     except OSError:  # longer than a file name can be
         is_file = False
-    if not is_file and len(given.split()) == 1 and given.lower().endswith((".txt", ".csv", ".json")):
+    if not is_file and separator not in given and given.strip().lower().endswith(_FILES):
         raise UsageError(f"{option} file '{given}': no such file")
     if not is_file:
         return tuple(each.strip() for each in given.split(separator) if each.strip())

@@ -1,5 +1,6 @@
 """Options that do nothing beside others: each is refused with the setting that leaves it without effect."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -98,5 +99,6 @@ def test_a_list_is_text_or_a_file_that_is_there(tmp_path: Path) -> None:
     path.write_text("a\n\nb, c\n")
     assert read_listed("candidates", str(path), ",") == ("a", "b, c")
     assert read_listed("candidates", "a, b.txt", ",") == ("a", "b.txt")
-    with pytest.raises(UsageError, match=r"^prompt file 'nope\.txt': no such file$"):
-        read_listed("prompt", "nope.txt", "|")
+    for name in ("nope.txt", "my names.txt", "a.md", "a.tsv", "a.JSONL", "a.yaml", "a.yml"):
+        with pytest.raises(UsageError, match=f"^prompt file '{re.escape(name)}': no such file$"):
+            read_listed("prompt", name, "|")
