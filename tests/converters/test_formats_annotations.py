@@ -186,7 +186,7 @@ def changed(content: bytes, generator: random.Random) -> bytes:
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_changed_inputs_are_read_or_refused(kind: str, tmp_path: Path, num_changes: int = 20) -> None:
-    """Files changed at random places: samples, rejected samples with place and reason, or one error; each in under a second."""
+    """Files changed at random places: samples, rejected samples with place and reason, or one error; each in under 1 s."""
     path = write(kind, tmp_path)
     files = [each for each in sorted(tmp_path.rglob("*")) if each.is_file() and each.suffix != ".png"]
     originals = {each: each.read_bytes() for each in files}
@@ -194,14 +194,14 @@ def test_changed_inputs_are_read_or_refused(kind: str, tmp_path: Path, num_chang
     for _ in range(num_changes):
         target = generator.choice(files)
         target.write_bytes(changed(originals[target], generator))
-        start = time.perf_counter()
+        start = time.process_time()
         for options in ({}, {"format": FORMAT_OF.get(kind, kind), "name": "x"}):
             try:
                 for each in read(path, **options).samples:
                     assert each.where and (not isinstance(each, Rejected) or each.reason)
             except (DataError, UsageError) as error:
                 assert str(error) and "\n" not in str(error)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
         target.write_bytes(originals[target])
 
 

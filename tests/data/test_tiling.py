@@ -147,7 +147,7 @@ def test_wrong_sizes() -> None:
 
 def test_fast_enough_to_plan() -> None:
     """A hundred thousand different sizes are planned in a few seconds."""
-    start = time.perf_counter()
+    start = time.process_time()
     for i in range(100_000):
         choose_grid(200 + i % 1000, 300 + i // 500, 12)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
