@@ -9,7 +9,7 @@ FIND_PYTHON = for name in $(or $(PYTHON),python3 python3.12 python3.11 python3.1
 	"$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& command -v "$$name" && break; done
 # Tests run in two lanes, one thread each; LANES=0 runs them one after the other, in this process.
-LANES := 2
+LANES ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(LANES) --dist worksteal
 INDEX = $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
