@@ -25,7 +25,7 @@ from adapt.progress import say
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters import chat_boxes
 from converters.chat_boxes import Scale
-from converters.formats import frames, llava
+from converters.formats import frames, llava, table
 
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
@@ -93,8 +93,10 @@ def read(source: Source) -> Reading:
     other = stated or (Scale(auto=True) if rows.suspects else chat_boxes.unknown_scale(padded))
     _tell_shares(found, padded, source)
     makes = found.copies or rows.made
-    root = source.made if makes and source.made is not None else source.images or source.input.parent
-    reader = frames.frame_reader(source, source.images or source.input.parent, [found.video_file] if found.video_file else [])
+    root = source.made if makes and source.made is not None else source.images or table.folder_of(source.input)
+    reader = frames.frame_reader(
+        source, source.images or table.folder_of(source.input), [found.video_file] if found.video_file else []
+    )
     context = Context(scales, other, dataclasses.replace(reader, made=source.made if makes else None))
     way = _Way(source, rows.name, found.copies, source.options["ids"] == "number", rows.split)
     facts = {"box_scale": {name or "(all)": each.tagged for name, each in scales.items()}} if scales else {}
@@ -192,6 +194,8 @@ def _source_name(row: Mapping[str, Any], name: str) -> str:
 
 def _split(row: Any, way: _Way) -> str | None:
     """The split that the row states, else the one that its file is named for."""
+    if isinstance(row, llava.RowFault):
+        return row.split
     return (llava.stated_split(row) if isinstance(row, Mapping) else None) or way.split
 
 
@@ -239,7 +243,7 @@ def _picture(name: str, where: str, way: _Way) -> str:
     source = way.source
     assert source.made is not None
     if found is None:  # one root serves all rows: beside embedded pictures, those in files are copied
-        path = safe.inside(source.images or source.input.parent, name, where)
+        path = safe.inside(source.images or table.folder_of(source.input), name, where)
         return made.write_encoded(source.made, safe.read_bytes(path, safe.MAX_PICTURE_BYTES), where)
     try:
         content = base64.b64decode(name[found.end() :], validate=True)

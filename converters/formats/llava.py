@@ -12,7 +12,7 @@ Qwen-VL names a picture where it stands in the text: ``<img>a.jpg</img>`` (githu
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adapt import safe
@@ -102,12 +102,28 @@ def _open_table(source: Source, is_hub: bool) -> Rows:
 
 
 def _picture_cell(row: Mapping[str, Any]) -> Any:
-    return next((row[column] for column in PICTURE_COLUMNS if row.get(column)), None)
+    """The cell of a row's pictures: of two the one that holds them, the other then names where they come from."""
+    cells = [row[column] for column in PICTURE_COLUMNS if row.get(column)]
+    ranked = sorted(cells, key=lambda cell: [not held for held in table.held_in(cell)])
+    return next(iter(ranked), None)
 
 
-def _cell_names(row: Mapping[str, Any], source: Source, embedded: bool, where: str) -> tuple[str, ...]:
-    cells = {column: row[column] for column in PICTURE_COLUMNS if row.get(column)}
-    return _one_of({column: table.picture_names(cells[column], source, embedded, where) for column in cells}, where)
+def _refuse_two(row: Mapping[str, Any], where: str) -> None:
+    """Raise DataError where both columns hold pictures, or both name some, and not the same."""
+    held = {column: table.held_in(row[column]) for column in PICTURE_COLUMNS if row.get(column)}
+    contents = [contents for contents, _ in held.values() if contents]
+    if not contents:
+        _one_of({column: tuple(names) for column, (_, names) in held.items()}, where)
+    elif any(each != contents[0] for each in contents):
+        raise DataError(f"{where}: 'image' and 'images' hold different pictures; leave one of the columns out")
+
+
+class RowFault(DataError):
+    """Why a row of a table is refused, with the ``split`` that it is of."""
+
+    def __init__(self, message: str, split: str | None) -> None:
+        super().__init__(message)
+        self.split = split
 
 
 def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
@@ -117,20 +133,30 @@ def _table_rows(opened: table.Opened, source: Source) -> Iterator[Place]:
             if isinstance(row, DataError):
                 yield where, row
                 continue
-            split = stated_split(row) or part_split
+            split = stated_split(row) or (split_name(part_split) if part_split else None)
             found = {column: row[column] for column in ("messages", "conversations", "texts") if row.get(column)}
             found |= {column: row[column] for column in ("id", "source", "system") if row.get(column) not in (None, "")}
             if split:
-                found["meta"] = {"split": split_name(split)}
+                found["meta"] = {"split": split}
             try:
-                found["image"] = list(_cell_names(row, source, opened.embedded, where))
-                if unread.holds_files(row):  # in columns that are no part of a conversation
-                    told = parse_conversation(found, where)
-                    unread.refuse_files(row, told.turns, shows=bool(told.pictures), where=where)
+                _refuse_two(row, where)
+                found["image"] = list(table.picture_names(_picture_cell(row), source, opened.embedded, where))
+                _refuse_unread(row, found, where)
             except DataError as error:
-                yield where, error
+                yield where, RowFault(str(error), split)
                 continue
             yield where, found
+
+
+def _refuse_unread(row: Mapping[str, Any], found: Mapping[str, Any], where: str) -> None:
+    """Raise DataError for pictures or audio in columns that are no part of the conversation ``found``."""
+    if not unread.holds_files(row):
+        return
+    try:
+        told = parse_conversation(found, where)
+    except DataError:
+        return  # told when the conversation itself is read
+    unread.refuse_files(row, told.turns, shows=bool(told.pictures), where=where)
 
 
 def stated_split(row: Mapping[str, Any]) -> str | None:
@@ -263,7 +289,7 @@ def _one_of(found: Mapping[str, tuple[str, ...]], where: str) -> tuple[str, ...]
     if not found:
         return ()
     named = {column: names for column, names in found.items() if names}
-    if len(set(named.values())) > 1:
+    if len({tuple(PurePosixPath(name.replace("\\", "/")) for name in names) for names in named.values()}) > 1:
         both = ", but ".join(f"'{column}' is {', '.join(names)[:60]!r}" for column, names in named.items())
         raise DataError(f"{where}: {both}; write all pictures into one of them, in the order of their placeholders")
     return next(iter(named.values()), ())

@@ -29,6 +29,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 SPLIT_COLUMN = "split"  # taken where it is there, in any case; one of another name must be
 COLUMN_OPTIONS = ("question", "answer", "label", "id")
 HUB_PREFIX = "hf:"
+_HUB_FOLDER = "data"  # where the Hub keeps the Parquet files of a set
 _WRITTEN = (".manifest.json", ".pictures.jsonl", ".rejected.jsonl")  # by other conversions
 _NAMED = 5  # unread tables that a note names
 _LOOKED_THROUGH = 1_000  # rows in which a table's first picture is looked for
@@ -91,7 +92,7 @@ def read_tables(source: Source, *, picture_column: str, find_extensions: bool = 
         for column in [picture_column, *given]:
             if column not in known:
                 raise _no_column(source.input, column, [str(key) for key in known])
-    root = source.made if opened.embedded and source.made else source.images or _folder_of(source.input)
+    root = source.made if opened.embedded and source.made else source.images or folder_of(source.input)
     has_paths = find_extensions and not opened.embedded and not source.counting
     finder = PictureFinder(root, source.made) if has_paths else None
     return Tables(opened.name, root, _rows(opened, source, picture_column, finder), opened.ignored)
@@ -107,7 +108,8 @@ def _no_column(path: Path, column: str, known: list[str]) -> UsageError:
     return UsageError(f"{path}: no column '{column}': {hint} (--option NAME=COLUMN names it; see 'adapt tasks')")
 
 
-def _folder_of(path: Path) -> Path:
+def folder_of(path: Path) -> Path:
+    """The folder that an input is, or lies in: pictures are named from there."""
     return path if path.is_dir() else path.parent
 
 
@@ -143,14 +145,13 @@ def _tell_unread(source: Source) -> dict[str, int]:
     """What a folder of tables holds beside those of its splits; what conversions write into it is no table of it."""
     if not source.input.is_dir() or _is_saved_dataset(source.input):
         return {}
-    files = _split_files(source.input)
-    read = set(itertools.chain.from_iterable(files.values()))
+    read = set(itertools.chain.from_iterable(_split_files(source.input).values()))
     own = imagefolder.own_outputs(source.made)
     unread = [
         str(path.relative_to(source.input))
-        for folder in sorted({source.input, *(path.parent for path in read)})
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in TABLE_SUFFIXES
+        for folder, suffixes in ((source.input, TABLE_SUFFIXES), (source.input / _HUB_FOLDER, (".parquet",)))
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if path.suffix.lower() in suffixes
         and path.is_file()
         and path not in read
         and path.resolve() not in own
@@ -161,8 +162,9 @@ def _tell_unread(source: Source) -> dict[str, int]:
         return {}
     if not source.counting:
         more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+        beside = f" or in {_HUB_FOLDER} below tables" if any(split_of_file(Path(name)) for name in unread) else ""
         say(
-            f"note: {source.input}: {counted(len(unread), 'table')} not read, named for no split: "
+            f"note: {source.input}: {counted(len(unread), 'table')} not read, named for no split{beside}: "
             f"{', '.join(unread[:_NAMED])}{more}; to read one, point --input at it"
         )
     return {"table that is named for no split": len(unread)}
@@ -188,6 +190,19 @@ def _first_with_picture(rows: Iterable[Place], cell_of: Callable[[Mapping[str, A
 
 def _has_picture(row: Any, cell_of: Callable[[Mapping[str, Any]], Any]) -> bool:
     return isinstance(row, Mapping) and any(map(_shows, _cells(cell_of(row))))
+
+
+def held_in(cell: Any) -> tuple[list[bytes], list[str]]:
+    """The bytes, and of pictures without bytes the paths, that a cell of pictures holds; a number is neither."""
+    contents: list[bytes] = []
+    names: list[str] = []
+    for each in _cells(cell):
+        content, path = (each.get("bytes"), each.get("path")) if isinstance(each, dict) else (each, each)
+        if isinstance(content, bytes):
+            contents.append(content)
+        elif isinstance(path, str) and path.strip():
+            names.append(path)
+    return contents, names
 
 
 def _holds_bytes(cell: Any) -> bool:
@@ -282,7 +297,7 @@ def _picture(cell: Any, source: Source, embedded: bool, where: str) -> str:
     assert source.made is not None
     if content is None:  # one root serves all rows: beside embedded pictures, those in files are copied
         assert isinstance(path, str)
-        root = source.images or _folder_of(source.input)
+        root = source.images or folder_of(source.input)
         content = safe.read_bytes(safe.inside(root, path, where), safe.MAX_PICTURE_BYTES)
     settings = pixels.read_settings(source.options)
     if settings is not None:  # a table has no coordinates that would have to move with the pixels
@@ -323,13 +338,24 @@ def tell_tables_below(folder: Path) -> str:
     """The end of an error: the folders below one without tables that have some."""
     if not folder.is_dir():
         return ""
-    below = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and is_table(each)]
-    return f"; tables are in {', '.join(below[:_NAMED])} below it" if below else ""
+    below = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and _has_tables(each)]
+    more = f" and {len(below) - _NAMED} more" if len(below) > _NAMED else ""
+    return f"; tables are in {', '.join(below[:_NAMED])}{more} below it" if below else ""
+
+
+def _has_tables(folder: Path) -> bool:
+    """Whether a folder would be read as tables, whole or not; one that cannot be looked into would not."""
+    try:
+        return is_table(folder)
+    except UsageError:
+        return True
+    except OSError:
+        return False
 
 
 def _split_files(folder: Path) -> dict[str | None, list[Path]]:
     """The tables of each split, in order; where a folder has none, the Parquet files in its ``data``, as the Hub keeps them."""
-    return _tables_in(folder, TABLE_SUFFIXES) or _tables_in(folder / "data", (".parquet",))
+    return _tables_in(folder, TABLE_SUFFIXES) or _tables_in(folder / _HUB_FOLDER, (".parquet",))
 
 
 def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list[Path]]:

@@ -17,17 +17,39 @@ from adapt.records import IMAGE_PLACEHOLDER, Turn
 
 _AUDIO_PLACEHOLDER = "<audio>"
 _READ = ("image", "images")
-# Fields by their letters: image_path, imagePath and ImagePath are one.
-_PICTURES = frozenset(
+# Fields by their letters: image_path, imagePath and image-path are one, and so are image_1 and image.
+_NOUNS = ("image", "img", "picture", "photo", "inputimage", "jpg", "jpeg", "png")
+_PATHS = frozenset(f"{noun}{end}" for noun in _NOUNS for end in ("path", "paths", "spath", "file", "files", "filepath"))
+_PICTURES = _PATHS | frozenset(
     f"{noun}{end}"
-    for noun in ("image", "img", "picture", "photo")
-    for end in ("", "s", "path", "paths", "file", "files", "filename", "filenames", "name", "names", "url", "urls", "base64")
+    for noun in _NOUNS
+    for end in (
+        "",
+        "s",
+        "filename",
+        "filenames",
+        "name",
+        "names",
+        "url",
+        "urls",
+        "list",
+        "data",
+        "bytes",
+        "b",
+        "base",
+        "basestr",
+    )
 )
-_FILES = frozenset({"file", "filename", "filepath", "path"})  # of a picture where their value ends as one
+_FILES = frozenset({"file", "filename", "filepath", "path"})
 _AUDIO = frozenset({"audio", "audios", "audiopath", "audiopaths", "audiofile", "audiofiles", "audiourl", "audiourls"})
 _ALL = _PICTURES | _FILES | _AUDIO
+_BASE64 = re.compile(r"[A-Za-z0-9+/=\s]{200,}+")
+_URL = re.compile(r"https?://|data:image/", re.IGNORECASE)
+# <img> alone may be asked about, as in pictures of web pages: it holds a place at the ends of a line.
 _FOREIGN_PLACEHOLDER = re.compile(
-    r"(?i:<\|?(?:image|img)(?:[ _]?(?:\d+|here|pad|placeholder|(?:soft_)?token|context))?\|?>|<start_of_image>)|\[IMG\]"
+    r"<\|?(?:image|img)[ _:-]?(?:\d+(?:_placeholder)?|here|pad|placeholder|(?:soft_)?token|context)\|?>|<\|(?:image|img)\|>|"
+    r"<(?:start_of_image|im_patch|\|vision_(?:start|pad)\|)>|<image>|^[ \t]*+<img>|<img>[ \t]*+$|\[IMG\]",
+    re.IGNORECASE | re.MULTILINE,
 )
 
 
@@ -45,10 +67,10 @@ def refuse_files(row: Mapping[str, Any], turns: Iterable[Turn], *, shows: bool, 
             continue
         if letters in _AUDIO and (not shows or any(_AUDIO_PLACEHOLDER in turn.value for turn in turns)):
             raise DataError(f"{where}: '{name}' holds audio, which cannot be read; leave the row out")
-        if not shows and (letters in _PICTURES or (letters in _FILES and any(map(_is_picture, named)))):
+        if not shows and letters not in _AUDIO and any(_is_picture(each, letters) for each in named):
             raise DataError(
                 f"{where}: '{name}' holds a picture, and pictures are read from 'image' or 'images' only; rename it (a path "
-                "or a data: URI, or a list of them)"
+                "or a data: URI, or a list of them; what is a URL must be downloaded first)"
             )
 
 
@@ -63,7 +85,7 @@ def refuse_foreign_placeholder(turns: Iterable[Turn], where: str) -> None:
 
 
 def _letters(name: str) -> str:
-    return name.lower().replace("_", "")
+    return "".join(letter for letter in name.lower() if "a" <= letter <= "z")
 
 
 def _named(value: Any) -> list[str | bytes]:
@@ -73,5 +95,11 @@ def _named(value: Any) -> list[str | bytes]:
     return [each for each in held if isinstance(each, str | bytes) and each.strip()]
 
 
-def _is_picture(name: str | bytes) -> bool:
-    return isinstance(name, str) and PurePosixPath(name.strip()).suffix.lower() in safe.PICTURE_SUFFIXES
+def _is_picture(held: str | bytes, letters: str) -> bool:
+    """Whether a field of that name has a picture in what it holds: bytes, a path or URL, or bytes in base64."""
+    if isinstance(held, bytes) or letters in _PATHS:
+        return True
+    text = held.strip()
+    if PurePosixPath(text).suffix.lower() in safe.PICTURE_SUFFIXES | safe.UNREAD_SUFFIXES:
+        return True
+    return letters in _PICTURES and bool(_URL.match(text) or _BASE64.fullmatch(text))

@@ -80,8 +80,14 @@ def test_a_set_as_the_hub_keeps_it(tmp_path: Path, capsys: pytest.CaptureFixture
     for task in ("chat", "vqa"):
         with pytest.raises(UsageError, match=r"; tables are in ai2d below it$"):
             convert(task=task, input=tmp_path, output=tmp_path / "out.jsonl")
+    (tmp_path / "other").mkdir()
+    cauldron([[1]]).to_parquet(tmp_path / "other" / "train-00000-of-00002.parquet")
+    with pytest.raises(UsageError, match=r"; tables are in ai2d, other below it$"):
+        run(tmp_path)
     cauldron([[1]]).to_parquet(hub / "train.parquet")
     assert [each.sizes[0][0] for each in run(hub)] == [7]
+    told = "2 tables not read, named for no split or in data below tables: data/testmini-00000-of-00001.parquet, data/train-0"
+    assert told in capsys.readouterr().err
 
 
 def test_llava_conversations_in_a_saved_dataset(tmp_path: Path) -> None:
@@ -260,6 +266,13 @@ def test_equal_embedded_pictures_are_one(tmp_path: Path) -> None:
 TALK = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 OTHER_FIELDS = [
     {"image_path": "a.png"},
+    {"image_path": "000123"},
+    {"image_1": "a.png"},
+    {"image-path": "a.png"},
+    {"images_path": ["a.png"]},
+    {"input_image": "a.heic"},
+    {"image_b64": "iVBORw0KGgo" * 30},
+    {"image_url": "https://host/picture?id=3"},
     {"imagePath": "a.png"},
     {"img": {"bytes": b"x", "path": None}},
     {"image_file": "a.png"},
@@ -294,6 +307,7 @@ def test_a_picture_in_a_field_of_another_name_rejects_its_row(tmp_path: Path, fi
     "field",
     [
         {"image_id": 7, "image_size": [4, 5], "url": "https://host/a.png", "category": "image"},
+        {"picture": "a cat on a mat", "photo": "no photo", "img": "none", "image_name": "Untitled", "image-title": "a.png"},
         {"image_path": None, "img": "", "pictures": [], "image_url": {}, "photos": [None, ""], "audio": None},
         {
             "file_name": "talk.txt",
@@ -324,6 +338,62 @@ def test_audio_is_not_taken_for_text(tmp_path: Path) -> None:
     assert reasons == ["'audios' holds audio, which cannot be read; leave the row out"] * 3
 
 
+@pytest.mark.parametrize(
+    ("cells", "shown"),
+    [
+        ({"image": "coco/1.jpg", "images": [encoded(1)]}, 1),
+        ({"image": encoded(1), "images": ["coco/1.jpg"]}, 1),
+        ({"image": 12, "images": ["a.png"]}, 1),
+        ({"image": "a.png", "images": ["./a.png"]}, 1),
+        ({"image": encoded(1), "images": [encoded(1)]}, 1),
+    ],
+)
+def test_of_two_columns_one_holds_the_pictures(tmp_path: Path, cells: dict[str, Any], shown: int) -> None:
+    """Bytes go before paths, which then say where they come from; a number names no picture; two spellings are one path."""
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.png")
+    datasets.Dataset.from_list([TALK | cells] * 2).to_parquet(tmp_path / "in.parquet")
+    assert [len(each.images) for each in run(tmp_path / "in.parquet")] == [shown] * 2
+
+
+def test_pictures_that_differ_in_two_columns_reject_their_row(tmp_path: Path) -> None:
+    """Two paths, or the bytes of two pictures: nobody knows which is meant."""
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.png")
+    for cells, reason in (
+        ({"image": "a.png", "images": ["b.png"]}, "'images' is 'b.png', but 'image' is 'a.png'"),
+        ({"image": encoded(1), "images": [encoded(2)]}, "'image' and 'images' hold different pictures"),
+    ):
+        datasets.Dataset.from_list([TALK | cells]).to_parquet(tmp_path / "in.parquet")
+        with pytest.raises(DataError, match=reason):
+            run(tmp_path / "in.parquet")
+
+
+def test_a_refused_row_of_a_table_is_of_its_own_split(tmp_path: Path) -> None:
+    """A bad row of test does not reject a conversion of train."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    datasets.Dataset.from_list([TALK | {"img_path": ""}]).to_parquet(folder / "train.parquet")
+    for bad in (
+        TALK | {"img_path": "a.png"},
+        TALK | {"image": "a.png", "images": ["b.png"]},
+        {"messages": [], "img_path": "a"},
+    ):
+        datasets.Dataset.from_list([bad]).to_parquet(folder / "test.parquet")
+        assert len(run(folder, split="train")) == 1
+        with pytest.raises(DataError, match="1 of 1 sample rejected"):
+            run(folder, split="test")
+
+
+def test_paths_in_a_folder_of_tables_begin_there(tmp_path: Path) -> None:
+    """As ``vqa`` reads them: SET/images/a.png is images/a.png of SET/data/train-....parquet."""
+    (tmp_path / "set" / "data").mkdir(parents=True)
+    (tmp_path / "set" / "images").mkdir()
+    Image.new("RGB", (4, 5)).save(tmp_path / "set" / "images" / "a.png")
+    datasets.Dataset.from_list([TALK | {"image": "images/a.png"}]).to_parquet(
+        tmp_path / "set" / "data" / "train-00000-of-00001.parquet"
+    )
+    assert run(tmp_path / "set")[0].images == ("images/a.png",)
+
+
 def test_parts_of_a_table_need_no_column_of_pictures(tmp_path: Path) -> None:
     """Pictures in the messages of a table are read, whatever its other columns hold."""
     shown = [
@@ -340,7 +410,8 @@ def test_parts_of_a_table_need_no_column_of_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "mark",
     ["<Image>", "<IMAGE>", "<img>", "<IMG>", "<ImageHere>", "<|image_1|>", "<image_1>", "<image 1>", "<|image|>",
-     "<|image_pad|>", "<image_placeholder>", "<image_soft_token>", "<start_of_image>", "<IMG_CONTEXT>", "[IMG]"],
+     "<|image_pad|>", "<image_placeholder>", "<image_soft_token>", "<start_of_image>", "<IMG_CONTEXT>", "[IMG]",
+     "<image-1>", "<image1_placeholder>", "<|vision_start|>", "<im_patch>"],
 )  # fmt: skip
 def test_a_placeholder_of_another_tool_rejects_its_row(tmp_path: Path, mark: str) -> None:
     """It would stay in the question beside our own; where ours is missing in a row with a picture, the row is told."""
@@ -358,7 +429,8 @@ def test_a_placeholder_of_another_tool_rejects_its_row(tmp_path: Path, mark: str
 
 
 @pytest.mark.parametrize(
-    "words", ["image 1", "the [image]", "<imagery>", "<image of a cat", "<img src='a'>", "[img 1]", "img>"]
+    "words",
+    ["image 1", "the [image]", "<imagery>", "<image of a cat", "<img src='a'>", "[img 1]", "img>", "What does <img> do?"],
 )
 def test_words_about_pictures_are_no_placeholder(tmp_path: Path, words: str) -> None:
     """Only what is a placeholder by its form is one: words in a question stay as they stand, below the picture."""
