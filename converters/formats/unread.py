@@ -6,6 +6,7 @@ docs, Custom-dataset). The place of a picture is ``<image>`` here; others write 
 ``<|image_1|>`` (Phi-3.5-vision), ``<image 1>`` (MMMU), ``[IMG]`` (Pixtral) or the token of their model.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
@@ -84,6 +85,7 @@ def refuse_foreign_placeholder(turns: Iterable[Turn], where: str) -> None:
             )
 
 
+@functools.lru_cache(maxsize=1024)  # the fields of a million rows are few
 def _letters(name: str) -> str:
     return "".join(letter for letter in name.lower() if "a" <= letter <= "z")
 
