@@ -184,11 +184,11 @@ def test_a_bad_box_is_named(box: tuple[object, ...], reason: str, tmp_path: Path
 )
 def test_hostile_xml_is_one_rejected_picture(content: str, tmp_path: Path) -> None:
     """Entities, outside files, damage and deep nesting end in a reason with the place, in no time."""
-    start = time.perf_counter()
+    start = time.process_time()
     write(tmp_path / "a.xml", content)
     (rejected,) = read(tmp_path).samples
     assert isinstance(rejected, Rejected) and rejected.where == "a.xml" and rejected.reason
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_deep_xml_is_no_trouble(tmp_path: Path) -> None:
