@@ -416,6 +416,16 @@ def test_a_killed_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path)
     assert left == ["out.jsonl", "out.manifest.json", "out.pictures.jsonl"]
 
 
+def wait_for_handler(process: "subprocess.Popen[str]", number: signal.Signals) -> None:
+    """Until a starting process answers a signal itself: before, it dies of it, having done nothing."""
+    status, end = Path(f"/proc/{process.pid}/status"), time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        caught = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
+        if int(caught, 16) >> (number - 1) & 1:
+            return
+        time.sleep(0.01)
+
+
 @pytest.mark.slow
 def test_a_stopped_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path) -> None:
     """Ctrl-C in a terminal (to the whole group) and SIGTERM at 20 moments: 130 and 143, one line, no file, no worker left."""
@@ -433,7 +443,8 @@ def test_a_stopped_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path
         process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
         )
-        time.sleep(0.5 + (0.8 * took - 0.5) * number / 20)
+        wait_for_handler(process, signal.SIGTERM)
+        time.sleep(0.7 * took * number / 20)
         if process.poll() is None:
             os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
         said = process.communicate()[1].replace("\r", "\n").splitlines()
@@ -445,6 +456,7 @@ def test_a_stopped_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path
             assert said[-1] == ("error: interrupted" if number % 2 else "error: stopped by SIGTERM")
             assert not any("Traceback" in line for line in said) and not list(output.parent.iterdir())
         else:  # it was done before
+            assert output.exists(), (process.returncode, said)
             assert output.read_bytes() == whole
     assert stopped >= 8, "the moments must fall into the conversion"
 
