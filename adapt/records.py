@@ -73,36 +73,36 @@ class ChatRecord:
         return self.turns[-1].value
 
 
-def _text(value: Any, name: str, where: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{where}: '{name}' is {_shown(value)}, expected a string")
-    return value
-
-
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _parse_turns(value: Any, where: str) -> tuple[Turn, ...]:
+def _check_turns(value: Any, where: str) -> int:
+    """How many pictures the messages have a place for."""
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: 'conversations' is {_shown(value)}, expected a list of messages")
-    turns = []
-    expected = "human"
+    expected, places = "human", 0
+    role: Any = None
     for place, row in enumerate(value):
-        if not isinstance(row, dict) or not isinstance(row.get("value"), str) or row.get("from") not in ROLES:
+        role, text = (row.get("from"), row.get("value")) if isinstance(row, dict) else (None, None)
+        if not isinstance(text, str) or not isinstance(role, str) or role not in ROLES:
             raise DataError(f"{where}: message {_shown(row)}, expected {{'from': 'human' or 'gpt', 'value': text}}")
-        turn = Turn(row["from"], row["value"])
-        turns.append(turn)
-        if turn.role != expected and (place or turn.role != "system"):
+        if role != expected and (place or role != "system"):
             raise _wrong_order(value, where)
-        if turn.role == "gpt" and not turn.value.strip():
+        if role == "gpt" and (not text or text.isspace()):
             raise DataError(f"{where}: an answer is empty; there is nothing to learn from the row")
-        if turn.role != "system":
-            expected = "gpt" if turn.role == "human" else "human"
-    if turns[-1].role != "gpt":
+        if role != "system":
+            expected = "gpt" if role == "human" else "human"
+        if IMAGE_PLACEHOLDER in text:
+            if role != "human":
+                raise DataError(
+                    f"{where}: {IMAGE_PLACEHOLDER} stands in a gpt or system message; pictures belong to the human ones"
+                )
+            places += text.count(IMAGE_PLACEHOLDER)
+    if role != "gpt":
         raise _wrong_order(value, where)
-    return tuple(turns)
+    return places
 
 
 def _wrong_order(messages: list[Any], where: str) -> DataError:
@@ -164,41 +164,43 @@ def split_meta(split: str | None) -> dict[str, Any]:
     return {} if split is None else {"split": split}
 
 
-def parse_record(row: Any, where: str) -> ChatRecord:
-    """Build a record from one parsed JSON object. Raises DataError(``where``: found, expected)."""
+def check_row(row: Any, where: str) -> None:
+    """Look whether ``parse_record`` can build a record from one parsed JSON object. Raises DataError as it does."""
     if not isinstance(row, dict):
         raise DataError(f"{where}: {_shown(row)}, expected a JSON object with 'id' and 'conversations'")
     if "video" in row:
         raise DataError(f"{where}: a 'video' row; 'adapt convert --task chat' writes its frames as pictures")
     identifier = row.get("id")
-    if not isinstance(identifier, str | int) or isinstance(identifier, bool) or identifier == "":
+    if not isinstance(identifier, (str, int)) or isinstance(identifier, bool) or identifier == "":
         raise DataError(f"{where}: 'id' is {_shown(identifier)}, expected a string")
-    turns = _parse_turns(row.get("conversations"), where)
-    images = _parse_images(row, where)
+    places = _check_turns(row.get("conversations"), where)
+    count = len(_parse_images(row, where))
     meta = row.get("meta")
     if meta is not None and not isinstance(meta, dict):
         raise DataError(f"{where}: 'meta' is {_shown(meta)}, expected an object")
     _check_split((meta or {}).get("split"), where)
-    found = 0
-    for turn in turns:
-        if IMAGE_PLACEHOLDER not in turn.value:
-            continue
-        if turn.role != "human":
-            raise DataError(
-                f"{where}: {IMAGE_PLACEHOLDER} stands in a gpt or system message; pictures belong to the human ones"
-            )
-        found += turn.value.count(IMAGE_PLACEHOLDER)
-    if found != len(images):
-        raise DataError(f"{where}: {found} {IMAGE_PLACEHOLDER} placeholder(s) for {len(images)} picture(s); expected as many")
+    if places != count:
+        raise DataError(f"{where}: {places} {IMAGE_PLACEHOLDER} placeholder(s) for {count} picture(s); expected as many")
+    _parse_sizes(row, count, where)
+    _parse_max_tiles(row, where)
+    for name in ("task", "source"):
+        if not isinstance(value := row.get(name), str) and value is not None:
+            raise DataError(f"{where}: '{name}' is {_shown(value)}, expected a string")
+
+
+def parse_record(row: Any, where: str) -> ChatRecord:
+    """Build a record from one parsed JSON object. Raises DataError(``where``: found, expected)."""
+    check_row(row, where)
+    images = _parse_images(row, where)
     return ChatRecord(
-        id=str(identifier),
-        turns=turns,
+        id=str(row["id"]),
+        turns=tuple(Turn(message["from"], message["value"]) for message in row["conversations"]),
         images=images,
         sizes=_parse_sizes(row, len(images), where),
         max_tiles=_parse_max_tiles(row, where),
-        task=None if row.get("task") is None else _text(row["task"], "task", where),
-        source=None if row.get("source") is None else _text(row["source"], "source", where),
-        meta=meta or {},
+        task=row.get("task"),
+        source=row.get("source"),
+        meta=row.get("meta") or {},
         extra={name: value for name, value in row.items() if name not in _KNOWN_FIELDS},
     )
 

@@ -157,13 +157,13 @@ def _samples(rows: llava.Rows, way: _Way) -> Iterator[ChatSample | Rejected]:
 
 
 def _sample(row: Any, where: str, number: int, way: _Way) -> ChatSample:
-    """One row. What parse_record checks is left to it: every record is read back before its line is written."""
+    """One row. What records.check_row checks is left to it: every record is read back before its line is written."""
     if isinstance(row, DataError):
         raise row
     conversation = llava.parse_conversation(row, where)
     pictures = conversation.pictures and tuple(_picture(name, where, way) for name in conversation.pictures)
     identifier = "" if way.number_ids else row.get("id")
-    if isinstance(identifier, bool) or not isinstance(identifier, str | int | None):
+    if identifier is not None and (isinstance(identifier, bool) or not isinstance(identifier, (str, int))):
         raise DataError(f"{where}: 'id' is {str(identifier)[:60]}, expected a string")
     meta = row.get("meta") or {}
     if not isinstance(meta, dict):
@@ -196,7 +196,7 @@ def _split(row: Any, way: _Way) -> str | None:
     """The split that the row states, else the one that its file is named for."""
     if isinstance(row, llava.RowFault):
         return row.split
-    return (llava.stated_split(row) if isinstance(row, Mapping) else None) or way.split
+    return (llava.stated_split(row) if isinstance(row, dict) else None) or way.split
 
 
 def _with_placeholder(conversation: llava.Conversation) -> tuple[Turn, ...]:

@@ -1,5 +1,8 @@
 """Ids that were seen, in eight bytes each, so that a million rows need no more memory than a thousand."""
 
+import array
+import bisect
+
 import numpy as np
 
 FEWEST_FRESH = 65_536
@@ -9,22 +12,24 @@ class SeenIds:
     """A set of ids that only grows. It keeps 64 bits of a hash: two of a million ids are taken for one in 37 million sets."""
 
     def __init__(self) -> None:
-        self._settled = np.empty(0, np.uint64)  # sorted
+        self._settled = array.array("Q")  # sorted
         self._fresh: set[int] = set()
 
     def __contains__(self, identifier: str) -> bool:
         key = _key(identifier)
         if key in self._fresh:
             return True
-        place = int(np.searchsorted(self._settled, np.uint64(key)))
-        return place < len(self._settled) and int(self._settled[place]) == key
+        place = bisect.bisect_left(self._settled, key)
+        return place < len(self._settled) and self._settled[place] == key
 
     def add(self, identifier: str) -> None:
         """Remember an id."""
         self._fresh.add(_key(identifier))
         if len(self._fresh) >= max(FEWEST_FRESH, len(self._settled) // 4):
             fresh = np.fromiter(self._fresh, np.uint64, len(self._fresh))
-            self._settled = np.sort(np.concatenate([self._settled, fresh]))
+            settled = np.concatenate([np.array(self._settled, np.uint64), fresh])
+            settled.sort()
+            self._settled = array.array("Q", settled.tobytes())
             self._fresh.clear()
 
 

@@ -64,17 +64,17 @@ def _lines(shared: Shared, sample: Any, pictures: Mapping[str, Picture]) -> tupl
     if not made:
         raise DataError(f"{sample.where}: task '{shared.task.name}' found nothing to ask about it")
     sizes = {picture.name: picture.size for picture in held}
-    return tuple(_line(shared, record, sample.where, sizes) for record in made)
+    return tuple([_line(shared, record, sample.where, sizes) for record in made])
 
 
 def _line(shared: Shared, record: records.ChatRecord, where: str, held: Mapping[str, tuple[int, int]]) -> Line:
     sizes = record.sizes
-    if not shared.makes and all(name in held for name in record.images):
+    if record.images and not shared.makes and all(name in held for name in record.images):
         sizes = tuple(held[name] for name in record.images)
-    elif not sizes:
+    elif record.images and not sizes:
         sizes = tuple(safe.picture_size(safe.inside(shared.image_root, name, where)) for name in record.images)
     row = records.record_to_row(dataclasses.replace(record, sizes=sizes) if sizes != record.sizes else record)
-    records.parse_record(row, where)
+    records.check_row(row, where)
     try:
         content = records.dump_row(row).encode("utf-8")
     except ValueError as error:  # a lone surrogate (from a file name) or NaN

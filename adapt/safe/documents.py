@@ -224,7 +224,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             rest = line
             while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
                 rest = handle.readline(MAX_LINE_BYTES + 1)
-            if line.strip():
+            if not line.isspace():
                 yield number, line
 
 

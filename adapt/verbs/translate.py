@@ -151,7 +151,7 @@ def _translate_record(work: _Work, record: ChatRecord) -> dict[str, Any]:
     turns = tuple(Turn(turn.role, text) for turn, text in zip(record.turns, texts, strict=True))
     meta = dict(record.meta) | {"language": work.language}
     row = records.record_to_row(dataclasses.replace(record, id=f"{record.id}-{work.language}", turns=turns, meta=meta))
-    records.parse_record(row, "the translation")
+    records.check_row(row, "the translation")
     return row
 
 

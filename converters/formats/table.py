@@ -249,7 +249,10 @@ def split_cell(values: Mapping[str, Any], column: str = SPLIT_COLUMN) -> Any:
     """The cell of the split; ``Split`` and the like are read where no ``split`` is there and no other column was named."""
     if column in values or column != SPLIT_COLUMN:
         return values.get(column)
-    return next((value for name, value in values.items() if name.lower() == SPLIT_COLUMN), None)
+    for name in values:
+        if name.lower() == SPLIT_COLUMN:
+            return values[name]
+    return None
 
 
 def text_of_cell(value: Any) -> str:
