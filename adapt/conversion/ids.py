@@ -27,10 +27,11 @@ class SeenIds:
         self._fresh.add(_key(identifier))
         if len(self._fresh) >= max(FEWEST_FRESH, len(self._settled) // 4):
             fresh = np.fromiter(self._fresh, np.uint64, len(self._fresh))
-            settled = np.concatenate([np.array(self._settled, np.uint64), fresh])
+            settled = np.concatenate([np.asarray(self._settled, np.uint64), fresh])
             settled.sort()
-            self._settled = array.array("Q", settled.tobytes())
             self._fresh.clear()
+            self._settled = array.array("Q")
+            self._settled.frombytes(settled.view(np.uint8).data)
 
 
 def _key(identifier: str) -> int:
