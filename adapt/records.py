@@ -78,15 +78,15 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _check_turns(value: Any, where: str) -> int:
-    """How many pictures the messages have a place for."""
+def _count_places(value: Any, where: str) -> int:
+    """How many pictures the messages have a place for; raises DataError for messages that are none."""
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: 'conversations' is {_shown(value)}, expected a list of messages")
     expected, places = "human", 0
     role: Any = None
     for place, row in enumerate(value):
         role, text = (row.get("from"), row.get("value")) if isinstance(row, dict) else (None, None)
-        if not isinstance(text, str) or not isinstance(role, str) or role not in ROLES:
+        if not isinstance(text, str) or role not in ROLES:
             raise DataError(f"{where}: message {_shown(row)}, expected {{'from': 'human' or 'gpt', 'value': text}}")
         if role != expected and (place or role != "system"):
             raise _wrong_order(value, where)
@@ -164,40 +164,44 @@ def split_meta(split: str | None) -> dict[str, Any]:
     return {} if split is None else {"split": split}
 
 
-def check_row(row: Any, where: str) -> None:
-    """Look whether ``parse_record`` can build a record from one parsed JSON object. Raises DataError as it does."""
+def _checked(row: Any, where: str) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...], int]:
+    """The pictures, their sizes and the most tiles of a row. Raises DataError where it is no record."""
     if not isinstance(row, dict):
         raise DataError(f"{where}: {_shown(row)}, expected a JSON object with 'id' and 'conversations'")
     if "video" in row:
         raise DataError(f"{where}: a 'video' row; 'adapt convert --task chat' writes its frames as pictures")
-    identifier = row.get("id")
+    identifier = row.get("id")  # (below, a tuple: str | int would be built for each row)
     if not isinstance(identifier, (str, int)) or isinstance(identifier, bool) or identifier == "":
         raise DataError(f"{where}: 'id' is {_shown(identifier)}, expected a string")
-    places = _check_turns(row.get("conversations"), where)
-    count = len(_parse_images(row, where))
+    places = _count_places(row.get("conversations"), where)
+    images = _parse_images(row, where)
     meta = row.get("meta")
     if meta is not None and not isinstance(meta, dict):
         raise DataError(f"{where}: 'meta' is {_shown(meta)}, expected an object")
     _check_split((meta or {}).get("split"), where)
-    if places != count:
-        raise DataError(f"{where}: {places} {IMAGE_PLACEHOLDER} placeholder(s) for {count} picture(s); expected as many")
-    _parse_sizes(row, count, where)
-    _parse_max_tiles(row, where)
+    if places != len(images):
+        raise DataError(f"{where}: {places} {IMAGE_PLACEHOLDER} placeholder(s) for {len(images)} picture(s); expected as many")
+    sizes, max_tiles = _parse_sizes(row, len(images), where), _parse_max_tiles(row, where)
     for name in ("task", "source"):
         if not isinstance(value := row.get(name), str) and value is not None:
             raise DataError(f"{where}: '{name}' is {_shown(value)}, expected a string")
+    return images, sizes, max_tiles
+
+
+def check_row(row: Any, where: str) -> None:
+    """Raise the DataError that ``parse_record`` would: a row is looked at so before it is written, and no record is built."""
+    _checked(row, where)
 
 
 def parse_record(row: Any, where: str) -> ChatRecord:
     """Build a record from one parsed JSON object. Raises DataError(``where``: found, expected)."""
-    check_row(row, where)
-    images = _parse_images(row, where)
+    images, sizes, max_tiles = _checked(row, where)
     return ChatRecord(
         id=str(row["id"]),
-        turns=tuple(Turn(message["from"], message["value"]) for message in row["conversations"]),
+        turns=tuple([Turn(message["from"], message["value"]) for message in row["conversations"]]),
         images=images,
-        sizes=_parse_sizes(row, len(images), where),
-        max_tiles=_parse_max_tiles(row, where),
+        sizes=sizes,
+        max_tiles=max_tiles,
         task=row.get("task"),
         source=row.get("source"),
         meta=row.get("meta") or {},

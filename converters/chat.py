@@ -126,7 +126,7 @@ def _look_through(rows: llava.Rows, boxes: bool) -> Found:
     seen: dict[str, chat_boxes.Seen] = collections.defaultdict(chat_boxes.Seen)
     for where, row in rows.suspects() if rows.suspects else ():
         try:
-            found = llava.parse_conversation(row, where) if isinstance(row, Mapping) else None
+            found = llava.parse_conversation(row, where) if isinstance(row, dict) else None
         except DataError:
             continue  # said where the row is converted
         if found is None:

@@ -1,6 +1,7 @@
 """Ids of a conversion."""
 
 import sys
+import tracemalloc
 
 from adapt.conversion.ids import FEWEST_FRESH, SeenIds
 
@@ -24,3 +25,16 @@ def test_settled_ids_need_eight_bytes() -> None:
         seen.add(str(number))
     assert len(seen._settled) and sys.getsizeof(seen._settled) <= 9 * 3 * FEWEST_FRESH
     assert sys.getsizeof(seen._fresh) < 8_000_000
+
+
+def test_settling_ids_needs_no_objects() -> None:
+    """At its highest, while ids are settled, memory is the fresh ones (below 100 bytes each) and twice what is settled."""
+    seen, count = SeenIds(), 3 * FEWEST_FRESH
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            seen.add(str(number))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 * FEWEST_FRESH + 2 * 9 * count, peak

@@ -138,3 +138,10 @@ def test_doubled_keys_of_yaml_are_refused(tmp_path: Path, text: str) -> None:
     assert safe.read_yaml(path) == {"a": {"a": {"b": "1"}, "b": "2"}, "b": [{"a": "1"}, {"a": "2"}]}
     path.write_text("")
     assert safe.read_yaml(path) is None
+
+
+def test_lines_of_blanks_are_no_rows(tmp_path: Path) -> None:
+    """Lines of nothing but white space are counted and left out, whichever blanks they hold."""
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\n{"a": 1}\n \t\r\n\x0b\x0c\n{"b": 2}\r\n   ')
+    assert list(safe.read_lines(path)) == [(2, b'{"a": 1}\n'), (5, b'{"b": 2}\r\n')]

@@ -2,7 +2,7 @@
 
 Reader -> samples of the chosen split -> a seeded part of them -> every distinct picture decoded once -> records, checked ->
 ``FILE.jsonl``. Rows stream through (adapt/conversion), in the dataset's order: neither hash seeds nor folders nor workers can
-show in the bytes, and a million rows need no more memory than a thousand: what grows is some hundred bytes a picture.
+show in the bytes, and memory grows by no more than some 20 bytes an id and some hundred a picture.
 """
 
 import codecs

@@ -1,5 +1,7 @@
 """Boxes of general chat data: their scale is told over the whole file, and they become tags of 0-1000."""
 
+import base64
+import io
 import json
 import random
 import re
@@ -166,14 +168,46 @@ def test_boxes_of_a_padded_square_are_moved_back(tmp_path: Path) -> None:
         run(tmp_path, two, option=["padded=yes"])
 
 
-def test_boxes_spelled_with_escapes_are_found(tmp_path: Path) -> None:
-    """A JSON writer may escape any letter: the first look sees boxes and embedded pictures all the same."""
+def escaped(text: str) -> str:
+    """JSON's text of a string with each letter as an escape."""
+    return '"' + "".join(f"\\u{ord(letter):04x}" for letter in text) + '"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[0.25, 0.25, 0.75, 0.5]",
+        "[\n  0.25,\n  0.25,\n  0.75,\n  0.5\n]",
+        "[\t\r 0.25, 0.25, 0.75, 0.5]",
+        "[\u00a00.25, 0.25, 0.75, 0.5]",
+        "[\u2003.25, .25, .75, .5]",
+        "[\u0660.25, 0.25, 0.75, 0.5]",
+        "<box>(0.25, 0.25), (0.75, 0.5)</box>",
+        "<box>0.25, 0.25, 0.75, 0.5</box>",
+    ],
+)
+def test_the_first_look_sees_boxes_however_they_are_spelled(tmp_path: Path, text: str) -> None:
+    """A line of JSONL is looked through as bytes, a .json list as text; padded=yes moves only boxes that were seen."""
     Image.new("RGB", SIZE).save(tmp_path / "a.png")
-    line = json.dumps(rows_of("[0.1, 0.2, 0.3, 0.4]")[0]).replace('"[0.1', '"\\u005b0.1')
-    assert "\\u005b" in line
-    (tmp_path / "in.jsonl").write_text(line + "\n")
+    row = rows_of("HERE")[0]
+    spelled = [json.dumps(text), json.dumps(text, ensure_ascii=False), escaped(text)]
+    lines = [json.dumps(row).replace('"HERE"', each) for each in spelled]
+    assert [json.loads(line)["conversations"][1]["value"] for line in lines] == [text] * 3
+    for name, content in [(f"{number}.jsonl", line) for number, line in enumerate(lines)] + [("list.json", f"[{lines[0]}]")]:
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        convert(task="chat", input=tmp_path / name, output=tmp_path / "out.jsonl", option=["padded=yes"])
+        assert adapt.read_records(tmp_path / "out.jsonl")[0].answer == "<box>[[250, 167, 750, 500]]</box>", name
+
+
+def test_an_embedded_picture_spelled_with_escapes_is_found(tmp_path: Path) -> None:
+    """A JSON writer may escape any letter: the first look sees that a picture must be made all the same."""
+    content = io.BytesIO()
+    Image.new("RGB", SIZE).save(content, "PNG")
+    uri = "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
+    row = rows_of("a")[0] | {"image": "HERE"}
+    (tmp_path / "in.jsonl").write_text(json.dumps(row).replace('"HERE"', escaped(uri)))
     convert(task="chat", input=tmp_path / "in.jsonl", output=tmp_path / "out.jsonl")
-    assert adapt.read_records(tmp_path / "out.jsonl")[0].answer == "<box>[[100, 200, 300, 400]]</box>"
+    assert adapt.read_records(tmp_path / "out.jsonl")[0].sizes == (SIZE,)
 
 
 @pytest.mark.parametrize("text", ["[" * 50_000, "[0.1," * 20_000, "[[0.1, 0.2, 0.3, 0.4], " * 8_000, "<box>[" + "1" * 100_000])

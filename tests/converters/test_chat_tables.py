@@ -192,9 +192,10 @@ def test_content_parts_of_other_tools(tmp_path: Path, content: Any, more: dict[s
     [
         ({"role": "tool", "content": "x"}, "'tool'"),
         ({"role": "function", "content": "x"}, "'function'"),
-        ({"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}, "'tool_calls'"),
-        ({"role": "assistant", "tool_calls": [{"id": 1}]}, "'tool_calls'"),
-        ({"role": "assistant", "content": None, "refusal": "no"}, "'refusal'"),
+        ({"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}, "holds 'tool_calls'"),
+        ({"role": "assistant", "tool_calls": [{"id": 1}]}, "holds 'tool_calls'"),
+        ({"role": "assistant", "content": None, "refusal": "no"}, "holds 'refusal'"),
+        ({"role": "assistant", "content": None, "weight": 0}, "expected text in 'value' or 'content'"),
         ({"role": None, "content": "x"}, "'None'"),
         ({"role": "assistant", "content": [part("image_url", image_url={"url": "a.png"})]}, "<image> stands in a gpt"),
         ({"role": "assistant", "content": [part("image_url", image_url=3)]}, "content part"),

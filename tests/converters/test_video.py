@@ -82,6 +82,13 @@ def test_rows_of_internvl(folder: Path) -> None:
     assert greys == pytest.approx([8 * 12, 8 * 17], abs=4)
 
 
+def test_a_video_file_alone_has_its_frames_made(folder: Path) -> None:
+    """The first look sees a video file in a line that holds nothing else to be looked for."""
+    bare = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "grey"}]
+    found = run(folder, "chat", [{"id": "a", "video": "two.mp4", "conversations": bare}], option=["frames=2"])
+    assert len(found[0].images) == 2 and all((folder / "out.images" / name).is_file() for name in found[0].images)
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
