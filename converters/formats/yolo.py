@@ -3,8 +3,8 @@
 Lines with more numbers are outlines (x1 y1 x2 y2 ... as shares), or key points where data.yaml has ``kpt_shape``. Layouts:
 ``images/[split/]*`` with ``labels/[split/]*``, ``split/images`` with ``split/labels``, or side by side. Names come from the
 ``names`` of data.yaml (a list or a mapping), else classes.txt or ``*.names``; splits from its ``train``, ``val`` and ``test``
-(yolo_splits.py), else from folders. A picture without a label file, or with an empty one, is a picture without objects
-(docs.ultralytics.com/datasets/detect).
+(yolo_splits.py), else from Darknet's lists (darknet_splits.py), else from folders. A picture without a label file, or with an
+empty one, is a picture without objects (docs.ultralytics.com/datasets/detect).
 """
 
 import collections
@@ -17,7 +17,7 @@ from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from adapt.orientation import upright_size
-from converters.formats import imagefolder, textlabels, yolo_splits
+from converters.formats import darknet_splits, imagefolder, textlabels, yolo_splits
 from converters.formats.pictures import sample_id
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, enclosing, to_number
 
@@ -33,12 +33,12 @@ TWICE = "line of a label file that stands twice"  # ultralytics/data/utils.py (v
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """Class names by number, whether lines go on with key points, and the data.yaml that says so."""
+    """Class names by number, whether lines go on with key points, the data.yaml that says so, and the folders of the names."""
 
     names: dict[int, str]
     key_points: bool = False
     document: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    path: Path | None = None
+    folders: tuple[Path, ...] = ()
 
 
 def read(source: Source) -> Objects:
@@ -51,10 +51,13 @@ def read(source: Source) -> Objects:
     names = read_names(given, source.input, root)
     pictures = textlabels.pictures_below(pictures_root, source.made)
     shown = {path.stem for path in pictures}
-    home = names.path.parent if names.path else root
-    stated = yolo_splits.read_splits(names.document, home, pictures, pictures_root)
-    lists = stated.lists if home == source.input else frozenset()
-    labels = [path for path in textlabels.label_files(source) if not _is_list(path, shown) and str(path) not in lists]
+    stated = _stated_splits(names, root, pictures, pictures_root)
+    beside = {path.stem for path in pictures if len(path.parts) == 1} if pictures_root == source.input else set()
+    labels = [
+        path
+        for path in textlabels.label_files(source)
+        if source.input / path not in stated.lists and not _is_list(path, shown, beside, source.input)
+    ]
     ignored = collections.Counter(stated.ignored)
     if in_folder := [path for path in pictures if "images" in (part.lower() for part in path.parts[:-1])]:
         ignored["picture outside the folder 'images'"] += len(pictures) - len(in_folder)
@@ -76,10 +79,27 @@ def _is_unread(picture: PurePosixPath | None) -> bool:
     return picture is not None and imagefolder.unread_reason(picture) is not None
 
 
-def _is_list(path: PurePosixPath, shown: Set[str]) -> bool:
-    """Whether a text file lists pictures or names, by its name; in a folder such a name may be that of a picture's labels."""
-    is_labels = len(path.parts) > 1 and path.stem in shown and path.stem.lower() != "classes"
-    return path.stem.lower() in LISTS and not is_labels
+def _stated_splits(
+    names: Names, root: Path, pictures: Sequence[PurePosixPath], pictures_root: Path
+) -> yolo_splits.StatedSplits:
+    """The splits of data.yaml; where it states none, those of Darknet's lists beside the names or at the root."""
+    if yolo_splits.entries_of(names.document):
+        return yolo_splits.read_splits(names.document, names.folders[0], pictures, pictures_root)
+    return darknet_splits.read_splits([*names.folders, root], pictures, pictures_root)
+
+
+def _is_list(path: PurePosixPath, shown: Set[str], beside: Set[str], folder: Path) -> bool:
+    """Whether a text file lists pictures or names, by its name. Such a name may be that of a picture's labels, too.
+
+    In a folder it is, where a picture is called so; at the root where the picture is ``beside`` it and it lists no pictures.
+    """
+    stem = path.stem.lower()
+    if stem not in LISTS:
+        return False
+    if len(path.parts) > 1:
+        return stem == "classes" or path.stem not in shown
+    is_of_split = stem in imagefolder.SPLIT_FOLDERS and path.stem in beside
+    return not is_of_split or "picture" in darknet_splits.kinds_of_lines(folder / path)
 
 
 def read_names(*folders: Path) -> Names:
@@ -92,11 +112,12 @@ def read_names(*folders: Path) -> Names:
         read = {path: safe.read_yaml(path) for path in paths}
         documents = {path: document for path, document in read.items() if isinstance(document, dict) and "names" in document}
         named = [
-            Names(_yaml_names(document["names"], path), "kpt_shape" in document, document, path)
+            Names(_yaml_names(document["names"], path), "kpt_shape" in document, document, (path.parent,))
             for path, document in documents.items()
         ]
-        if rival := next((each for each in named if each.names != named[0].names), None):
-            raise UsageError(f"{named[0].path} and {rival.path} name different classes; point --input at the one that is meant")
+        first = next(iter(documents), None)
+        if rival := next((path for path, each in zip(documents, named, strict=True) if each.names != named[0].names), None):
+            raise UsageError(f"{first} and {rival} name different classes; point --input at the one that is meant")
         if named:
             return named[0]
     lists = [
@@ -113,7 +134,7 @@ def read_names(*folders: Path) -> Names:
             raise UsageError(f"{first} and {other} list different classes; point --input at the part that is meant")
     if not found[first]:
         raise DataError(f"{first}: lists no class, expected one a line")
-    return Names(found[first])
+    return Names(found[first], folders=tuple(dict.fromkeys(path.parent for path in found)))
 
 
 def _line_names(path: Path) -> dict[int, str]:

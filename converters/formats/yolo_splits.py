@@ -22,52 +22,68 @@ from converters.formats.imagefolder import SPLIT_FOLDERS
 from converters.formats.pictures import split_of_folders
 from converters.formats.textlabels import SIDES
 
-NO_PICTURE = "split of data.yaml that names no picture"
+NO_PICTURE = "split of {} that names no picture"
 NOT_THERE = "picture of a split list that is not there"
-SAME = "split of data.yaml that names the pictures of another"
+SAME = "split of {} that names the pictures of another"
 NOTHING = ("", "~", "null", "none")
 MAX_PARTS, MAX_LETTERS = 64, 4096  # of a path; ends of longer ones would take hours to try
 
 
 @dataclasses.dataclass(frozen=True)
 class StatedSplits:
-    """The splits that name each picture, the list files (relative to data.yaml's folder), and what was not found."""
+    """The splits that name each picture, the list files, what was not found, and who says so."""
 
     by_picture: Mapping[PurePosixPath, list[str]] = dataclasses.field(default_factory=dict)
-    lists: frozenset[str] = frozenset()
+    lists: frozenset[Path] = frozenset()
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    who_names: str = "data.yaml names"
 
     def of(self, picture: PurePosixPath, where: str) -> str | None:
         """The split stated for a picture. Raises DataError where there are two."""
         found = self.by_picture.get(picture, [])
         if len(found) > 1:
-            raise DataError(f"{where}: data.yaml names its picture in {' and '.join(found)}; a picture belongs to one split")
+            raise DataError(f"{where}: {self.who_names} its picture in {' and '.join(found)}; a picture belongs to one split")
         return found[0] if found else None
 
 
+def entries_of(document: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Each split that a data.yaml states, with a folder or a list file that it names for it."""
+    return [(SPLIT_FOLDERS[key], each) for key, value in document.items() if key in SPLIT_FOLDERS for each in _several(value)]
+
+
 def read_splits(
-    document: Mapping[str, Any], folder: Path, pictures: Iterable[PurePosixPath], pictures_root: Path
+    document: Mapping[str, Any],
+    folder: Path,
+    pictures: Iterable[PurePosixPath],
+    pictures_root: Path,
+    *,
+    stated_in: str = "data.yaml",
+    ends_count: bool = False,
 ) -> StatedSplits:
-    """What ``document``, the data.yaml in ``folder``, states of pictures below their root. Raises DataError for a bad list."""
-    entries = [
-        (SPLIT_FOLDERS[key], each) for key, value in document.items() if key in SPLIT_FOLDERS for each in _several(value)
-    ]
+    """What ``document``, the data.yaml in ``folder``, states of pictures below their root. Raises DataError for a bad list.
+
+    ``stated_in`` is what to call the document. With ``ends_count`` an entry that is not there is looked for by its end.
+    """
+    entries = entries_of(document)
     if not entries:
         return StatedSplits()
     set_root = document.get("path")
-    places = _Places(folder, set_root if isinstance(set_root, str) else "", pictures, pictures_root)
+    set_root = set_root if isinstance(set_root, str) else ""
+    places = _Places(folder, set_root, pictures, pictures_root, ends_count=ends_count)
     named: dict[str, set[PurePosixPath]] = {split: set() for split, _ in entries}
     for split, entry in entries:
-        named[split].update(places.of_entry(entry, split))
+        if (found := places.of_entry(entry, split)) is None:
+            places.ignored[NO_PICTURE.format(stated_in)] += 1
+        named[split].update(found or ())
     by_picture: dict[PurePosixPath, list[str]] = collections.defaultdict(list)
     order = sorted(named, key=("train", "val", "test").index)
     for place, split in enumerate(order):
         if named[split] and any(named[other] == named[split] for other in order[:place]):
-            places.ignored[SAME] += 1  # as in ultralytics' coco128, which trains and validates on the same
+            places.ignored[SAME.format(stated_in)] += 1  # as in ultralytics' coco128, which trains and validates on the same
             continue
         for picture in named[split]:
             by_picture[picture].append(split)
-    return StatedSplits(by_picture, frozenset(places.lists), +places.ignored)
+    return StatedSplits(by_picture, frozenset(folder / name for name in places.lists), +places.ignored)
 
 
 def _several(value: Any) -> list[Any]:
@@ -78,7 +94,9 @@ def _several(value: Any) -> list[Any]:
 class _Places:
     """The pictures by their absolute paths, to look stated ones up. ``lists`` and ``ignored`` gather what was met."""
 
-    def __init__(self, folder: Path, set_root: str, pictures: Iterable[PurePosixPath], pictures_root: Path) -> None:
+    def __init__(
+        self, folder: Path, set_root: str, pictures: Iterable[PurePosixPath], pictures_root: Path, *, ends_count: bool
+    ) -> None:
         self._home, root = folder.resolve().as_posix(), pictures_root.resolve()
         self._bases = list(dict.fromkeys([_below(self._home, _plain(set_root)), self._home]))
         self._pictures = {f"{root.as_posix()}/{path}": path for path in pictures}
@@ -90,11 +108,12 @@ class _Places:
                 self._folders.add(place)
         is_apart = not root.is_relative_to(self._home) and not Path(self._home).is_relative_to(root)
         self._ends_below = root.as_posix() if is_apart else self._home
-        self.lists: set[str] = set()
+        self._ends_count = ends_count
+        self.lists: dict[str, list[PurePosixPath]] = {}  # each is read once, however often and in whatever spelling it is named
         self.ignored: collections.Counter[str] = collections.Counter()
 
-    def of_entry(self, entry: Any, split: str) -> list[PurePosixPath]:
-        """The pictures of a folder or list file. One that names none is counted.
+    def of_entry(self, entry: Any, split: str) -> list[PurePosixPath] | None:
+        """The pictures of a folder or list file; None for what is neither.
 
         Of a folder that holds those of several splits (``train: images``) only those that no folder says are of another.
         """
@@ -105,10 +124,10 @@ class _Places:
                     path for below, path in self._inside(f"{place}/") if split_of_folders(*reversed(below)) in (None, split)
                 ]
             if (name := self._list_name(place)) is not None:
-                self.lists.add(name)
-                return list(self._listed(Path(self._home, name)))
-        self.ignored[NO_PICTURE] += 1
-        return []
+                if name not in self.lists:
+                    self.lists[name] = list(self._listed(Path(self._home, name)))
+                return self.lists[name]
+        return None
 
     def _inside(self, start: str) -> Iterator[tuple[tuple[str, ...], PurePosixPath]]:
         """The pictures whose paths begin so, with the folders that follow."""
@@ -122,7 +141,7 @@ class _Places:
             yield _below(base, plain)
         yield _below(self._home, _without_climbing(plain))
         stated = _below(self._bases[0], plain)
-        if plain.startswith("/") or not stated.startswith(f"{self._home}/"):  # of another machine
+        if self._ends_count or plain.startswith("/") or not stated.startswith(f"{self._home}/"):  # of another machine
             for end in _ends(stated):
                 if not all(part.lower() in SIDES for part in end.split("/")):  # images/ alone says nothing of a split
                     yield _below(self._ends_below, end)
@@ -133,9 +152,10 @@ class _Places:
         if name == place or not name.lower().endswith(".txt"):
             return None
         try:
-            return name if safe.inside(Path(self._home), name, "").is_file() else None
+            path = safe.inside(Path(self._home), name, "")
         except DataError:
             return None
+        return name if path.is_file() and not _holds_labels(path) else None
 
     def _listed(self, path: Path) -> Iterator[PurePosixPath]:
         for line in safe.read_text(path).splitlines():
@@ -165,6 +185,12 @@ class _Places:
                 for each in _ends(place):
                     self._by_end.setdefault(each, []).append(place)
         return self._by_end.get(end, [])
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether a text file is the label file of a picture that is named like a list: its first line is one of numbers."""
+    words = next((line.split() for line in safe.read_text_lines(path) if line.strip()), [])
+    return len(words) >= 5 and all(re.fullmatch(r"[-+.\d]+(?:[eE][-+]?\d+)?", word) for word in words)
 
 
 def _plain(text: str) -> str:
