@@ -10,20 +10,23 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jsonlines
 
 from adapt import atomic, safe
-from adapt.errors import DataError
+from adapt.errors import DataError, UsageError
+from adapt.progress import say
 
 IMAGE_PLACEHOLDER = "<image>"
 MAX_TILES = 10_000
 ROLES = ("system", "human", "gpt")
 # A split becomes a folder's name (adapt evaluate writes OUTPUT/SPLIT), so it may not hold a path.
 _SPLIT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_OTHER_SUFFIXES = (".json", ".csv", ".tsv", ".parquet", ".xml")  # of what convert reads
+_COMPANIONS = {".manifest.json": "manifest", ".pictures.jsonl": "list of pictures", ".rejected.jsonl": "list of rejected rows"}
 _LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _KNOWN_FIELDS = frozenset(
     {"id", "image", "width", "height", "width_list", "height_list", "max_tiles", "conversations", "task", "source", "meta"}
@@ -289,6 +292,33 @@ def write_rows(path: Path, rows: Iterable[Any]) -> int:
 def write_records(path: Path | str, records: Iterable[ChatRecord]) -> int:
     """Write records as chat JSONL, replacing ``path`` atomically; returns the number of lines."""
     return write_rows(Path(path), (record_to_row(record) for record in records))
+
+
+def chat_files(paths: Sequence[Path]) -> list[Path]:
+    """The files among ``paths`` that may hold chat JSONL: a note tells of each that convert wrote beside one, as ``*`` gives.
+
+    Raises UsageError for a dataset that was not converted, and where there are only files that stand beside others.
+    """
+    chosen: list[Path] = []
+    told: list[tuple[Path, str, Path]] = []
+    for path in paths:
+        end = next((end for end in _COMPANIONS if path.name.endswith(end)), None)
+        owner = path.with_name(path.name.removesuffix(end) + ".jsonl") if end else path
+        if end and owner.is_file():
+            told.append((path, _COMPANIONS[end], owner))
+        elif path.suffix.lower() in _OTHER_SUFFIXES and path.is_file():
+            raise UsageError(
+                f"{path}: no chat JSONL; convert it first: adapt convert --task TASK --input {path} --output FILE.jsonl "
+                "('adapt tasks' lists the tasks)"
+            )
+        else:
+            chosen.append(path)
+    if told and not chosen:
+        path, what, owner = told[0]
+        raise UsageError(f"{path}: the {what} of {owner.name}, no chat JSONL; give {owner}")
+    for path, what, owner in told:
+        say(f"note: {path}: not read, it is the {what} of {owner.name}")
+    return chosen
 
 
 def manifest_path(path: Path) -> Path:

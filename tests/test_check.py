@@ -11,8 +11,10 @@ from PIL import Image
 
 from adapt.check.show import show_findings
 from adapt.errors import UsageError
+from adapt.safe import file_sha256
 from adapt.verbs import convert
 from adapt.verbs.check import check
+from adapt.verbs.gallery import gallery
 
 
 def row(name: str, answer: str = "a river", image: str = "a.png", **more: Any) -> dict[str, Any]:
@@ -68,6 +70,41 @@ def test_every_bad_row_is_listed_with_its_line(folder: Path) -> None:
     two["conversations"] = [{"from": "human", "value": "<image><image>?"}, {"from": "gpt", "value": "x"}]
     path = write(folder / "f.jsonl", row("1"), "{not json", "[1]", row("1"), '{"id": NaN}', two, row("7"), row("8", answer=" "))
     assert found(path) == [("2", "row"), ("3", "row"), ("4", "id"), ("5", "row"), ("6", "row"), ("8", "row")]
+
+
+def test_companions_of_a_file_are_no_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`adapt check *.jsonl` finds what `adapt check f.jsonl` does: a note names each file that convert wrote beside another."""
+    path, digest = write(folder / "f.jsonl", row("1")), file_sha256(folder / "a.png")
+    beside = [
+        write(folder / "f.pictures.jsonl", {"path": "a.png", "size": [40, 20], "sha256": digest}),
+        write(folder / "f.rejected.jsonl", {"where": "t.csv:3", "reason": "no answer"}),
+    ]
+    alone = check([path])
+    assert check([path, *beside]) == alone and alone["faults"] == []
+    assert capsys.readouterr().err.splitlines() == [
+        f"note: {beside[0]}: not read, it is the list of pictures of f.jsonl",
+        f"note: {beside[1]}: not read, it is the list of rejected rows of f.jsonl",
+    ]
+    assert gallery([path, *beside], output=folder / "g.html").read_text().count("<article") == 1
+    for call in ({"files": beside}, {"files": [write(folder / "g.jsonl", row("1"))], "against": beside}):
+        with pytest.raises(UsageError, match=rf"f\.pictures\.jsonl: the list of pictures of f\.jsonl, .*; give {path}$"):
+            check(**call)
+    path.unlink()
+    assert [fault["kind"] for fault in check(beside)["faults"] if fault["kind"] == "row"] == ["row", "row"]
+
+
+@pytest.mark.parametrize("name", ["coco.json", "t.csv", "t.TSV", "t.parquet", "a.xml"])
+def test_a_set_that_was_not_converted_is_refused_in_a_line(folder: Path, name: str) -> None:
+    """A dataset in another form is one line with the way to chat JSONL, not a fault for each line."""
+    (folder / name).write_text("{\n}\n")
+    path = write(folder / "f.jsonl", row("1"))
+    for call in (
+        lambda: check([path, folder / name]),
+        lambda: check([path], against=folder / name),
+        lambda: gallery([folder / name], output=folder / "g.html"),
+    ):
+        with pytest.raises(UsageError, match=rf"{name}: no chat JSONL; convert it first: adapt convert --task "):
+            call()
 
 
 def test_the_counts_fit_each_other(folder: Path) -> None:

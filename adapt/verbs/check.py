@@ -15,7 +15,7 @@ from adapt.check.pictures import Picture, changed_faults, look, picture_faults, 
 from adapt.check.rows import Row, read_rows
 from adapt.check.text import control_tokens, tag_faults
 from adapt.errors import UsageError, no_file
-from adapt.records import read_manifest
+from adapt.records import chat_files, read_manifest
 from adapt.safe import file_sha256
 
 
@@ -36,10 +36,11 @@ def check(
     ``pictures``, ``tests`` (the rows whose pictures were looked for among those to train on), ``splits``, ``sources``,
     ``answers``, ``letters``, ``control_tokens``, ``notes``, with ``model`` ``tiles``, ``tokens`` and ``training``: what one
     epoch takes, with ``gpu`` in memory and hours too. ``decode`` reads pictures whole instead of their headers and ends;
-    ``similar`` also compares what they look like. Faults do not raise; a file of ``against`` without test rows is one.
+    ``similar`` also compares what they look like. Faults do not raise; a file of ``against`` without test rows is one. What
+    ``convert`` wrote beside a file (``FILE.pictures.jsonl`` and the like) is left out, with a note.
     Raises DataError for a file that cannot be read, UsageError for a wrong call.
     """
-    paths, others = _paths(files), _paths(against or ())
+    paths, others = chat_files(_paths(files)), chat_files(_paths(against or ()))
     root = None if images is None else Path(images)
     _check_call(paths, others, root, model, gpu)
     rows, faults, num_bad = _read_all(paths, root)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from adapt import randomness, safe
 from adapt.errors import DataError, UsageError, no_file
 from adapt.progress import say
-from adapt.records import image_root, parse_record, read_manifest, read_rows
+from adapt.records import chat_files, image_root, parse_record, read_manifest, read_rows
 from adapt.show import counted
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def gallery(
     with an answer are shown, right and wrong by the ``marks.jsonl`` beside them, where ``adapt evaluate`` left one. Pictures
     that cannot be read are named in their cards. Raises DataError for a bad row, UsageError for a wrong call.
     """
-    paths = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
+    paths = chat_files([Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files])
     page = Path(output)
     root = None if images is None else Path(images)
     _check_call(paths, page, root, limit)
