@@ -32,6 +32,7 @@ ROLES = {
     "developer": "system",
 }
 PICTURE_COLUMNS = ("images", "image")
+_FILE_SUFFIXES = (".json", ".jsonl", ".parquet")
 # A bracket and a number, as far as bytes tell: line ends are two letters there, and blanks and digits may be of any alphabet.
 _MAYBE_BOX = re.compile(rb"\[(?:\s|\\[nrtf])*+(?:[-+.\d\x80-\xff]|\\u)")
 _INLINE = re.compile(r"<img>([^<>\n]++)</img>")
@@ -76,7 +77,7 @@ def open_rows(source: Source) -> Rows:
         return _open_table(source, is_hub)
     raise UsageError(
         f"input '{path}': expected a file of conversations that ends in .json or .jsonl, or a table: .parquet, a folder that "
-        f"`datasets` saved, or hf:NAME{table.tell_tables_below(path)}"
+        f"`datasets` saved, or hf:NAME{table.tell_tables(source, _FILE_SUFFIXES)}"
     )
 
 

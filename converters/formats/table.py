@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import itertools
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from adapt import made, pixels, safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from adapt.progress import say
+from adapt.records import manifest_path
 from adapt.show import counted
 from converters.formats import imagefolder
 from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
@@ -146,28 +148,40 @@ def _tell_unread(source: Source) -> dict[str, int]:
     if not source.input.is_dir() or _is_saved_dataset(source.input):
         return {}
     read = set(itertools.chain.from_iterable(_split_files(source.input).values()))
-    own = imagefolder.own_outputs(source.made)
+    places = ((source.input, TABLE_SUFFIXES), (source.input / _HUB_FOLDER, (".parquet",)))
     unread = [
         str(path.relative_to(source.input))
-        for folder, suffixes in ((source.input, TABLE_SUFFIXES), (source.input / _HUB_FOLDER, (".parquet",)))
-        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and path not in read
-        and path.resolve() not in own
-        and not path.name.startswith(".")
-        and not path.name.endswith(_WRITTEN)
+        for folder, suffixes in places
+        for path in _tables_of(folder, suffixes, source)
+        if path not in read
     ]
     if not unread:
         return {}
     if not source.counting:
-        more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
         beside = f" or in {_HUB_FOLDER} below tables" if any(split_of_file(Path(name)) for name in unread) else ""
         say(
             f"note: {source.input}: {counted(len(unread), 'table')} not read, named for no split{beside}: "
-            f"{', '.join(unread[:_NAMED])}{more}; to read one, point --input at it"
+            f"{_listed(unread)}; to read one, point --input at it"
         )
     return {"table that is named for no split": len(unread)}
+
+
+def _tables_of(folder: Path, suffixes: tuple[str, ...], source: Source) -> list[Path]:
+    """The tables in a folder, whatever they are named, without those that conversions wrote there."""
+    own = imagefolder.own_outputs(source.made)
+    return [
+        path
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if path.suffix.lower() in suffixes
+        and path.is_file()
+        and path.resolve() not in own
+        and not path.name.startswith(".")
+        and not path.name.endswith(_WRITTEN)
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _may_embed(path: Path) -> bool:
@@ -325,8 +339,9 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
     files = _split_files(source.input)
     if not files:
         raise UsageError(
-            f"input '{text}' holds no table; expected a file that ends in {', '.join(TABLE_SUFFIXES)}, a folder with "
-            f"train.csv, test.csv and the like, or a folder that `datasets` saved{tell_tables_below(source.input)}"
+            f"input '{text}' holds no table that is named for a split; expected a file that ends in "
+            f"{', '.join(TABLE_SUFFIXES)}, a folder with train.csv, test.csv and the like, or a folder that `datasets` "
+            f"saved{tell_tables(source)}"
         )
     return name, {
         split: itertools.chain.from_iterable(_read_file(path, without) for path in paths) for split, paths in files.items()
@@ -337,13 +352,25 @@ def _is_saved_dataset(path: Path) -> bool:
     return (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
 
 
-def tell_tables_below(folder: Path) -> str:
-    """The end of an error: the folders below one without tables that have some."""
-    if not folder.is_dir():
+def tell_tables(source: Source, suffixes: tuple[str, ...] = TABLE_SUFFIXES) -> str:
+    """The end of an error for a folder that is not read as tables: the folders below that would be, and the tables that it, or
+    another folder below, holds under other names; ``suffixes`` are of files that can be the input."""
+    if not source.input.is_dir():
         return ""
-    below = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and _has_tables(each)]
-    more = f" and {len(below) - _NAMED} more" if len(below) > _NAMED else ""
-    return f"; tables are in {', '.join(below[:_NAMED])}{more} below it" if below else ""
+    folders = [each for each in sorted(source.input.iterdir()) if each.is_dir()]
+    whole = [each.name for each in folders if _has_tables(each)]
+    others = [each for each in folders if each.name not in whole and each.name[0] != "." and os.access(each, os.R_OK | os.X_OK)]
+    unnamed = [
+        str(path.relative_to(source.input))
+        for folder in (source.input, *others)
+        for path in _tables_of(folder, suffixes, source)
+        if not manifest_path(path).exists()  # else it was converted already
+    ]
+    told = f"; tables are in {_listed(whole)} below it" if whole else ""
+    if unnamed:
+        which, them = ("which is", "it") if len(unnamed) == 1 else ("which are", "one")
+        told += f"; it holds {_listed(unnamed)}, {which} named for no split: point --input at {them}"
+    return told
 
 
 def _has_tables(folder: Path) -> bool:

@@ -324,6 +324,32 @@ def test_tables_that_are_named_for_no_split_are_told(pictures: Path, task: str, 
         assert f"note: {folder}: 4 tables not read, named for no split: {told}; to read one, point --input at it\n" in said
 
 
+@pytest.mark.parametrize(
+    ("task", "names", "told"),
+    [
+        ("vqa", ["data.csv"], "; it holds data.csv, which is"),
+        ("vqa", ["b.parquet", "a.parquet"], "; it holds a.parquet, b.parquet, which are"),
+        ("vqa", ["train/metadata.csv"], "; it holds train/metadata.csv, which is"),  # the Hub's imagefolder
+        ("vqa", ["tables/x.csv"], "; it holds tables/x.csv, which is"),
+        ("vqa", [f"{n}.json" for n in range(7)], "; it holds 0.json, 1.json, 2.json, 3.json, 4.json and 2 more, which are"),
+        ("vqa", ["tables/train.csv", "b.csv"], "; tables are in tables below it; it holds b.csv, which is"),
+        ("chat", ["talk.jsonl", "data.csv"], "; it holds talk.jsonl, which is"),
+        ("vqa", ["a.txt", ".git/a.json", "x.jsonl", "x.manifest.json", "x.pictures.jsonl"], ""),
+    ],
+)
+def test_a_folder_without_tables_of_splits_names_those_it_holds(tmp_path: Path, task: str, names: list[str], told: str) -> None:
+    """They can be the input: the error says so, and not that there is none. What the task does not read is not named."""
+    folder = tmp_path / "tables"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("image,question,answer\na.png,q,a\n")
+    with pytest.raises(UsageError) as raised:
+        convert(task=task, input=folder, images=tmp_path, output=tmp_path / "out.jsonl")
+    which = "it" if told.endswith(" is") else "one"
+    end = f"{told} named for no split: point --input at {which}" if told else "or a folder that `datasets` saved"
+    assert str(raised.value).endswith(end) and "holds no table;" not in str(raised.value)
+
+
 @pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_a_name_in_another_form_of_unicode_is_told(pictures: Path, form: str, other: str) -> None:
     """A missing picture whose name has its letters composed otherwise on disk is rejected with the command that renames it."""
