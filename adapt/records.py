@@ -308,8 +308,8 @@ def chat_files(paths: Sequence[Path]) -> list[Path]:
             told.append((path, _COMPANIONS[end], owner))
         elif path.suffix.lower() in _OTHER_SUFFIXES and path.is_file():
             raise UsageError(
-                f"{path}: no chat JSONL; convert it first: adapt convert --task TASK --input {path} --output FILE.jsonl "
-                "('adapt tasks' lists the tasks)"
+                f"{path}: no chat JSONL, which ends in .jsonl; convert it first: adapt convert --task TASK --input {path} "
+                "--output FILE.jsonl ('adapt tasks' lists the tasks)"
             )
         else:
             chosen.append(path)

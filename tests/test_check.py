@@ -103,7 +103,9 @@ def test_a_set_that_was_not_converted_is_refused_in_a_line(folder: Path, name: s
         lambda: check([path], against=folder / name),
         lambda: gallery([folder / name], output=folder / "g.html"),
     ):
-        with pytest.raises(UsageError, match=rf"{name}: no chat JSONL; convert it first: adapt convert --task "):
+        with pytest.raises(
+            UsageError, match=rf"{name}: no chat JSONL, which ends in .jsonl; convert it first: adapt convert --task "
+        ):
             call()
 
 

@@ -23,7 +23,7 @@ from adapt.evaluate.score import check_references, pair, score_answers, to_docum
 from adapt.evaluate.served import ServedEngine, request_form
 from adapt.evaluate.trained import count_trained, run_of
 from adapt.journal import Journal, open_journal
-from adapt.records import ChatRecord, image_root, read_placed, write_rows
+from adapt.records import ChatRecord, chat_files, image_root, read_placed, write_rows
 from adapt.show import counted
 
 PARTIAL = "predictions.partial.jsonl"
@@ -252,7 +252,7 @@ def _check_call(
     """All that can be said before a model is loaded. Raises UsageError and DataError."""
     chosen, options = find_benchmark(benchmark), parse_options(option)
     read_options(chosen.options, options, f"benchmark {chosen.name}")
-    settings, path = read_settings(items), Path(data)
+    settings, (path,) = read_settings(items), chat_files([Path(data)])
     if not path.is_file():
         raise no_file(path)
     if images is not None and not Path(images).is_dir():

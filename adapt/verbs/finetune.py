@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from adapt import progress, safe
 from adapt.domain import find_domain
 from adapt.errors import DataError, UsageError, no_file
+from adapt.records import chat_files
 
 if TYPE_CHECKING:
     from adapt.train.distributed import World
@@ -128,8 +129,8 @@ def make_request(
     before = stored.get("arguments", {})
     chosen = _chosen_settings(settings, general_ratio)
     name = str(model) if model is not None else before.get("model")
-    files = tuple(Path(path) for path in (data or before.get("data", ())))
-    mixed = tuple(Path(path) for path in (general or before.get("general", ())))
+    files = tuple(chat_files([Path(path) for path in (data or before.get("data", ()))]))
+    mixed = tuple(chat_files([Path(path) for path in (general or before.get("general", ()))]))
     field = domain if domain is not None else before.get("domain")
     if name is None or not files:
         missing = [flag for flag, given in (("--model", name), ("--data", files)) if not given]

@@ -21,7 +21,7 @@ from adapt.errors import DataError, Stopped, UsageError, no_file
 from adapt.evaluate.retained import retained
 from adapt.evaluate.score import check_references, group_of
 from adapt.evaluate.sweep import FRACTIONS, ONE, RATIOS, SIDES, Measured, Model, Point, Side, marks_of, summarise
-from adapt.records import image_root, manifest_path, read_placed, read_records, relative_root, write_records
+from adapt.records import chat_files, image_root, manifest_path, read_placed, read_records, relative_root, write_records
 from adapt.train.recipe import make_recipe, parse_settings
 from adapt.verbs.evaluate import choose_rows, evaluate, read_questions, read_settings
 from adapt.verbs.finetune import finetune, make_request
@@ -168,7 +168,7 @@ def _share(name: str, value: float) -> float:
 
 
 def _files(given: Sequence[str | Path], name: str) -> tuple[Path, ...]:
-    files = tuple(Path(path) for path in ([given] if isinstance(given, str | Path) else given))
+    files = tuple(chat_files([Path(path) for path in ([given] if isinstance(given, str | Path) else given)]))
     if not files:
         raise UsageError(f"missing {name}: a sweep needs the field's data and general data")
     for path in files:

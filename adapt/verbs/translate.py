@@ -87,7 +87,7 @@ def translate(
 
 
 def _check_call(source: Path, target: Path, to: str, workers: int, max_bad: int) -> None:
-    if not source.is_file():
+    if not records.chat_files([source])[0].is_file():
         raise no_file(source)
     if to not in translation.LANGUAGES:
         raise unknown("language", to, translation.LANGUAGES)
