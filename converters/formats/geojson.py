@@ -18,13 +18,12 @@ from adapt.errors import DataError
 from converters.formats import footprints, jsonfiles
 from converters.formats.coco import picture_root, set_name
 from converters.formats.layers import join_layers
-from converters.formats.outlines import NO_AREA_REASON, class_of, refuse_points_only
+from converters.formats.outlines import NO_AREA_REASON, NOT_CLASSES, class_of, file_key, refuse_points_only
 from converters.formats.pictures import ByPicture, PictureFinder, PictureRows, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing
 
 PICTURE_KEYS = ("image", "image_path", "image_name", "file_name", "filename", "image_id", "img")
 NOWHERE = "feature without a geometry"  # RFC 7946: null, or empty coordinates
-NOT_CLASSES = frozenset({*PICTURE_KEYS, "id", "fid", "objectid", "score", "area"})
 
 
 def read(source: Source) -> Objects:
@@ -35,8 +34,11 @@ def read(source: Source) -> Objects:
     ignored: collections.Counter[str] = collections.Counter()
 
     def read_file(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str | DataError, ObjectsSample | Rejected]]:
-        for picture in _by_picture(document, path, source.input, finder):
-            yield picture.found, _sample(picture, document, path, source, finder, ignored, name)
+        pictures = _by_picture(document, path, source.input, finder)
+        features = (feature for picture in pictures for _, feature in picture.rows if isinstance(feature, dict))
+        class_key = file_key(_named(footprints.properties_of(feature), source.options) for feature in features)
+        for picture in pictures:
+            yield picture.found, _sample(picture, document, path, source, finder, ignored, name, class_key)
 
     found = jsonfiles.read_all(paths, source.input, read_file)
     samples = join_layers(((None, each) if isinstance(each, Rejected) else each for each in found), name, finder.root)
@@ -78,6 +80,7 @@ def _sample(
     finder: PictureFinder,
     ignored: collections.Counter[str],
     name: str,
+    class_key: str | None,
 ) -> ObjectsSample | Rejected:
     picture, where = named.found, named.where
     split = split_of(path, source.input)
@@ -89,7 +92,7 @@ def _sample(
         objects = []
         num_before = ignored[NO_AREA_REASON]
         for number, feature in named.rows:
-            found = _object(feature, f"{where}: feature {number}", source.options, world, ignored)
+            found = _object(feature, f"{where}: feature {number}", source.options, world, ignored, class_key)
             if found is not None:
                 objects.append(check_object(found, number, where))
         refuse_points_only(ignored[NO_AREA_REASON] - num_before, objects, where)
@@ -109,6 +112,7 @@ def _object(
     options: Mapping[str, str],
     world: footprints.WorldFile | None,
     ignored: collections.Counter[str],
+    class_key: str | None,
 ) -> PictureObject | None:
     """None for a feature without an area."""
     if not isinstance(feature, dict):
@@ -126,8 +130,13 @@ def _object(
     if found.num_holes:
         ignored["hole in a polygon"] += found.num_holes
     properties = footprints.properties_of(feature)
-    key = options.get("class_key")
-    named = {each: value for each, value in properties.items() if each == key or each.lower() not in NOT_CLASSES}
     outlines = world.to_pixels(found.outlines) if world is not None else found.outlines
     box = enclosing(point for outline in outlines for point in outline)
-    return PictureObject(class_of(named, options, what), box, outlines, attributes=properties)
+    return PictureObject(class_of(_named(properties, options), options, what, class_key), box, outlines, attributes=properties)
+
+
+def _named(properties: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
+    """The properties that may name a class: not the picture's, nor an id."""
+    key = options.get("class_key")
+    others = NOT_CLASSES.union(PICTURE_KEYS)
+    return {each: value for each, value in properties.items() if each == key or each.lower() not in others}

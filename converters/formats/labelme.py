@@ -93,7 +93,7 @@ def _object(shape: Any, what: str, options: Mapping[str, str]) -> PictureObject 
     kind = shape.get("shape_type") or "polygon"
     if isinstance(kind, str) and kind in NO_AREA:
         return None
-    name = class_of({"label": shape.get("label")}, {key: options[key] for key in ("name",) if key in options}, what)
+    name = class_of({"label": shape.get("label")}, {key: options[key] for key in ("name",) if key in options}, what, "label")
     points = tuple(_point(point, what) for point in shape["points"])
     flags = shape["flags"] if isinstance(shape.get("flags"), dict) else {}
     attributes = {key: shape[key] for key in FLAGS if shape.get(key) not in (None, "")} | flags

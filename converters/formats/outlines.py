@@ -11,6 +11,7 @@ from converters.objects import PictureObject, Point, check_object, refuse_shares
 
 NO_AREA_REASON = "region without an area (point or line)"
 CLASS_KEYS = ("name", "class", "label", "class_name", "category", "type")
+NOT_CLASSES = frozenset({"id", "fid", "objectid", "score", "area"})
 ROUND_POINTS = 32  # an outline for drawing: at a radius of 100 px it is at most 0.5 px off the circle
 
 
@@ -26,33 +27,53 @@ def ellipse(centre: Point, radii: tuple[float, float], angle: float = 0.0) -> tu
     return points, (cx - half_width, cy - half_height, cx + half_width, cy + half_height)
 
 
-def class_of(attributes: Mapping[str, Any], options: Mapping[str, str], where: str) -> str:
-    """The class that attributes name: the key of ``class_key``, else a usual one, else the only one; else the option ``name``.
+def file_key(shapes: Iterable[Mapping[str, Any]]) -> str | None:
+    """The key under which a file's shapes, told by their attributes, have their classes: a usual one that any of them has, else
+    the only one that there is. None where there are several or none."""
+    keys = [key for key in dict.fromkeys(key for attributes in shapes for key in attributes) if key.lower() not in NOT_CLASSES]
+    usual = [key for wanted in CLASS_KEYS for key in keys if key.lower() == wanted]
+    return usual[0] if usual else keys[0] if len(keys) == 1 else None
 
-    Raises DataError, with the option to add, where there is none.
+
+def class_of(attributes: Mapping[str, Any], options: Mapping[str, str], where: str, key: str | None) -> str:
+    """The class of attributes: by ``class_key``, a usual key or ``key``, the file's (``file_key``), else by option ``name``.
+
+    Raises DataError, with the option to add, where there is none, and where several keys or ticks name different ones.
     """
-    key = options.get("class_key")
-    if key is None:
-        usual = [each for wanted in CLASS_KEYS for each in attributes if each.lower() == wanted]
-        key = usual[0] if usual else next(iter(attributes)) if len(attributes) == 1 else None
-    value = _one_text(attributes.get(key)) if key is not None else ""
-    if value and key is not None:
-        return key if value == "yes" and key.lower() not in CLASS_KEYS else value  # building=yes, as maps have it
-    if options.get("name"):
-        return options["name"]
+    stated = options.get("class_key")
+    candidates = [] if stated is not None else [each for each in attributes if each.lower() in CLASS_KEYS]
+    usual = {each: text for each in candidates if (text := _one_text(attributes[each], where))}
+    if len(set(usual.values())) > 1:
+        both = ", ".join(f"'{each}' ({text[:40]})" for each, text in usual.items())
+        raise DataError(f"{where}: which of {both} is its class? add: --option class_key={next(iter(usual))}")
+    key = stated or next(iter(usual), key)
+    value = _one_text(attributes.get(key), where) if key is not None else ""
+    if key is not None and key.lower() not in CLASS_KEYS and value.lower() in ("yes", "no"):
+        value = key if value.lower() == "yes" else ""  # building=yes, as maps have it
+    if value or options.get("name"):
+        return value or options["name"]
     listed = ", ".join(str(each)[:40] for each in attributes)
-    if attributes and key is not None and key not in attributes:
-        raise DataError(f"{where}: has no '{key}' for its class (--option class_key={key}); it has {listed}")
-    if len(attributes) > 1 and key is None:
+    if stated is not None and attributes and stated not in attributes:
+        raise DataError(f"{where}: has no '{stated}' for its class (--option class_key={stated}); it has {listed}")
+    if key is None and any(each.lower() not in NOT_CLASSES for each in attributes):
         raise DataError(f"{where}: which of {listed} is its class? add: --option class_key={next(iter(attributes))}")
-    raise DataError(f"{where}: has no class; to name all such regions, add: --option name=balloon")
+    told = (
+        f" (it has {listed}; others of the file have '{key}')"
+        if key is not None and attributes and key not in attributes
+        else ""
+    )
+    raise DataError(f"{where}: has no class{told}; to name all such regions, add: --option name=balloon")
 
 
-def _one_text(value: Any) -> str:
+def _one_text(value: Any, where: str) -> str:
     """A text, a number, or the one ticked box of {"a": true, "b": false}; "" for what names nothing."""
     if isinstance(value, Mapping):
         ticked = [str(each) for each, on in value.items() if on is True or on == "true"]
-        return ticked[0] if len(ticked) == 1 else ""
+        if len(ticked) > 1:
+            raise DataError(
+                f"{where}: has {len(ticked)} classes, {', '.join(ticked)[:80]}; an object has one: untick the others"
+            )
+        return ticked[0] if ticked else ""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     text = " ".join(str(value).split())

@@ -7,7 +7,7 @@ none at all: ``--option name=balloon`` names its regions. The split is told by t
 
 import collections
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from adapt.domain import Rejected, Source
 from adapt.errors import DataError
 from converters.formats import jsonfiles
 from converters.formats.coco import picture_root, set_name
-from converters.formats.outlines import class_of, ellipse, objects_of
+from converters.formats.outlines import class_of, ellipse, file_key, objects_of
 from converters.formats.pictures import PictureFinder, sample_id, split_of
 from converters.objects import Objects, ObjectsSample, PictureObject, Point, class_names, enclosing, to_number
 
@@ -34,9 +34,9 @@ def read(source: Source) -> Objects:
         rows = document.get("_via_img_metadata", document)
         if not isinstance(rows, dict) or not any(isinstance(row, dict) and "filename" in row for row in rows.values()):
             raise DataError(f"{path}: expected pictures with 'filename' and 'regions' (VIA 1 or 2; of VIA 3 export COCO)")
-        place = jsonfiles.place(path, source.input)
+        place, class_key = jsonfiles.place(path, source.input), file_key(_all_attributes(rows.values()))
         for key, row in rows.items():
-            yield _sample(row, f"{place}#{key[:80]}", path, source, finder, ignored, name)
+            yield _sample(row, f"{place}#{key[:80]}", path, source, finder, ignored, name, class_key)
 
     samples = list(jsonfiles.read_all(paths, source.input, read_file))
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
@@ -50,6 +50,7 @@ def _sample(
     finder: PictureFinder,
     ignored: collections.Counter[str],
     name: str,
+    class_key: str | None,
 ) -> ObjectsSample | Rejected:
     split = split_of(path, source.input)
     try:
@@ -58,7 +59,7 @@ def _sample(
         picture = finder.find(row["filename"], where, path.parent, split=split)
         objects = objects_of(
             _regions(row.get("regions"), where),
-            lambda region, place: _object(region, place, source.options),
+            lambda region, place: _object(region, place, source.options, class_key),
             "region",
             where,
             ignored,
@@ -77,7 +78,16 @@ def _regions(regions: Any, where: str) -> Sequence[Any]:
     return regions or []
 
 
-def _object(region: Any, what: str, options: Mapping[str, str]) -> PictureObject | None:
+def _all_attributes(rows: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    """The attributes of a file's regions, of those that can be read."""
+    for row in rows:
+        regions = row.get("regions") if isinstance(row, dict) else None
+        listed = regions.values() if isinstance(regions, dict) else regions if isinstance(regions, list) else []
+        found = (region.get("region_attributes") for region in listed if isinstance(region, dict))
+        yield from (attributes for attributes in found if isinstance(attributes, dict))
+
+
+def _object(region: Any, what: str, options: Mapping[str, str], class_key: str | None) -> PictureObject | None:
     """None for a shape without an area."""
     shape = region.get("shape_attributes") if isinstance(region, dict) else None
     attributes = region.get("region_attributes") or {} if isinstance(region, dict) else {}
@@ -86,7 +96,7 @@ def _object(region: Any, what: str, options: Mapping[str, str]) -> PictureObject
     if isinstance(shape.get("name"), str) and shape["name"] in NO_AREA:
         return None
     polygons, box = _outline(shape, what)
-    return PictureObject(class_of(attributes, options, what), box, polygons, attributes=attributes)
+    return PictureObject(class_of(attributes, options, what, class_key), box, polygons, attributes=attributes)
 
 
 def _outline(shape: Mapping[str, Any], what: str) -> tuple[tuple[tuple[Point, ...], ...], Box]:

@@ -13,7 +13,7 @@ from PIL import Image
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError
 from converters.formats import labelme, via
-from converters.formats.outlines import class_of, ellipse
+from converters.formats.outlines import class_of, ellipse, file_key
 from converters.objects import Objects, ObjectsSample
 
 POLYGON = {"name": "polygon", "all_points_x": [1, 5, 5], "all_points_y": [1, 1, 4]}
@@ -119,21 +119,44 @@ def test_points_are_counted_and_never_pass_for_nothing(tmp_path: Path) -> None:
 )
 def test_the_class_is_found(attributes: dict[str, Any], options: dict[str, str], name: str) -> None:
     """By the option's key, else a usual one, else the only one; menus left alone have none; ticked boxes count."""
-    assert class_of(attributes, options, "here") == name
+    assert class_of(attributes, options, "here", file_key([attributes])) == name
 
 
 def test_two_attributes_are_not_guessed_between() -> None:
     """Where several attributes might be the class the option that chooses is named."""
     with pytest.raises(DataError, match="here: which of colour, size is its class. add: --option class_key=colour"):
-        class_of({"colour": "red", "size": "big"}, {}, "here")
+        class_of({"colour": "red", "size": "big"}, {}, "here", file_key([{"colour": "red", "size": "big"}]))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "of_file", "reason"),
+    [
+        ({"occluded": "yes"}, {"name": "cat"}, "has no class (it has occluded; others of the file have 'name'); to name all"),
+        ({"quality": "bad"}, {"Label": "cat", "quality": "good"}, "(it has quality; others of the file have 'Label'); to name"),
+        ({"colour": "red"}, {"size": "big"}, "which of colour is its class? add: --option class_key=colour"),
+        ({"id": "1"}, {"id": "2"}, "has no class; to name all such regions, add: --option name=balloon"),
+        ({"truncated": "no"}, {"truncated": "yes"}, "has no class; to name all such regions, add: --option name=balloon"),
+        ({"name": "Rex", "type": "dog"}, {}, "which of 'name' (Rex), 'type' (dog) is its class? add: --option class_key=name"),
+        ({"type": {"cat": True, "dog": True}}, {}, "has 2 classes, cat, dog; an object has one: untick the others"),
+    ],
+)
+def test_a_class_is_the_same_thing_in_all_of_a_file(
+    tmp_path: Path, attributes: dict[str, Any], of_file: dict[str, Any], reason: str
+) -> None:
+    """Beside regions with a class, an attribute that stands alone is none; the line to add is named."""
+    rows = {
+        name: {"filename": "a.png", "regions": [region(POLYGON, **each)]} for name, each in (("1", attributes), ("2", of_file))
+    }
+    found = read(write(tmp_path / "v.json", rows)).samples[0]
+    assert isinstance(found, Rejected) and reason in found.reason
 
 
 def test_a_key_that_no_region_has_is_named() -> None:
     """A slip in class_key is answered with the attributes that are there, not with the advice to name all regions alike."""
     with pytest.raises(DataError, match="here: has no 'colr' for its class .--option class_key=colr.; it has colour, size"):
-        class_of({"colour": "red", "size": "big"}, {"class_key": "colr"}, "here")
+        class_of({"colour": "red", "size": "big"}, {"class_key": "colr"}, "here", None)
     with pytest.raises(DataError, match="add: --option name=balloon"):
-        class_of({}, {"class_key": "colour"}, "here")
+        class_of({}, {"class_key": "colour"}, "here", None)
 
 
 @pytest.mark.parametrize(
