@@ -10,12 +10,13 @@ import dataclasses
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adapt import pixels, randomness
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
+from adapt.progress import say
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from converters.formats import imagefolder, table
 from converters.formats.pictures import split_of_input
@@ -72,6 +73,11 @@ COLUMNS = (
     Option("label", "table: the column of the class, or of all classes that apply", "label"),
     Option("id", "table: the column of the id (default: counted)"),
     Option("split", "table: the column of the split", "split"),
+)
+FOLDERS = (
+    Option(
+        "same_names", "folders of one name in several places: a class each (apart), or one class", "apart", ("apart", "joined")
+    ),
 )
 
 
@@ -207,6 +213,11 @@ def read(source: Source) -> Reading:
     return _read_folder(source) if source.input.is_dir() and not table.is_table(source.input) else _read_table(source)
 
 
+_TABLES = (".csv", ".tsv", ".parquet")
+_CONTAINERS = frozenset({"image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photos", "mask", "masks"})
+_NAMED = 8
+
+
 def _read_folder(source: Source) -> Reading:
     refuse_idle(source.options, COLUMNS, "a folder of classes")
     if given := [name for name in ("separator", "none") if name in source.options]:
@@ -215,8 +226,11 @@ def _read_folder(source: Source) -> Reading:
     if not source.input.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"images '{root}' does not hold the input '{source.input}'")
     below = PurePosixPath(source.input.resolve().relative_to(root.resolve()).as_posix())
-    pictures, ignored = imagefolder.find_classes(source.input, made=source.made)
+    joined = source.options["same_names"] == "joined"
+    pictures, ignored = imagefolder.find_classes(source.input, made=source.made, joined=joined)
     names = readable_names(picture.class_name for picture in pictures)
+    if not source.counting:
+        _tell_classes(source.input, list(names))
     name, own_split = source.input.resolve().name, split_of_input(source.input)
     paths = [picture.path for picture in pictures if imagefolder.unread_reason(picture.path) is None]
     ids = dict(zip(paths, ids_apart([(f"{name}-{path.with_suffix('')}", str(path)) for path in paths]), strict=True))
@@ -237,7 +251,28 @@ def _read_folder(source: Source) -> Reading:
     return Reading(root, samples, read_candidates(source.options, list(names.values())), ignored, {"classes": names})
 
 
+def _tell_classes(folder: Path, names: Sequence[str]) -> None:
+    """Say which folders are classes. Raises UsageError where they are none by their names and a table lies beside them."""
+    listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    first = next((each.name for each in sorted(folder.iterdir()) if each.suffix.lower() in _TABLES), None)
+    cure = f"--input {folder / first} --images {folder} --option image=COLUMN label=COLUMN" if first else ""
+    if first and all(_CONTAINERS & set(re.split(r"[-_ ]+", name.lower())) for name in names):
+        raise UsageError(
+            f"input '{folder}': its folders ({listed}) are no classes by their names, and {first} lies beside them; where it "
+            f"holds the classes: {cure}; where the folders are the classes, move it out of the folder"
+        )
+    say(f"note: {folder}: the folders are the classes: {listed}")
+    if first:
+        say(f"note: {first} is not read; where it holds the classes: {cure}")
+    if repeated := sorted({name.rpartition("/")[2] for name in names if "/" in name}):
+        say(
+            f"note: folders called '{repeated[0]}' lie in several places, and each is a class; to have one class of all that "
+            "share a name: --option same_names=joined"
+        )
+
+
 def _read_table(source: Source) -> Reading:
+    refuse_idle(source.options, FOLDERS, "a table")
     found = table.read_tables(source, picture_column=source.options["image"], find_extensions=True)
     column, separator = source.options["label"], source.options.get("separator")
     # Classes are known when all rows are; what else stands in them goes, or the bytes of all pictures would be held.
@@ -341,6 +376,7 @@ TASK = Task(
         *SEVERAL_OPTIONS,
         Option("separator", "table: what parts several classes in a cell, such as ';' (lists need none)"),
         *COLUMNS,
+        *FOLDERS,
         *pixels.OPTIONS,
     ),
     example="adapt convert --task classify --input photos --output photos.jsonl --option style=letters",

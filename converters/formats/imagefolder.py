@@ -142,12 +142,13 @@ def own_outputs(made: Path | None) -> set[Path]:
     }
 
 
-def find_classes(root: Path, *, made: Path | None = None) -> tuple[list[ClassPicture], dict[str, int]]:
+def find_classes(root: Path, *, made: Path | None = None, joined: bool = False) -> tuple[list[ClassPicture], dict[str, int]]:
     """The pictures of an image folder with their classes and splits, and what was ignored.
 
     Split folders (``_split_folders``) may lie below others; a picture right in one has no class, nor has one outside of all of
-    them: both are ignored. A class is named by its last folder, by its whole path where two would share a name. Pictures of
-    formats that are not read are among them (``unread_reason``): a class may have no others.
+    them: both are ignored. A class is named by its last folder; where several share that name each is a class, named by its
+    whole path, or, ``joined``, they are one. Pictures of formats that are not read are among them (``unread_reason``): a class
+    may have no others.
     Raises UsageError where no picture lies in a class folder.
     """
     found = scan(root, made=made)
@@ -162,7 +163,7 @@ def find_classes(root: Path, *, made: Path | None = None) -> tuple[list[ClassPic
         raise UsageError(
             f"input '{root}': no picture in a class folder; expected <Class>/<file> or <split>/<Class>/<file> in it"
         )
-    names = _name_classes(set(folders))
+    names = {folder: folder[-1] for folder in folders} if joined else _name_classes(set(folders))
     pictures = [
         ClassPicture(path, names[folder], placed[path.parts[:-1]][0]) for path, folder in zip(inside, folders, strict=True)
     ]

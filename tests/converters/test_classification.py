@@ -429,3 +429,47 @@ def test_a_gap_in_numbers_is_no_class(tmp_path: Path, name: str) -> None:
     assert "column 'label' is empty, expected a class" in (tmp_path / "out.rejected.jsonl").read_text()
     (tmp_path / "t.csv").write_text("image,label\na.png,nan\na.png,other\n")
     assert list(convert(task="classify", input=tmp_path / "t.csv", **call)["facts"]["classes"]) == ["nan", "other"]
+
+
+def lay(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6)).save(root / name)
+
+
+def test_folders_of_one_name_are_a_class_each_or_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sites and folds: which of the two is meant no file says, so it is told, with the option for the other."""
+    lay(tmp_path / "s", "a/normal/1.png", "a/tumor/2.png", "b/normal/3.png", "b/cyst/4.png")
+    classes = convert(task="classify", input=tmp_path / "s", output=tmp_path / "o.jsonl")["facts"]["classes"]
+    assert list(classes) == ["a/normal", "b/normal", "cyst", "tumor"]
+    said = capsys.readouterr().err
+    assert "the folders are the classes: a/normal, b/normal, cyst, tumor\n" in said
+    assert "folders called 'normal' lie in several places" in said and "--option same_names=joined" in said
+    option = ["same_names=joined"]
+    classes = convert(task="classify", input=tmp_path / "s", output=tmp_path / "o.jsonl", option=option)["facts"]["classes"]
+    assert list(classes) == ["cyst", "normal", "tumor"] and "several places" not in capsys.readouterr().err
+    records = adapt.read_records(tmp_path / "o.jsonl")
+    assert [(record.id, record.answer) for record in records] == [
+        ("s-a/normal/1", "normal"), ("s-a/tumor/2", "tumor"), ("s-b/cyst/4", "cyst"), ("s-b/normal/3", "normal")
+    ]  # fmt: skip
+
+
+def test_folders_of_pictures_beside_a_table_are_no_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """HAM10000's layout: the way to its table is named; where folders may be classes a table beside them is told."""
+    lay(tmp_path / "h", "HAM_images_part_1/0.png", "HAM_images_part_2/1.png")
+    (tmp_path / "h" / "meta.csv").write_text("image_id,dx\n0,bkl\n1,mel\n")
+    with pytest.raises(UsageError, match="are no classes by their names, and meta.csv lies beside them") as error:
+        convert(task="classify", input=tmp_path / "h", output=tmp_path / "o.jsonl")
+    cure = f"--input {tmp_path}/h/meta.csv --images {tmp_path}/h --option image=COLUMN label=COLUMN"
+    assert cure in str(error.value)
+    option = ["image=image_id", "label=dx"]
+    convert(
+        task="classify", input=tmp_path / "h" / "meta.csv", images=tmp_path / "h", output=tmp_path / "o.jsonl", option=option
+    )
+    assert [record.answer for record in adapt.read_records(tmp_path / "o.jsonl")] == ["bkl", "mel"]
+    (tmp_path / "h" / "HAM_images_part_2").rename(tmp_path / "h" / "dogs")
+    convert(task="classify", input=tmp_path / "h", output=tmp_path / "o.jsonl")
+    assert f"note: meta.csv is not read; where it holds the classes: {cure}" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="same_names=joined has no effect with a table"):
+        option.append("same_names=joined")
+        convert(task="classify", input=tmp_path / "h" / "meta.csv", output=tmp_path / "o.jsonl", option=option)
