@@ -91,7 +91,7 @@ def read(source: Source) -> Reading:
     padded = source.options["padded"] == "yes"
     scales = {name: chat_boxes.found_scale(seen, padded) for name, seen in found.boxes.items()}
     other = stated or (Scale(auto=True) if rows.suspects else chat_boxes.unknown_scale(padded))
-    _tell_shares(found, padded, source)
+    _tell_boxes(found, padded, source)
     makes = found.copies or rows.made
     root = source.made if makes and source.made is not None else source.images or table.folder_of(source.input)
     reader = frames.frame_reader(
@@ -140,12 +140,20 @@ def _look_through(rows: llava.Rows, boxes: bool) -> Found:
     return Found(copies, video_file, dict(seen))
 
 
-def _tell_shares(found: Found, padded: bool, source: Source) -> None:
+def _tell_boxes(found: Found, padded: bool, source: Source) -> None:
+    """Say which boxes without tags are placed, and which numbers that may be boxes are left."""
     count = sum(seen.shares for seen in found.boxes.values())
     if count:
         first = next(seen.first_share for seen in found.boxes.values() if seen.shares)
         advice = "" if padded else "; LLaVA's own files count them from a padded square: --option padded=yes"
         say(f"note: {source.input}: boxes of 0-1: {count:,} (first: {first}), written as tags of 0-1000{advice}")
+    count = sum(seen.plain for seen in found.boxes.values())
+    if count:
+        first = next(seen.first_plain for seen in found.boxes.values() if seen.plain)
+        say(
+            f"note: {source.input}: four numbers in brackets, not 0-1 and without <box> tags: {count:,} (first: {first}), left "
+            "as written; where they are boxes, say their scale: --option box_scale=pixels, thousand or percent"
+        )
 
 
 def _samples(rows: llava.Rows, way: _Way) -> Iterator[ChatSample | Rejected]:

@@ -39,6 +39,8 @@ class Seen:
     shares: int = 0  # four numbers that can only be shares of 1
     tagged_shares: int = 0
     first_share: str = ""
+    plain: int = 0  # other four numbers in brackets without tags, which may be boxes or not
+    first_plain: str = ""
     tagged: int = 0  # other tagged boxes
     first: list[Box] = dataclasses.field(default_factory=list)
     largest: Box = (0.0, 0.0, 0.0, 0.0)
@@ -46,17 +48,20 @@ class Seen:
 
     def add(self, texts: Texts, tagged: bool, where: str) -> None:
         """Look at one more box."""
+        box = to_numbers(texts)
         if boxes.is_unit(texts):
             self.shares += 1
             self.tagged_shares += tagged
             self.first_share = self.first_share or where
         elif tagged:
-            box = to_numbers(texts)
             self.tagged += 1
             if len(self.first) < ENOUGH_BOXES:
                 self.first.append(box)
             if max(map(abs, box)) > max(map(abs, self.largest)):
                 self.largest, self.largest_where = box, where
+        elif box[0] < box[2] and box[1] < box[3]:
+            self.plain += 1
+            self.first_plain = self.first_plain or where
 
 
 @dataclasses.dataclass(frozen=True)

@@ -168,6 +168,19 @@ def test_boxes_of_a_padded_square_are_moved_back(tmp_path: Path) -> None:
         run(tmp_path, two, option=["padded=yes"])
 
 
+def test_numbers_that_may_be_boxes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without tags only 0-1 tells its scale; other numbers stay as they are, and the user hears of them and of the cure."""
+    texts = ("[10, 20, 600, 470]", "[0.1, 0.2, 0.5, 0.6]", "scores [9, 8, 7, 6]", "[5, 5, 9, 9]")
+    assert run(tmp_path, rows_of(*texts))[0] == texts[0]
+    said = capsys.readouterr().err
+    assert "not 0-1 and without <box> tags: 2 (first: in.jsonl:1), left as written" in said
+    assert "--option box_scale=pixels, thousand or percent" in said
+    assert run(tmp_path, rows_of(texts[0]), option=["box_scale=pixels"]) == ["<box>[[16, 42, 938, 979]]</box>"]
+    run(tmp_path, rows_of(texts[0]), option=["box_scale=keep"])
+    run(tmp_path, rows_of(*texts[1:3]))
+    assert "left as written" not in capsys.readouterr().err
+
+
 def escaped(text: str) -> str:
     """JSON's text of a string with each letter as an escape."""
     return '"' + "".join(f"\\u{ord(letter):04x}" for letter in text) + '"'
