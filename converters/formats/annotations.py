@@ -59,7 +59,7 @@ def read_objects(source: Source) -> Objects:
 def _look(source: Source) -> str:
     """The one format of the input, by the names of its files and what stands in them."""
     path = source.input
-    if path.is_file() and path.suffix.lower() == ".csv":
+    if path.is_file() and path.suffix.lower() in boxes_csv.SUFFIXES:
         return "csv"  # whose reader says which columns it misses
     found = sorted({kind for kind in map(_kind_of, _candidates(source)) if kind is not None})
     if len(found) == 1:
@@ -78,7 +78,7 @@ def _candidates(source: Source) -> list[Path]:
     if source.input.is_file():
         return [source.input]
     found: list[Path] = []
-    for suffixes in ((".json", ".geojson"), (".xml",), (".csv",), (".yaml", ".yml", ".names")):
+    for suffixes in ((".json", ".geojson"), (".xml",), boxes_csv.SUFFIXES, (".yaml", ".yml", ".names")):
         found += itertools.islice(jsonfiles.files_below(source, frozenset(suffixes)), LOOKED_AT)
     return found + [source.input / path for path in itertools.islice(textlabels.label_files(source), LOOKED_AT)]
 
@@ -89,7 +89,7 @@ def _kind_of(path: Path) -> str | None:
         return jsonfiles.kind_of(safe.read_bytes(path))
     if suffix == ".xml":
         return "voc" if b"<annotation" in safe.read_bytes(path) else None
-    if suffix == ".csv":
+    if suffix in boxes_csv.SUFFIXES:
         return "csv" if boxes_csv.is_boxes(boxes_csv.header_of(path)) else None
     if yolo.is_names_file(path):
         return "yolo"

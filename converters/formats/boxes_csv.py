@@ -1,4 +1,4 @@
-"""Boxes in a csv: a row an object, columns by their names in any order.
+"""Boxes in a csv (or tsv): a row an object, columns by their names in any order.
 
 Corners (xmin, ymin, xmax, ymax), or x, y, width and height, or polygons as WKT (``geometry``). Beside corners, as the
 TensorFlow object detection csv has them, and beside ``w`` and ``h`` or ``bbox_width`` and ``bbox_height``, ``width`` and
@@ -38,6 +38,7 @@ from converters.objects import (
     to_number,
 )
 
+SUFFIXES = (".csv", ".tsv")
 CLASSES = "classes.csv"
 _ALIASES = {
     "picture": ("image_path", "image", "filename", "file_name", "path", "img", "image_name", "image_id", "imageid", "img_path"),
@@ -95,10 +96,14 @@ def is_boxes(header: Sequence[str]) -> bool:
 
 def header_of(path: Path) -> list[str]:
     """The cells of the first line, whatever the encoding: that the file is not UTF-8 is said where its rows are read."""
+    separator = table.separator_of(path)
     for _, line in safe.read_lines(path):
         encoding = "utf-16" if safe.utf16_marks(line) else "utf-8-sig"
         try:
-            return [cell.strip() for cell in next(csv.reader([line.decode(encoding, "replace").rstrip("\ufffd")]), [])]
+            return [
+                cell.strip()
+                for cell in next(csv.reader([line.decode(encoding, "replace").rstrip("\ufffd")], delimiter=separator), [])
+            ]
         except csv.Error:  # a cell beyond all measure
             break
     return []
@@ -127,6 +132,7 @@ def read(source: Source) -> Objects:
         if not is_boxes(header):
             is_empty = next(safe.read_lines(path), None) is None
             told = "the file is empty" if is_empty else f"its columns are {', '.join(header)[:120]}"
+            told = table.tell_separator(header, path) or told
             raise UsageError(f"{path}: {told}; expected {_EXPECTED}")
         columns = _columns(header, source.options)
         try:
@@ -171,7 +177,7 @@ def _by_picture(
 def _files(source: Source) -> list[Path]:
     if source.input.is_file():
         return [source.input]
-    found = [path for path in jsonfiles.files_below(source, frozenset({".csv"})) if is_boxes(header_of(path))]
+    found = [path for path in jsonfiles.files_below(source, frozenset(SUFFIXES)) if is_boxes(header_of(path))]
     if not found:
         raise UsageError(f"input '{source.input}': no csv in it with columns of a picture and of boxes or WKT")
     return found

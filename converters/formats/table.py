@@ -13,7 +13,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +28,7 @@ from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
 from converters.formats.pictures import PictureFinder
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
+_OTHER_MARKS = {";": "';'", "|": "'|'", "\t": "tabs"}
 SPLIT_COLUMN = "split"  # taken where it is there, in any case; one of another name must be
 COLUMN_OPTIONS = ("question", "answer", "label", "id")
 HUB_PREFIX = "hf:"
@@ -100,11 +101,21 @@ def read_tables(source: Source, *, picture_column: str, find_extensions: bool = 
     return Tables(opened.name, root, _rows(opened, source, picture_column, finder), opened.ignored)
 
 
+def tell_separator(header: Sequence[str], path: Path) -> str:
+    """What to do about a csv whose one column is all of them, with something else than commas between; "" for another."""
+    found = [name for mark, name in _OTHER_MARKS.items() if len(header) == 1 and mark in header[0]]
+    if not found:
+        return ""
+    way = (
+        f"call it {path.stem}.tsv, or save it with commas" if found[0] == "tabs" else "save it with commas or tabs between them"
+    )
+    return f"its cells are separated by {found[0]}; {way}"
+
+
 def _no_column(path: Path, column: str, known: list[str]) -> UsageError:
     """Names the columns that there are, and what to do about another name or another separator."""
-    separator = next((each for each in ";|" if each in known[0]), None) if len(known) == 1 else None
-    if separator:
-        return UsageError(f"{path}: its cells are separated by '{separator}'; save it with commas or tabs between them")
+    if other := tell_separator(known, path):
+        return UsageError(f"{path}: {other}")
     near = difflib.get_close_matches(column, known, n=1, cutoff=0.5)
     hint = f"did you mean '{near[0]}'?" if near else f"its columns are {', '.join(known)}"
     return UsageError(f"{path}: no column '{column}': {hint} (--option NAME=COLUMN names it; see 'adapt tasks')")
@@ -441,12 +452,17 @@ class CellCountError(DataError):
         self.cells = cells
 
 
+def separator_of(path: Path) -> str:
+    """What stands between the cells of a csv or tsv, by its name."""
+    return "\t" if path.suffix.lower() == ".tsv" else ","
+
+
 def read_csv(path: Path, called: str | None = None) -> Iterator[Place]:
     """Rows under the header line; ``where`` is the line on which a row starts, of the file as it is ``called``.
 
     A note tells of the first quoted cell that spans what look like rows: a stray quotation mark swallows them.
     """
-    name, separator = called or path.name, "\t" if path.suffix.lower() == ".tsv" else ","
+    name, separator = called or path.name, separator_of(path)
     lines: list[str] = []  # of the row that is being read
     reader = csv.reader(_kept_in(lines, safe.read_text_lines(path)), delimiter=separator, strict=True)
     header: list[str] | None = None

@@ -13,9 +13,11 @@ import pytest
 from native_boxes import FEW_BOXES, SIZE, WRITERS, Box, picture, write
 from PIL import Image
 
+import adapt
 from adapt import boxes, safe
 from adapt.domain import Rejected, Source, read_options
 from adapt.errors import DataError, UsageError
+from adapt.verbs import convert
 from converters.formats import annotations
 from converters.objects import Objects, ObjectsSample, clipped
 
@@ -134,6 +136,24 @@ def test_a_file_that_is_no_json_says_so(content: bytes, said: str, tmp_path: Pat
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(DataError, match=said):
         read(tmp_path / "a.json")
+
+
+def test_the_marks_between_the_cells_are_told(tmp_path: Path) -> None:
+    """Tabs in a .tsv are read, in a file and in a folder; other marks, and tabs in a .csv, are named with what to do."""
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    rows = "image_path,label,xmin,ymin,xmax,ymax\na.png,x,1,2,11,7\n"
+    (tmp_path / "b.tsv").write_text(rows.replace(",", "\t"))
+    for given in (tmp_path / "b.tsv", tmp_path):
+        convert(task="ground", input=given, output=tmp_path / "out.jsonl")
+        assert adapt.read_records(tmp_path / "out.jsonl")[0].answer == "<ref>x</ref><box>[[50, 200, 550, 700]]</box>"
+    for mark, said in (
+        (";", "separated by ';'; save it with commas or tabs"),
+        ("\t", "separated by tabs; call it b.tsv, or save"),
+    ):
+        (tmp_path / "b.csv").write_text(rows.replace(",", mark))
+        for task in ("ground", "classify"):
+            with pytest.raises(UsageError, match=said):
+                convert(task=task, input=tmp_path / "b.csv", output=tmp_path / "out.jsonl")
 
 
 @pytest.mark.parametrize("option", ["name=cell", "class_key=kind", "origin=0", "masks=m"])
