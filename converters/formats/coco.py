@@ -64,8 +64,28 @@ def read(source: Source) -> Objects:
                 else _sample(row, where, split, annotations, names, finder, path, name, ignored)
             )
 
-    samples = list(jsonfiles.read_all(paths, source.input, read_file))
+    samples = _without_doubles(list(jsonfiles.read_all(paths, source.input, read_file)))
     return Objects(name, finder.root, samples, tuple(sorted(classes)), ignored + finder.ignored)
+
+
+def _without_doubles(samples: Sequence[ObjectsSample | Rejected]) -> list[ObjectsSample | Rejected]:
+    """The samples; a picture that several images of a split name has the objects of each, and none of them has all."""
+    places: dict[tuple[str | None, tuple[str, ...]], list[str]] = collections.defaultdict(list)
+    for sample in samples:
+        if isinstance(sample, ObjectsSample):
+            places[sample.split, sample.pictures].append(sample.where)
+    return [
+        _double(sample, places[sample.split, sample.pictures]) if isinstance(sample, ObjectsSample) else sample
+        for sample in samples
+    ]
+
+
+def _double(sample: ObjectsSample, places: Sequence[str]) -> ObjectsSample | Rejected:
+    if len(places) == 1:
+        return sample
+    other = next(place for place in places if place != sample.where)
+    reason = f"its picture {sample.pictures[0]} is that of {other}, too; give both the same id: it shows the objects of both"
+    return Rejected(sample.where, reason, sample.split)
 
 
 def set_name(input: Path) -> str:
@@ -133,14 +153,18 @@ def category_names(document: Mapping[str, Any], path: Path) -> dict[int | str, s
     for row in jsonfiles.rows_of(document, "categories", path):
         each = _id_of(row)
         is_named = each is not None and isinstance(row.get("name"), str) and row["name"].strip()
-        if each is not None and is_named and names.setdefault(each, row["name"]) != row["name"]:
+        if each is not None and is_named and names.setdefault(each, _name(row["name"])) != _name(row["name"]):
             doubled.add(each)
     return {each: name for each, name in names.items() if each not in doubled}
 
 
+def _name(text: str) -> str:
+    return " ".join(text.split())
+
+
 def named_classes(document: Mapping[str, Any], names: Mapping[int | str, str], used: set[Any]) -> set[str]:
     """All names but the groups above them: Roboflow lists the set itself as category 0, and no object is one."""
-    groups = {row.get("supercategory") for row in document["categories"] if isinstance(row, dict) and row.get("name")
+    groups = {_name(row["supercategory"]) for row in document["categories"] if isinstance(row, dict) and row.get("name")
               and isinstance(row.get("supercategory"), str) and row["supercategory"] != row["name"]}  # fmt: skip
     return {name for each, name in names.items() if each in used or name not in groups}
 

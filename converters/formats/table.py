@@ -261,12 +261,16 @@ def _rows(opened: Opened, source: Source, column: str, finder: PictureFinder | N
 
 
 def _with_extension(stated: str, finder: PictureFinder, where: str, split: str | None) -> str:
-    """As stated where the name has an extension, and where no picture is called so in the folder that it states."""
+    """The picture that is called so, at the root or in a folder below it; in the folder that is stated, where one is. A name
+    with an extension is that of one picture (NIH's chest X-rays lie in twelve folders). As stated where there is none."""
     wanted = PurePosixPath(stated.strip())
-    if wanted.suffix.lower() in safe.PICTURE_SUFFIXES:
+    is_whole = wanted.suffix.lower() in safe.PICTURE_SUFFIXES
+    if is_whole and (len(wanted.parts) > 1 or (finder.root / wanted).is_file()):
         return stated
     found = PurePosixPath(finder.find(stated, where, split=split))
-    is_meant = found.stem == wanted.name and (len(wanted.parts) == 1 or found.parent == wanted.parent)
+    is_meant = (found.name if is_whole else found.stem) == wanted.name and (
+        len(wanted.parts) == 1 or found.parent == wanted.parent
+    )
     return str(found) if is_meant else stated
 
 

@@ -119,6 +119,10 @@ def _find_set(input: Path) -> Path:
     for folder in (input, input / "Slake1.0"):
         if any((folder / f"{stem}.json").is_file() for stem in SPLITS):
             return folder
+    if input.is_file():
+        raise UsageError(
+            f"input '{input}' is a file; expected the folder of the set, {input.parent}: it holds masks and boxes, too"
+        )
     raise UsageError(
         f"input '{input}' holds no train.json, validate.json, validation.json or test.json, nor a folder Slake1.0 with them"
     )

@@ -60,6 +60,19 @@ def test_an_annotation_that_stands_twice_is_one_object(tmp_path: Path) -> None:
     assert found.ignored == {coco.TWICE: 1}
 
 
+def test_a_picture_of_two_images_is_told_by_both(tmp_path: Path) -> None:
+    """Two ids for one file: either would lack the other's objects. A category's name has no blanks around it."""
+    value = document()
+    value["images"] += [{"id": 13, "file_name": "a.png"}]
+    value["annotations"] += [{"id": 2, "image_id": 12, "category_id": 5, "bbox": [1, 1, 2, 2]}]
+    value["categories"] = [{"id": 5, "name": " red \ncell"}]
+    first, second, third = read(write(tmp_path / "a.json", value))
+    assert isinstance(second, ObjectsSample) and [each.name for each in second.objects] == ["red cell"]
+    for sample, other in ((first, 13), (third, 11)):
+        assert isinstance(sample, Rejected)
+        assert sample.reason.startswith(f"its picture a.png is that of a.json#image {other}, too; give both the same id")
+
+
 def test_images_without_annotations_stay(tmp_path: Path) -> None:
     """Both images are samples; the second has no objects; xywh became corners; the group above the classes is no class."""
     found = coco.read(Source(write(tmp_path / "instances_val2017.json", document()), None, {}, 0))
@@ -294,7 +307,8 @@ def test_a_number_and_its_text_are_one_id(tmp_path: Path, is_listed_as_text: boo
     changed = iter([{key: str(each) if key in keys else each for key, each in row.items()} for row in rows])
     lists = ("images", "categories") if is_listed_as_text else ("annotations",)
     value |= {name: [next(changed) for _ in value[name]] for name in lists}
-    value["images"].append({"id": "0x0b", "file_name": "b.png"})
+    value["images"].append({"id": "0x0b", "file_name": "c.png"})
+    Image.new("RGB", (8, 6)).save(tmp_path / "c.png")
     found = coco.read(Source(write(tmp_path / "a.json", value), None, {}, 0))
     first, second, third = found.samples
     assert isinstance(first, ObjectsSample) and isinstance(second, ObjectsSample) and isinstance(third, ObjectsSample)
