@@ -306,7 +306,7 @@ def chat_files(paths: Sequence[Path]) -> list[Path]:
         owner = path.with_name(path.name.removesuffix(end) + ".jsonl") if end else path
         if end and owner.is_file():
             told.append((path, _COMPANIONS[end], owner))
-        elif path.suffix.lower() in _OTHER_SUFFIXES and path.is_file():
+        elif path.suffix.lower() in _OTHER_SUFFIXES and path.is_file() and not _begins_as_chat(path):
             raise UsageError(
                 f"{path}: no chat JSONL, which ends in .jsonl; convert it first: adapt convert --task TASK --input {path} "
                 "--output FILE.jsonl ('adapt tasks' lists the tasks)"
@@ -319,6 +319,15 @@ def chat_files(paths: Sequence[Path]) -> list[Path]:
     for path, what, owner in told:
         say(f"note: {path}: not read, it is the {what} of {owner.name}")
     return chosen
+
+
+def _begins_as_chat(path: Path) -> bool:
+    """Whether the first line is a record, whatever the file is called."""
+    try:
+        parse_record(next((safe.load_line(line, "") for _, line in safe.read_lines(path)), None), "")
+    except DataError:
+        return False
+    return True
 
 
 def manifest_path(path: Path) -> Path:

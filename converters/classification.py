@@ -227,7 +227,10 @@ def _read_folder(source: Source) -> Reading:
         raise UsageError(f"images '{root}' does not hold the input '{source.input}'")
     below = PurePosixPath(source.input.resolve().relative_to(root.resolve()).as_posix())
     joined = source.options["same_names"] == "joined"
-    pictures, ignored = imagefolder.find_classes(source.input, made=source.made, joined=joined)
+    try:
+        pictures, ignored = imagefolder.find_classes(source.input, made=source.made, joined=joined)
+    except UsageError as error:
+        raise UsageError(f"{error}{table.tell_tables(source)}") from error
     names = readable_names(picture.class_name for picture in pictures)
     if not source.counting:
         _tell_classes(source.input, list(names))

@@ -93,6 +93,12 @@ def test_companions_of_a_file_are_no_rows(folder: Path, capsys: pytest.CaptureFi
     assert [fault["kind"] for fault in check(beside)["faults"] if fault["kind"] == "row"] == ["row", "row"]
 
 
+def test_chat_lines_are_read_whatever_the_file_is_called(folder: Path) -> None:
+    """A .json file whose first line is a record is no document that waits for conversion."""
+    path = write(folder / "f.json", row("1"))
+    assert check([path])["rows"] == 1
+
+
 @pytest.mark.parametrize("name", ["coco.json", "t.csv", "t.TSV", "t.parquet", "a.xml"])
 def test_a_set_that_was_not_converted_is_refused_in_a_line(folder: Path, name: str) -> None:
     """A dataset in another form is one line with the way to chat JSONL, not a fault for each line."""

@@ -209,6 +209,11 @@ def _object(words: Sequence[str], names: Names, size: tuple[int, int], what: str
         raise DataError(
             f"{what}: {' '.join(words[:5])[:60]}: expected shares of the picture from 0 to 1; these look like pixels"
         )
+    if is_outline and FARTHEST_SHARE in shares:
+        raise DataError(
+            f"{what}: {' '.join(words[:9])[:60]}: a point at {FARTHEST_SHARE:g} of the picture; of key points (cx cy w h, then "
+            "x, y and 0 to 2 for each) data.yaml says so: kpt_shape: [NUMBER, 3]"
+        )
     width, height = size
     if is_outline:
         points = tuple((x * width, y * height) for x, y in zip(shares[::2], shares[1::2], strict=True))

@@ -217,6 +217,7 @@ def test_an_empty_line_of_classes_moves_no_class(tmp_path: Path) -> None:
     [
         ("2 0.5 0.5 0.1 0.1", "a.txt:2: class 2, but the set names 2 classes"),
         ("1 40 30 20 20", "these look like pixels"),
+        ("1 0.5 0.5 0.2 0.2 0.5 0.5 2 0.6 0.6 2", "a point at 2 of the picture; of key points .* kpt_shape: .NUMBER, 3."),
         ("1 0.5 0.5 0 0.1", "a.txt:2: object 2 'dog': its box .* has no area"),
         ("1 0.5 nan 0.1 0.1", "is nan, expected a finite number"),
         ("1 0.5 0.5 0.1", "3 numbers after the class"),
