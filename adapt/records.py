@@ -304,7 +304,7 @@ def chat_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         end = next((end for end in _COMPANIONS if path.name.endswith(end)), None)
         owner = path.with_name(path.name.removesuffix(end) + ".jsonl") if end else path
-        if end and owner.is_file():
+        if end and (owner.is_file() or (path.is_file() and not _begins_as_chat(path))):
             told.append((path, _COMPANIONS[end], owner))
         elif path.suffix.lower() in _OTHER_SUFFIXES and path.is_file() and not _begins_as_chat(path):
             raise UsageError(
@@ -315,6 +315,8 @@ def chat_files(paths: Sequence[Path]) -> list[Path]:
             chosen.append(path)
     if told and not chosen:
         path, what, owner = told[0]
+        if not owner.is_file():
+            return list(paths)  # each of its rows says what it lacks
         raise UsageError(f"{path}: the {what} of {owner.name}, no chat JSONL; give {owner}")
     for path, what, owner in told:
         say(f"note: {path}: not read, it is the {what} of {owner.name}")

@@ -59,7 +59,7 @@ class Seen:
                 self.first.append(box)
             if max(map(abs, box)) > max(map(abs, self.largest)):
                 self.largest, self.largest_where = box, where
-        elif box[0] < box[2] and box[1] < box[3]:
+        elif box[0] < box[2] and box[1] < box[3] and max(box) > 1:
             self.plain += 1
             self.first_plain = self.first_plain or where
 
@@ -104,7 +104,7 @@ def found_scale(seen: Seen, padded: bool) -> Scale:
             f"boxes go beyond {FULL_SCALE:,} ({written(seen.largest)} at {seen.largest_where}): say --option box_scale=pixels "
             "where they are pixels of the stored pictures, box_scale=thousand to reject those beyond alone"
         )
-    return Scale(scale, untagged, padded, fault, auto=True, mixed=bool(seen.tagged_shares))
+    return Scale(scale, untagged, padded, fault, auto=True, mixed=bool(seen.tagged_shares) and scale != UNIT)
 
 
 def unknown_scale(padded: bool) -> Scale:

@@ -228,13 +228,13 @@ def _read_folder(source: Source) -> Reading:
     below = PurePosixPath(source.input.resolve().relative_to(root.resolve()).as_posix())
     joined = source.options["same_names"] == "joined"
     try:
-        pictures, ignored = imagefolder.find_classes(source.input, made=source.made, joined=joined)
+        pictures, ignored = imagefolder.find_classes(source.input, made=source.made, joined=joined, quiet=source.counting)
     except UsageError as error:
         raise UsageError(f"{error}{table.tell_tables(source)}") from error
     names = readable_names(picture.class_name for picture in pictures)
     if not source.counting:
         _tell_classes(source.input, list(names))
-    name, own_split = source.input.resolve().name, split_of_input(source.input)
+    name, own_split = source.input.resolve().name, split_of_input(source.input) or imagefolder.split_beside(source.input)
     paths = [picture.path for picture in pictures if imagefolder.unread_reason(picture.path) is None]
     ids = dict(zip(paths, ids_apart([(f"{name}-{path.with_suffix('')}", str(path)) for path in paths]), strict=True))
     samples = [
@@ -288,9 +288,23 @@ def _read_table(source: Source) -> Reading:
         )
     labels = (row.values.get(column) for row in rows if not isinstance(row, Rejected))
     names = readable_names(table.text_of_cell(label) for label in labels if not _is_empty(label))
+    if not source.counting:
+        _tell_joined(source.input, list(names))
     samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
     context = _candidates(source, names, samples)
     return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
+
+
+def _tell_joined(path: Path, names: Sequence[str]) -> None:
+    """Say which classes look like several in one cell: all their parts are classes of other rows."""
+    for mark in "|;, ":
+        parts = {name: [part.strip() for part in name.split(mark)] for name in names if mark in name.strip()}
+        if joined := [name for name, each in parts.items() if all(part in names for part in each)]:
+            say(
+                f"note: {path}: one class each: {', '.join(joined[:3])}{', ...' if len(joined) > 3 else ''}; where such a cell names "
+                f"several: --option separator='{mark}'"
+            )
+            return
 
 
 def _candidates(source: Source, names: Mapping[str, str], samples: Sequence[Any]) -> tuple[str, ...]:

@@ -93,6 +93,14 @@ def test_companions_of_a_file_are_no_rows(folder: Path, capsys: pytest.CaptureFi
     assert [fault["kind"] for fault in check(beside)["faults"] if fault["kind"] == "row"] == ["row", "row"]
 
 
+def test_the_rejections_of_a_conversion_that_failed_are_no_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They lie there alone; beside other files they are left out as those of a conversion that ended."""
+    path = write(folder / "b.jsonl", row("1"))
+    (folder / "a.rejected.jsonl").write_text('{"where": "t.csv:2", "reason": "x"}\n')
+    assert check([folder / "a.rejected.jsonl", path])["faults"] == []
+    assert "a.rejected.jsonl: not read, it is the list of rejected rows of a.jsonl" in capsys.readouterr().err
+
+
 def test_chat_lines_are_read_whatever_the_file_is_called(folder: Path) -> None:
     """A .json file whose first line is a record is no document that waits for conversion."""
     path = write(folder / "f.json", row("1"))

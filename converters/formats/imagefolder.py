@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path, PurePosixPath
 
 from adapt.errors import DataError, UsageError
+from adapt.progress import say
 from adapt.safe import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 
 SPLIT_FOLDERS = {
@@ -142,7 +143,9 @@ def own_outputs(made: Path | None) -> set[Path]:
     }
 
 
-def find_classes(root: Path, *, made: Path | None = None, joined: bool = False) -> tuple[list[ClassPicture], dict[str, int]]:
+def find_classes(
+    root: Path, *, made: Path | None = None, joined: bool = False, quiet: bool = False
+) -> tuple[list[ClassPicture], dict[str, int]]:
     """The pictures of an image folder with their classes and splits, and what was ignored.
 
     Split folders (``_split_folders``) may lie below others; a picture right in one has no class, nor has one outside of all of
@@ -158,6 +161,14 @@ def find_classes(root: Path, *, made: Path | None = None, joined: bool = False) 
     inside = [path for path in everything if placed[path.parts[:-1]][1]]
     if len(inside) < len(everything):
         ignored["picture outside a class folder"] += len(everything) - len(inside)
+        beside = sorted(
+            {str(path.parent) for path in everything if len(path.parts) > 2 and placed[path.parts[:-1]] == (None, ())}
+        )
+        if beside and not quiet:
+            say(
+                f"note: {root}: folders beside those of splits are not read: {', '.join(beside[:5])}"
+                f"{', ...' if len(beside) > 5 else ''}; to read one, point --input at the folder above it"
+            )
     folders = [placed[path.parts[:-1]][1] for path in inside]
     if not folders:
         raise UsageError(
@@ -192,6 +203,7 @@ def _split_folders(folders: set[Folders]) -> dict[Folders, str]:
 
     A class may be called "train": folders are splits where siblings are named for two of them or more and hold class folders
     (``seg_train`` and ``seg_test``: what stands beside the split's word is the same), or else where all top folders are.
+    Raises UsageError for a folder called test or val whose siblings are of no split: its pictures would be trained on.
     """
     heads = {path[:depth] for path in folders for depth in range(1, len(path) + 1)}
     with_classes = {path[:depth] for path in folders for depth in range(1, len(path))}
@@ -204,7 +216,28 @@ def _split_folders(folders: set[Folders]) -> dict[Folders, str]:
         return divided
     tops = {path[:1] for path in folders if path}
     are_all = all(top in words and words[top][1] in ("", *_OF_PICTURES) for top in tops)
-    return {top: words[top][0] for top in tops} if are_all else {}
+    if are_all:
+        return {top: words[top][0] for top in tops}
+    for head in sorted(with_classes & words.keys()):
+        beside = sorted(each[-1] for each in with_classes if each[:-1] == head[:-1] and each != head)
+        if beside and words[head] in (("test", ""), ("val", "")):  # "train" may be a class
+            raise UsageError(
+                f"the folder {'/'.join(head)} is named for a split and holds folders, as {', '.join(beside[:3])} beside it do, "
+                "which are named for none: its pictures would be of no split; move them below a folder called train"
+            )
+    return {}
+
+
+def split_beside(folder: Path) -> str | None:
+    """The split of a folder called ``seg_test`` beside a ``seg_train``, or of one of its name in it, as archives are packed."""
+    folder = folder.resolve()
+    if folder.parent.name == folder.name:
+        folder = folder.parent
+    own = _split_word(folder.name)
+    if own is None:
+        return None
+    others = (_split_word(each.name) for each in folder.parent.iterdir() if each.is_dir())
+    return own[0] if any(other is not None and other[1] == own[1] and other[0] != own[0] for other in others) else None
 
 
 def _split_word(name: str) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from converters.objects import PictureObject, Point, check_object, refuse_shares
 
 NO_AREA_REASON = "region without an area (point or line)"
 CLASS_KEYS = ("name", "class", "label", "class_name", "category", "type")
-NOT_CLASSES = frozenset({"id", "fid", "objectid", "score", "area"})
+NOT_CLASSES = frozenset({"id", "@id", "fid", "gid", "osm_id", "full_id", "objectid", "score", "area"})
 ROUND_POINTS = 32  # an outline for drawing: at a radius of 100 px it is at most 0.5 px off the circle
 
 
@@ -57,11 +57,11 @@ def class_of(attributes: Mapping[str, Any], options: Mapping[str, str], where: s
         raise DataError(f"{where}: has no '{stated}' for its class (--option class_key={stated}); it has {listed}")
     if key is None and any(each.lower() not in NOT_CLASSES for each in attributes):
         raise DataError(f"{where}: which of {listed} is its class? add: --option class_key={next(iter(attributes))}")
-    told = (
-        f" (it has {listed}; others of the file have '{key}')"
-        if key is not None and attributes and key not in attributes
-        else ""
-    )
+    told, others = "", [each for each in attributes if each != key and each.lower() not in NOT_CLASSES and attributes[each]]
+    if key is not None and key not in attributes and attributes:
+        told = f" (it has {listed}; others of the file have '{key}')"
+    elif key is not None and stated is None and others:
+        told = f" under '{key}' (to take another key: --option class_key={others[0]})"
     raise DataError(f"{where}: has no class{told}; to name all such regions, add: --option name=balloon")
 
 

@@ -181,6 +181,14 @@ def test_numbers_that_may_be_boxes_are_told(tmp_path: Path, capsys: pytest.Captu
     assert "left as written" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["{}", "<box>[{}]</box>"])
+def test_the_whole_picture_in_whole_numbers_is_a_share(tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """[0, 0, 1, 1] beside boxes of 0-1 alone is one of them, in tags and without; no note says otherwise."""
+    texts = [form.format(each) for each in ("[0.1, 0.2, 0.5, 0.6]", "[0, 0, 1, 1]")]
+    assert run(tmp_path, rows_of(*texts)) == ["<box>[[100, 200, 500, 600]]</box>", "<box>[[0, 0, 1000, 1000]]</box>"]
+    assert "left as written" not in capsys.readouterr().err
+
+
 def escaped(text: str) -> str:
     """JSON's text of a string with each letter as an escape."""
     return '"' + "".join(f"\\u{ord(letter):04x}" for letter in text) + '"'

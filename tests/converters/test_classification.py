@@ -473,3 +473,14 @@ def test_folders_of_pictures_beside_a_table_are_no_classes(tmp_path: Path, capsy
     with pytest.raises(UsageError, match="same_names=joined has no effect with a table"):
         option.append("same_names=joined")
         convert(task="classify", input=tmp_path / "h" / "meta.csv", output=tmp_path / "o.jsonl", option=option)
+
+
+def test_several_classes_in_a_cell_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """NIH's findings: where all parts of a cell are classes elsewhere, the option that parts them is named."""
+    lay(tmp_path, "1.png", "2.png", "3.png")
+    (tmp_path / "t.csv").write_text("image,label\n1.png,mass\n2.png,nodule\n3.png,mass|nodule\n")
+    convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "o.jsonl")
+    assert "one class each: mass|nodule; where such a cell names several" in (said := capsys.readouterr().err)
+    assert "--option separator='|'" in said
+    convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "o.jsonl", option=["separator=|"])
+    assert "one class each" not in capsys.readouterr().err

@@ -134,6 +134,11 @@ def test_two_attributes_are_not_guessed_between() -> None:
         ({"occluded": "yes"}, {"name": "cat"}, "has no class (it has occluded; others of the file have 'name'); to name all"),
         ({"quality": "bad"}, {"Label": "cat", "quality": "good"}, "(it has quality; others of the file have 'Label'); to name"),
         ({"colour": "red"}, {"size": "big"}, "which of colour is its class? add: --option class_key=colour"),
+        (
+            {"osm_id": "1", "building": "yes", "name": None},
+            {"name": "Villa"},
+            "under 'name' (to take another key: --option class_key=b",
+        ),
         ({"id": "1"}, {"id": "2"}, "has no class; to name all such regions, add: --option name=balloon"),
         ({"truncated": "no"}, {"truncated": "yes"}, "has no class; to name all such regions, add: --option name=balloon"),
         ({"name": "Rex", "type": "dog"}, {}, "which of 'name' (Rex), 'type' (dog) is its class? add: --option class_key=name"),

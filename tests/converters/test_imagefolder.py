@@ -166,3 +166,34 @@ def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.png", "test/2.png")
     with pytest.raises(UsageError, match="no picture in a class folder"):
         imagefolder.find_classes(tmp_path)
+
+
+def test_a_lone_folder_of_test_pictures_is_no_part_of_a_class(tmp_path: Path) -> None:
+    """Folds beside test, none of them called train: its pictures would be trained on without a word."""
+    touch(tmp_path, "fold1/neg/1.png", "fold2/neg/2.png", "test/neg/3.png")
+    with pytest.raises(
+        UsageError, match="the folder test is named for a split and holds folders, as fold1, fold2 beside it do"
+    ):
+        imagefolder.find_classes(tmp_path)
+    touch(tmp_path / "s", "test/1.png", "dog/2.png", "cat/old/3.png")
+    assert {each.class_name for each in imagefolder.find_classes(tmp_path / "s")[0]} == {"test", "dog", "old"}
+
+
+def test_folders_beside_splits_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder of classes that no split holds is not read, and is named once."""
+    touch(tmp_path, "train/cat/1.png", "test/cat/2.png", "holdout/cat/3.png", "holdout/dog/4.png")
+    _, ignored = imagefolder.find_classes(tmp_path)
+    assert ignored == {"picture outside a class folder": 2}
+    assert "folders beside those of splits are not read: holdout/cat, holdout/dog; to read" in capsys.readouterr().err
+    imagefolder.find_classes(tmp_path, quiet=True)
+    assert not capsys.readouterr().err
+
+
+def test_half_of_a_divided_set_keeps_its_split(tmp_path: Path) -> None:
+    """seg_test is of test beside a seg_train, doubled or not; a folder of its name alone is not."""
+    touch(tmp_path, "a/seg_train/sea/1.png", "a/seg_test/seg_test/sea/2.png", "steam train/old/3.png")
+    found = [
+        imagefolder.split_beside(tmp_path / name)
+        for name in ("a/seg_train", "a/seg_test", "a/seg_test/seg_test", "steam train")
+    ]
+    assert found == ["train", "test", "test", None]
