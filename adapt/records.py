@@ -7,6 +7,7 @@ github.com/ErfeiCui/InternVL-doc), so the files work there too: one JSON object 
 
 import dataclasses
 import io
+import itertools
 import json
 import os
 import re
@@ -304,7 +305,7 @@ def chat_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         end = next((end for end in _COMPANIONS if path.name.endswith(end)), None)
         owner = path.with_name(path.name.removesuffix(end) + ".jsonl") if end else path
-        if end and (owner.is_file() or (path.is_file() and not _begins_as_chat(path))):
+        if end and path.is_file() and not _begins_as_chat(path):
             told.append((path, _COMPANIONS[end], owner))
         elif path.suffix.lower() in _OTHER_SUFFIXES and path.is_file() and not _begins_as_chat(path):
             raise UsageError(
@@ -324,12 +325,15 @@ def chat_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _begins_as_chat(path: Path) -> bool:
-    """Whether the first line is a record, whatever the file is called."""
-    try:
-        parse_record(next((safe.load_line(line, "") for _, line in safe.read_lines(path)), None), "")
-    except DataError:
-        return False
-    return True
+    """Whether one of the first lines is an object with conversations, whatever the file is called."""
+    for _, line in itertools.islice(safe.read_lines(path), 5):
+        try:
+            row = safe.load_line(line, "")
+        except DataError:
+            continue  # told when the file is read, if another line says that it holds chats
+        if isinstance(row, dict) and "conversations" in row:
+            return True
+    return False
 
 
 def manifest_path(path: Path) -> Path:

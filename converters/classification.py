@@ -215,6 +215,7 @@ def read(source: Source) -> Reading:
 
 _TABLES = (".csv", ".tsv", ".parquet")
 _CONTAINERS = frozenset({"image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photos", "mask", "masks"})
+_PARTS = frozenset({"part", "fold", "batch", "set", *imagefolder.SPLIT_FOLDERS})
 _NAMED = 8
 
 
@@ -254,12 +255,20 @@ def _read_folder(source: Source) -> Reading:
     return Reading(root, samples, read_candidates(source.options, list(names.values())), ignored, {"classes": names})
 
 
+def _are_containers(names: Sequence[str]) -> bool:
+    """Whether the last folders of these names hold pictures of any class: ``images``, ``HAM10000_images_part_1`` and ``_2``;
+    ``real_images`` and ``fake_images`` differ in a word, and are classes."""
+    words = [set(re.split(r"[-_ ]+", name.rpartition("/")[2].lower())) for name in names]
+    differing = {frozenset(word for word in each - _CONTAINERS - _PARTS if not word.isdigit()) for each in words}
+    return all(each & _CONTAINERS for each in words) and len(differing) == 1
+
+
 def _tell_classes(folder: Path, names: Sequence[str]) -> None:
     """Say which folders are classes. Raises UsageError where they are none by their names and a table lies beside them."""
     listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     first = next((each.name for each in sorted(folder.iterdir()) if each.suffix.lower() in _TABLES), None)
     cure = f"--input {folder / first} --images {folder} --option image=COLUMN label=COLUMN" if first else ""
-    if first and all(_CONTAINERS & set(re.split(r"[-_ ]+", name.lower())) for name in names):
+    if first and _are_containers(names):
         raise UsageError(
             f"input '{folder}': its folders ({listed}) are no classes by their names, and {first} lies beside them; where it "
             f"holds the classes: {cure}; where the folders are the classes, move it out of the folder"
@@ -276,7 +285,7 @@ def _tell_classes(folder: Path, names: Sequence[str]) -> None:
 
 def _read_table(source: Source) -> Reading:
     refuse_idle(source.options, FOLDERS, "a table")
-    found = table.read_tables(source, picture_column=source.options["image"], find_extensions=True)
+    found = table.read_tables(source, picture_column=source.options["image"], find_pictures=True)
     column, separator = source.options["label"], source.options.get("separator")
     # Classes are known when all rows are; what else stands in them goes, or the bytes of all pictures would be held.
     rows = [_with_label_alone(row, column) if isinstance(row, table.Row) else row for row in found.rows]
@@ -300,10 +309,8 @@ def _tell_joined(path: Path, names: Sequence[str]) -> None:
     for mark in "|;, ":
         parts = {name: [part.strip() for part in name.split(mark)] for name in names if mark in name.strip()}
         if joined := [name for name, each in parts.items() if all(part in names for part in each)]:
-            say(
-                f"note: {path}: one class each: {', '.join(joined[:3])}{', ...' if len(joined) > 3 else ''}; where such a cell names "
-                f"several: --option separator='{mark}'"
-            )
+            listed = ", ".join(joined[:3]) + (", ..." if len(joined) > 3 else "")
+            say(f"note: {path}: one class each: {listed}; where such a cell names several: --option separator='{mark}'")
             return
 
 

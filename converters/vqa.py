@@ -56,7 +56,7 @@ def convert(sample: VqaSample, context: None, source: Source) -> list[ChatRecord
 
 def read(source: Source) -> Reading:
     """A table with a picture, a question and an answer in each row."""
-    found = table.read_tables(source, picture_column=source.options["image"], find_extensions=True)
+    found = table.read_tables(source, picture_column=source.options["image"], find_pictures=True)
     rows = found.rows
     samples = (row if isinstance(row, Rejected) else _sample(row, source.options, found.name) for row in rows)
     return Reading(found.image_root, samples, ignored=found.ignored)

@@ -101,6 +101,14 @@ def test_the_rejections_of_a_conversion_that_failed_are_no_rows(folder: Path, ca
     assert "a.rejected.jsonl: not read, it is the list of rejected rows of a.jsonl" in capsys.readouterr().err
 
 
+def test_chats_in_a_file_called_as_convert_calls_its_own_are_read(folder: Path) -> None:
+    """birds.pictures.jsonl beside birds.jsonl may hold chats; a .json of chats whose first row is faulty is none to convert."""
+    paths = [write(folder / name, row(name)) for name in ("birds.jsonl", "birds.pictures.jsonl")]
+    assert check(paths)["rows"] == 2
+    (folder / "f.json").write_text('{"id": 3}\n' + paths[0].read_text())
+    assert [fault["kind"] for fault in check([folder / "f.json"])["faults"]] == ["row"]
+
+
 def test_chat_lines_are_read_whatever_the_file_is_called(folder: Path) -> None:
     """A .json file whose first line is a record is no document that waits for conversion."""
     path = write(folder / "f.json", row("1"))

@@ -83,8 +83,11 @@ def _without_doubles(samples: Sequence[ObjectsSample | Rejected]) -> list[Object
 def _double(sample: ObjectsSample, places: Sequence[str]) -> ObjectsSample | Rejected:
     if len(places) == 1:
         return sample
-    other = next(place for place in places if place != sample.where)
-    reason = f"its picture {sample.pictures[0]} is that of {other}, too; give both the same id: it shows the objects of both"
+    other = next((place for place in places if place != sample.where), sample.where)
+    reason = (
+        f"its picture {sample.pictures[0]} is that of {other}, too, and shows the objects of both; give all of these one "
+        "image_id, and leave the other image out"
+    )
     return Rejected(sample.where, reason, sample.split)
 
 
@@ -164,8 +167,8 @@ def _name(text: str) -> str:
 
 def named_classes(document: Mapping[str, Any], names: Mapping[int | str, str], used: set[Any]) -> set[str]:
     """All names but the groups above them: Roboflow lists the set itself as category 0, and no object is one."""
-    groups = {_name(row["supercategory"]) for row in document["categories"] if isinstance(row, dict) and row.get("name")
-              and isinstance(row.get("supercategory"), str) and row["supercategory"] != row["name"]}  # fmt: skip
+    rows = [row for row in document["categories"] if isinstance(row, dict) and isinstance(row.get("supercategory"), str)]
+    groups = {group for row in rows if row.get("name") and (group := _name(row["supercategory"])) != _name(str(row["name"]))}
     return {name for each, name in names.items() if each in used or name not in groups}
 
 

@@ -7,11 +7,11 @@ Without one they are the text files called after a split. Paths are seen from wh
 """
 
 import collections
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 
 from adapt import safe
-from adapt.errors import UsageError
+from adapt.errors import DataError, UsageError
 from converters.formats import yolo_splits
 from converters.formats.imagefolder import SPLIT_FOLDERS
 
@@ -52,16 +52,32 @@ def _of_data_file(folder: Path) -> dict[str, list[str]]:
     if not any(folder.glob("*.names")):
         return {}
     paths = sorted(path for path in folder.glob("*.data") if path.is_file())
-    found = {path: stated for path in paths if (stated := _stated(path))}
+    found = {path: stated for path in paths if _is_there(stated := _stated(path), folder)}
     for path, stated in found.items():
         if stated != next(iter(found.values())):
             raise UsageError(f"{next(iter(found))} and {path} name different lists; leave only the one that is meant")
     return next(iter(found.values()), {})
 
 
+def _is_there(stated: Mapping[str, Sequence[str]], folder: Path) -> bool:
+    """Whether one of the lists that a .data file names lies beside it: those of other sets do not."""
+    names = (PurePosixPath(each.replace("\\", "/")).name for values in stated.values() for each in values)
+    return any(len(name) < 256 and (folder / name).exists() for name in names)
+
+
 def _stated(path: Path) -> dict[str, list[str]]:
+    """The lists of each split; none in what is no text of a few lines: weights of a model are called .data, too.
+
+    Raises DataError for such a file that is named as the list of names beside it is.
+    """
     stated: dict[str, dict[str, None]] = collections.defaultdict(dict)
-    for line in safe.read_text(path, MAX_DATA_BYTES).splitlines():
+    try:
+        text = safe.read_text(path, MAX_DATA_BYTES)
+    except DataError:
+        if path.with_suffix(".names").is_file():
+            raise
+        return {}
+    for line in text.splitlines():
         key, equals, value = line.partition("=")
         if equals and key.strip().lower() in SPLIT_FOLDERS and value.strip():
             stated[key.strip().lower()][value.strip()] = None

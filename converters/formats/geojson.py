@@ -23,6 +23,7 @@ from converters.formats.pictures import ByPicture, PictureFinder, PictureRows, s
 from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, enclosing
 
 PICTURE_KEYS = ("image", "image_path", "image_name", "file_name", "filename", "image_id", "img")
+_NO_CLASSES = NOT_CLASSES.union(PICTURE_KEYS, ("score", "area"))
 NOWHERE = "feature without a geometry"  # RFC 7946: null, or empty coordinates
 
 
@@ -138,5 +139,4 @@ def _object(
 def _named(properties: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
     """The properties that may name a class: not the picture's, nor an id."""
     key = options.get("class_key")
-    others = NOT_CLASSES.union(PICTURE_KEYS)
-    return {each: value for each, value in properties.items() if each == key or each.lower() not in others}
+    return {each: value for each, value in properties.items() if each == key or each.lower() not in _NO_CLASSES}

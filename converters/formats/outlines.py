@@ -11,7 +11,7 @@ from converters.objects import PictureObject, Point, check_object, refuse_shares
 
 NO_AREA_REASON = "region without an area (point or line)"
 CLASS_KEYS = ("name", "class", "label", "class_name", "category", "type")
-NOT_CLASSES = frozenset({"id", "@id", "fid", "gid", "osm_id", "full_id", "objectid", "score", "area"})
+NOT_CLASSES = frozenset({"id", "@id", "fid", "gid", "osm_id", "full_id", "objectid"})
 ROUND_POINTS = 32  # an outline for drawing: at a radius of 100 px it is at most 0.5 px off the circle
 
 
@@ -28,11 +28,21 @@ def ellipse(centre: Point, radii: tuple[float, float], angle: float = 0.0) -> tu
 
 
 def file_key(shapes: Iterable[Mapping[str, Any]]) -> str | None:
-    """The key under which a file's shapes, told by their attributes, have their classes: a usual one that any of them has, else
-    the only one that there is. None where there are several or none."""
-    keys = [key for key in dict.fromkeys(key for attributes in shapes for key in attributes) if key.lower() not in NOT_CLASSES]
-    usual = [key for wanted in CLASS_KEYS for key in keys if key.lower() == wanted]
-    return usual[0] if usual else keys[0] if len(keys) == 1 else None
+    """The key under which a file's shapes, told by their attributes, have their classes; None where each has a key of its own.
+
+    A usual one that any of them has. A ``name`` or ``type`` that no more than half of them have may be that of a house: another
+    key that all of them have comes first (``building``, as maps have it).
+    """
+    counts: Counter[str] = Counter()
+    total = 0
+    for attributes in shapes:
+        named = [key for key, value in attributes.items() if key.lower() not in NOT_CLASSES and _ticked_or_text(value)]
+        counts.update(named)
+        total += bool(named)
+    usual = [key for wanted in CLASS_KEYS for key in counts if key.lower() == wanted]
+    sure = [key for key in usual if key.lower() not in ("name", "type") or 2 * counts[key] > total]
+    of_all = [key for key, count in counts.items() if count == total and key not in usual]
+    return next(iter(sure), None) or (of_all[0] if len(of_all) == 1 else next(iter(usual), None))
 
 
 def class_of(attributes: Mapping[str, Any], options: Mapping[str, str], where: str, key: str | None) -> str:
@@ -41,43 +51,60 @@ def class_of(attributes: Mapping[str, Any], options: Mapping[str, str], where: s
     Raises DataError, with the option to add, where there is none, and where several keys or ticks name different ones.
     """
     stated = options.get("class_key")
-    candidates = [] if stated is not None else [each for each in attributes if each.lower() in CLASS_KEYS]
-    usual = {each: text for each in candidates if (text := _one_text(attributes[each], where))}
-    if len(set(usual.values())) > 1:
-        both = ", ".join(f"'{each}' ({text[:40]})" for each, text in usual.items())
-        raise DataError(f"{where}: which of {both} is its class? add: --option class_key={next(iter(usual))}")
-    key = stated or next(iter(usual), key)
+    key = stated if stated is not None else _own_key(attributes, key, where)
     value = _one_text(attributes.get(key), where) if key is not None else ""
+    is_no = key is not None and key.lower() not in CLASS_KEYS and value.lower() == "no"
     if key is not None and key.lower() not in CLASS_KEYS and value.lower() in ("yes", "no"):
-        value = key if value.lower() == "yes" else ""  # building=yes, as maps have it
+        value = "" if is_no else key  # building=yes, as maps have it
     if value or options.get("name"):
         return value or options["name"]
     listed = ", ".join(str(each)[:40] for each in attributes)
     if stated is not None and attributes and stated not in attributes:
         raise DataError(f"{where}: has no '{stated}' for its class (--option class_key={stated}); it has {listed}")
-    if key is None and any(each.lower() not in NOT_CLASSES for each in attributes):
-        raise DataError(f"{where}: which of {listed} is its class? add: --option class_key={next(iter(attributes))}")
+    if key is None and (own := [each for each in attributes if each.lower() not in NOT_CLASSES]):
+        raise DataError(f"{where}: which of {listed} is its class? add: --option class_key={own[0]}")
     told, others = "", [each for each in attributes if each != key and each.lower() not in NOT_CLASSES and attributes[each]]
-    if key is not None and key not in attributes and attributes:
-        told = f" (it has {listed}; others of the file have '{key}')"
+    if is_no:
+        told = f" ('{key}' is no here)"
     elif key is not None and stated is None and others:
-        told = f" under '{key}' (to take another key: --option class_key={others[0]})"
+        told = (
+            f" under '{key}', as others of the file have it; it has {listed} (to take that key: --option class_key={others[0]})"
+        )
     raise DataError(f"{where}: has no class{told}; to name all such regions, add: --option name=balloon")
+
+
+def _own_key(attributes: Mapping[str, Any], key: str | None, where: str) -> str | None:
+    """The key of a shape's class: the file's where that is no usual one, else a usual one, else the file's or its only one."""
+    if key in attributes and key is not None and key.lower() not in CLASS_KEYS:
+        return key
+    keys = [each for wanted in CLASS_KEYS for each in attributes if each.lower() == wanted]
+    usual = {each: text for each in keys if (text := _one_text(attributes[each], where))}
+    # Beside a name, a number is its number, and a type may be that of the outline.
+    worded = {each: text for each, text in usual.items() if each.lower() != "type" and not text.isdigit()} or usual
+    if len(set(worded.values())) > 1:
+        both = ", ".join(f"'{each}' ({text[:40]})" for each, text in worded.items())
+        raise DataError(f"{where}: which of {both} is its class? add: --option class_key={next(iter(worded))}")
+    if worded or key is not None:
+        return next(iter(worded), key)
+    own = [each for each in attributes if each.lower() not in NOT_CLASSES]
+    return own[0] if len(own) == 1 else None
 
 
 def _one_text(value: Any, where: str) -> str:
     """A text, a number, or the one ticked box of {"a": true, "b": false}; "" for what names nothing."""
+    found = _ticked_or_text(value)
+    if len(found) > 1:
+        raise DataError(f"{where}: has {len(found)} classes, {', '.join(found)[:80]}; an object has one: untick the others")
+    return found[0] if found else ""
+
+
+def _ticked_or_text(value: Any) -> list[str]:
     if isinstance(value, Mapping):
-        ticked = [str(each) for each, on in value.items() if on is True or on == "true"]
-        if len(ticked) > 1:
-            raise DataError(
-                f"{where}: has {len(ticked)} classes, {', '.join(ticked)[:80]}; an object has one: untick the others"
-            )
-        return ticked[0] if ticked else ""
+        return [str(each) for each, on in value.items() if on is True or on == "true"]
     if isinstance(value, bool) or not isinstance(value, str | int):
-        return ""
+        return []
     text = " ".join(str(value).split())
-    return "" if text == "undefined" else text  # what VIA writes for a menu that was not touched
+    return [] if text in ("", "undefined") else [text]  # "undefined" is what VIA writes for a menu that was not touched
 
 
 def refuse_points_only(num_points: int, objects: Sequence[Any], where: str) -> None:

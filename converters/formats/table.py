@@ -80,11 +80,11 @@ def is_table(path: Path) -> bool:
     return _is_saved_dataset(path) or bool(_split_files(path))
 
 
-def read_tables(source: Source, *, picture_column: str, find_extensions: bool = False) -> Tables:
+def read_tables(source: Source, *, picture_column: str, find_pictures: bool = False) -> Tables:
     """The rows of ``source.input``. Options ``id`` and ``split`` name columns.
 
-    ``find_extensions`` takes a picture that is named without an extension, as Kaggle's tables name theirs, for the one that is
-    called so.
+    With ``find_pictures`` a picture that is named without an extension, or without its folders, is the one below the root that
+    is called so.
     Raises UsageError for an input that is no table and for a column that the table has not.
     """
     opened = open_peeked(source, lambda row: row.get(picture_column))
@@ -96,7 +96,7 @@ def read_tables(source: Source, *, picture_column: str, find_extensions: bool = 
             if column not in known:
                 raise _no_column(source.input, column, [str(key) for key in known])
     root = source.made if opened.embedded and source.made else source.images or folder_of(source.input)
-    has_paths = find_extensions and not opened.embedded and not source.counting
+    has_paths = find_pictures and not opened.embedded and not source.counting
     finder = PictureFinder(root, source.made) if has_paths else None
     return Tables(opened.name, root, _rows(opened, source, picture_column, finder), opened.ignored)
 
@@ -253,20 +253,23 @@ def _rows(opened: Opened, source: Source, column: str, finder: PictureFinder | N
                     raise DataError(f"{where}: column '{id_column}' is empty, expected an id")
                 pictures = _pictures(values.get(column), source, opened.embedded, where)
                 if finder is not None:
-                    pictures = tuple(_with_extension(name, finder, where, split) for name in pictures)
+                    pictures = tuple(_found(name, finder, where, split) for name in pictures)
             except DataError as error:
                 yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
                 continue
             yield Row(str(given), where, split, values, pictures)
 
 
-def _with_extension(stated: str, finder: PictureFinder, where: str, split: str | None) -> str:
-    """The picture that is called so, at the root or in a folder below it; in the folder that is stated, where one is. A name
-    with an extension is that of one picture (NIH's chest X-rays lie in twelve folders). As stated where there is none."""
+def _found(stated: str, finder: PictureFinder, where: str, split: str | None) -> str:
+    """The picture below the root that has the name: ``3`` is ``a/3.jpg``, ``a/3`` that in ``a`` alone, ``3.jpg`` that in any
+    folder (NIH's chest X-rays lie in twelve). As stated where there is none, and for a name with folders and extension."""
     wanted = PurePosixPath(stated.strip())
     is_whole = wanted.suffix.lower() in safe.PICTURE_SUFFIXES
-    if is_whole and (len(wanted.parts) > 1 or (finder.root / wanted).is_file()):
-        return stated
+    try:
+        if is_whole and (len(wanted.parts) > 1 or safe.inside(finder.root, stated.strip(), where).is_file()):
+            return stated
+    except OSError as error:  # longer than a file name can be
+        raise DataError(f"{where}: picture {stated[:60]}: {error.strerror}") from error
     found = PurePosixPath(finder.find(stated, where, split=split))
     is_meant = (found.name if is_whole else found.stem) == wanted.name and (
         len(wanted.parts) == 1 or found.parent == wanted.parent

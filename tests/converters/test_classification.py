@@ -484,3 +484,33 @@ def test_several_classes_in_a_cell_are_told(tmp_path: Path, capsys: pytest.Captu
     assert "--option separator='|'" in said
     convert(task="classify", input=tmp_path / "t.csv", output=tmp_path / "o.jsonl", option=["separator=|"])
     assert "one class each" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folders", "are_classes"),
+    [
+        (("with_mask", "without_mask"), True),
+        (("real_images", "fake_images"), True),
+        (("images", "dogs"), True),
+        (("site1/images", "site2/images"), False),
+        (("images", "masks"), False),
+        (("part_1_images", "part_2_images"), False),
+    ],
+)
+def test_a_word_more_makes_a_folder_a_class(folders: tuple[str, str], are_classes: bool, tmp_path: Path) -> None:
+    """Beside a table only folders whose names say nothing but pictures, their part and their set are refused."""
+    lay(tmp_path / "s", *(f"{folder}/{number}.png" for number, folder in enumerate(folders)))
+    (tmp_path / "s" / "info.csv").write_text("a,b\n")
+    if are_classes:
+        assert convert(task="classify", input=tmp_path / "s", output=tmp_path / "o.jsonl")["counts"]["records"] == 2
+    else:
+        with pytest.raises(UsageError, match="are no classes by their names, and info.csv lies beside them"):
+            convert(task="classify", input=tmp_path / "s", output=tmp_path / "o.jsonl")
+
+
+def test_a_folder_without_classes_names_its_tables(tmp_path: Path) -> None:
+    """Pictures right in the folder, and a table of another name than a split's."""
+    lay(tmp_path / "s", "1.png")
+    (tmp_path / "s" / "labels.csv").write_text("image,label\n1.png,a\n")
+    with pytest.raises(UsageError, match="no picture in a class folder.*it holds labels.csv, which is named for no split"):
+        convert(task="classify", input=tmp_path / "s", output=tmp_path / "o.jsonl")

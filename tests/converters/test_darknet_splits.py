@@ -98,6 +98,16 @@ def test_the_data_file_says_which_lists_count(tmp_path: Path) -> None:
         splits(root)
 
 
+def test_other_files_called_data_are_left_alone(tmp_path: Path) -> None:
+    """Weights of a model, and the .data of another set, whose lists do not lie here."""
+    root = cvat(tmp_path, "train = data/train.txt\n")
+    expected = splits(root)
+    (root / "model.onnx.data").write_bytes(b"\0\xff" * 50_000)
+    (root / "w.data").write_bytes(b"\xe4\xff")
+    (root / "voc.data").write_text("train = /home/me/voc/2012_train.txt\nvalid = /home/me/voc/2012_val.txt\n")
+    assert splits(root) == expected
+
+
 def test_a_picture_of_two_lists_is_rejected(tmp_path: Path) -> None:
     """And one of no list has no split; two lists of the same pictures are the first, and counted."""
     root = cvat(tmp_path)

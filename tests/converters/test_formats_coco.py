@@ -70,7 +70,24 @@ def test_a_picture_of_two_images_is_told_by_both(tmp_path: Path) -> None:
     assert isinstance(second, ObjectsSample) and [each.name for each in second.objects] == ["red cell"]
     for sample, other in ((first, 13), (third, 11)):
         assert isinstance(sample, Rejected)
-        assert sample.reason.startswith(f"its picture a.png is that of a.json#image {other}, too; give both the same id")
+        assert sample.reason.startswith(
+            f"its picture a.png is that of a.json#image {other}, too, and shows the objects of both"
+        )
+
+
+def test_a_picture_of_two_splits_is_in_both(tmp_path: Path) -> None:
+    """Each split's file has its own objects; ids 1.0 and "1.0" of one picture are two images and no fault of ours."""
+    for split in ("train", "val"):
+        write(tmp_path / f"{split}.json", document())
+    assert [each.split for each in read(tmp_path) if isinstance(each, ObjectsSample)] == ["train", "train", "val", "val"]
+    value = document() | {"images": [{"id": each, "file_name": "a.png"} for each in ("1.0", 1.0)], "annotations": []}
+    assert all(isinstance(each, Rejected) for each in read(write(tmp_path / "one" / "a.json", value)))
+    value["categories"] = [
+        {"id": 5, "name": " cells", "supercategory": "cells"},
+        {"id": 6, "name": "red", "supercategory": "cells "},
+    ]
+    found = coco.read(Source(write(tmp_path / "two" / "a.json", document() | {"categories": value["categories"]}), None, {}, 0))
+    assert found.classes == ("cells", "red")
 
 
 def test_images_without_annotations_stay(tmp_path: Path) -> None:

@@ -311,6 +311,15 @@ def test_a_layer_a_class_is_one_picture_with_all_its_objects(tmp_path: Path) -> 
     assert found.reason.startswith("the picture 12.png is in cars.geojson#12 and wells.geojson#12, both with 'cars', which")
 
 
+def test_the_key_of_the_class_is_that_of_the_whole_file(tmp_path: Path) -> None:
+    """A house's own name is no class where all features have a building; one that has neither is told."""
+    square = {"type": "Polygon", "coordinates": SQUARE}
+    found = read_geojson(tmp_path, feature(square, building="yes"), feature(square, building="house", name="Villa"))
+    assert [each.name for each in only(found).objects] == ["building", "house"]
+    found = read_geojson(tmp_path, feature(square, label="car"), feature(square, height="3"))
+    assert "feature 2: has no class under 'label', as others of the file have it; it has height" in only(found).reason
+
+
 def test_features_that_lie_nowhere_are_counted(tmp_path: Path) -> None:
     """Null and empty coordinates are no objects and say so; a picture of nothing else is one without objects."""
     empty = {"type": "Polygon", "coordinates": []}

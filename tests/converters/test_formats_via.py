@@ -131,17 +131,25 @@ def test_two_attributes_are_not_guessed_between() -> None:
 @pytest.mark.parametrize(
     ("attributes", "of_file", "reason"),
     [
-        ({"occluded": "yes"}, {"name": "cat"}, "has no class (it has occluded; others of the file have 'name'); to name all"),
-        ({"quality": "bad"}, {"Label": "cat", "quality": "good"}, "(it has quality; others of the file have 'Label'); to name"),
-        ({"colour": "red"}, {"size": "big"}, "which of colour is its class? add: --option class_key=colour"),
+        ({"occluded": "yes"}, {"name": "cat"}, "has no class under 'name', as others of the file have it; it has occluded (to"),
         (
-            {"osm_id": "1", "building": "yes", "name": None},
-            {"name": "Villa"},
-            "under 'name' (to take another key: --option class_key=b",
+            {"quality": "bad"},
+            {"Label": "cat", "quality": "good"},
+            "under 'Label', as others of the file have it; it has quality",
         ),
+        ({"size": "big", "id": "3"}, {"class": "cat"}, "class_key=size); to name all such regions, add: --option name=balloon"),
         ({"id": "1"}, {"id": "2"}, "has no class; to name all such regions, add: --option name=balloon"),
-        ({"truncated": "no"}, {"truncated": "yes"}, "has no class; to name all such regions, add: --option name=balloon"),
-        ({"name": "Rex", "type": "dog"}, {}, "which of 'name' (Rex), 'type' (dog) is its class? add: --option class_key=name"),
+        (
+            {"truncated": "no"},
+            {"truncated": "yes"},
+            "has no class ('truncated' is no here); to name all such regions, add: --option name",
+        ),
+        (
+            {"label": "Rex", "class": "dog"},
+            {},
+            "which of 'class' (dog), 'label' (Rex) is its class? add: --option class_key=class",
+        ),
+        ({"id": "3", "a": "x", "b": "y"}, {}, "which of id, a, b is its class? add: --option class_key=a"),
         ({"type": {"cat": True, "dog": True}}, {}, "has 2 classes, cat, dog; an object has one: untick the others"),
     ],
 )
@@ -154,6 +162,25 @@ def test_a_class_is_the_same_thing_in_all_of_a_file(
     }
     found = read(write(tmp_path / "v.json", rows)).samples[0]
     assert isinstance(found, Rejected) and reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("shapes", "names"),
+    [
+        ([{"car": "yes"}, {"bus": "yes"}], ["car", "bus"]),  # a key of its own each, as maps have them
+        ([{"highway": "residential"}, {"building": "yes"}, {"natural": "tree"}], ["residential", "building", "tree"]),
+        ([{"building": "yes"}, {"building": "yes", "name": "City Hall"}], ["building", "building"]),
+        ([{"building": "house", "name": None, "osm_id": 1}, {"building": "yes", "name": "Villa"}], ["house", "building"]),
+        ([{"area": "kitchen"}, {"area": "bath"}], ["kitchen", "bath"]),
+        ([{"class": "car", "type": "Polygon"}, {"class": 3, "class_name": "bus"}], ["car", "bus"]),
+        ([{"name": "cat", "occluded": "no"}, {"name": "dog"}], ["cat", "dog"]),
+        ([{"name": "cat"}, {"Label": "dog"}], ["cat", "dog"]),
+    ],
+)
+def test_classes_of_a_file_are_found_together(shapes: list[dict[str, Any]], names: list[str]) -> None:
+    """What a key is shows over the whole file: a name that few have is that of a house."""
+    key = file_key(shapes)
+    assert [class_of(each, {}, "here", key) for each in shapes] == names
 
 
 def test_a_key_that_no_region_has_is_named() -> None:

@@ -215,13 +215,14 @@ def test_a_whole_name_is_found_in_the_folders_below(pictures: Path, task: str) -
     for name in ("part_1/images/x.png", "part_2/images/y.png", "part_1/z.png", "part_2/z.png", "part_1/w.jpg"):
         (pictures / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 5)).save(pictures / name)
-    cells = ["x.png", "a.png", "y.png", "z.png", "w.png", "part_1/y.png"]
+    cells = ["x.png", "a.png", "y.png", "z.png", "w.png", "part_1/y.png", "q" * 300 + ".png"]
     rows = [f"{cell},q,a,{'cd'[number % 2]}\n" for number, cell in enumerate(cells)]
     (pictures / "t.csv").write_text("image,question,answer,label\n" + "".join(rows))
-    convert(task=task, input=pictures / "t.csv", output=pictures / "out.jsonl", max_bad=3)
+    convert(task=task, input=pictures / "t.csv", output=pictures / "out.jsonl", max_bad=4)
     found = [record.images[0] for record in adapt.read_records(pictures / "out.jsonl")]
     assert found == ["part_1/images/x.png", "a.png", "part_2/images/y.png"]
-    first, second, third = (pictures / "out.rejected.jsonl").read_text().splitlines()
+    first, second, third, last = (pictures / "out.rejected.jsonl").read_text().splitlines()
+    assert '"t.csv:8"' in last
     assert "may be part_1/z.png or part_2/z.png" in first and "w.png" in second and "part_1/y.png" in third
 
 

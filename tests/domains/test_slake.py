@@ -194,3 +194,12 @@ def test_marks_do_not_hang_on_the_questions(tmp_path: Path) -> None:
     assert record.meta["name"] == "Liver" and record.meta["boxes_px"] == [[20.0, 10.0, 70.0, 50.0]]
     rejected = [json.loads(line)["where"] for line in (tmp_path / "o.rejected.jsonl").read_text().splitlines()]
     assert rejected == ["test.json#row 1", "test.json#2"]
+
+
+def test_a_file_of_the_set_is_answered_with_its_folder(tmp_path: Path) -> None:
+    """Masks and boxes lie beside it: the folder is the set."""
+    path = write_set(tmp_path, [question(1)]) / "Slake1.0" / "test.json"
+    with pytest.raises(
+        UsageError, match=f"test.json' is a file; expected the folder of the set, {path.parent}: it holds masks"
+    ):
+        convert(task="slake", input=path, output=tmp_path / "o.jsonl")
