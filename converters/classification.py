@@ -9,7 +9,7 @@ the answer names those that do in that order, or says that none does.
 import dataclasses
 import re
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -33,6 +33,11 @@ LETTERS = string.ascii_uppercase
 # A list of texts or numbers as Python prints it; [10-20] is a range.
 _LIST_AS_TEXT = re.compile(r"""\[(?:\s*['"].*['"]\s*|\s*(?:[-+]?[\d.]+(?:[,\s]+|(?=\])))*)\]""", re.DOTALL)
 _JOINT = re.compile(r"(?<=[^\s/-])[-/]+(?=[^\s/-])|(?: [-/]+)+ ")  # between two words, with blanks around it or not
+
+# What a folder of pictures of any class is called, and which part of a set it is.
+_CONTAINERS = frozenset({"image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photos", "mask", "masks"})
+_PARTS = frozenset({"part", "fold", "batch", "set", *imagefolder.SPLIT_FOLDERS})
+_LABEL_TABLES = (".csv", ".tsv", ".parquet")  # a .json beside classes mostly lists them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,12 +218,6 @@ def read(source: Source) -> Reading:
     return _read_folder(source) if source.input.is_dir() and not table.is_table(source.input) else _read_table(source)
 
 
-_TABLES = (".csv", ".tsv", ".parquet")
-_CONTAINERS = frozenset({"image", "images", "img", "imgs", "jpegimages", "picture", "pictures", "photos", "mask", "masks"})
-_PARTS = frozenset({"part", "fold", "batch", "set", *imagefolder.SPLIT_FOLDERS})
-_NAMED = 8
-
-
 def _read_folder(source: Source) -> Reading:
     refuse_idle(source.options, COLUMNS, "a folder of classes")
     if given := [name for name in ("separator", "none") if name in source.options]:
@@ -234,7 +233,7 @@ def _read_folder(source: Source) -> Reading:
         raise UsageError(f"{error}{table.tell_tables(source)}") from error
     names = readable_names(picture.class_name for picture in pictures)
     if not source.counting:
-        _tell_classes(source.input, list(names))
+        _tell_classes(source, list(names))
     name, own_split = source.input.resolve().name, split_of_input(source.input) or imagefolder.split_beside(source.input)
     paths = [picture.path for picture in pictures if imagefolder.unread_reason(picture.path) is None]
     ids = dict(zip(paths, ids_apart([(f"{name}-{path.with_suffix('')}", str(path)) for path in paths]), strict=True))
@@ -263,10 +262,10 @@ def _are_containers(names: Sequence[str]) -> bool:
     return all(each & _CONTAINERS for each in words) and len(differing) == 1
 
 
-def _tell_classes(folder: Path, names: Sequence[str]) -> None:
+def _tell_classes(source: Source, names: Sequence[str]) -> None:
     """Say which folders are classes. Raises UsageError where they are none by their names and a table lies beside them."""
-    listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    first = next((each.name for each in sorted(folder.iterdir()) if each.suffix.lower() in _TABLES), None)
+    folder, listed = source.input, table.listed(names)
+    first = next((each.name for each in table.tables_of(folder, _LABEL_TABLES, source)), None)
     cure = f"--input {folder / first} --images {folder} --option image=COLUMN label=COLUMN" if first else ""
     if first and _are_containers(names):
         raise UsageError(
@@ -298,13 +297,13 @@ def _read_table(source: Source) -> Reading:
     labels = (row.values.get(column) for row in rows if not isinstance(row, Rejected))
     names = readable_names(table.text_of_cell(label) for label in labels if not _is_empty(label))
     if not source.counting:
-        _tell_joined(source.input, list(names))
+        _tell_joined(source.input, names.keys())
     samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
     context = _candidates(source, names, samples)
     return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
 
 
-def _tell_joined(path: Path, names: Sequence[str]) -> None:
+def _tell_joined(path: Path, names: Set[str]) -> None:
     """Say which classes look like several in one cell: all their parts are classes of other rows."""
     for mark in "|;, ":
         parts = {name: [part.strip() for part in name.split(mark)] for name in names if mark in name.strip()}

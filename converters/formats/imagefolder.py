@@ -236,6 +236,8 @@ def split_beside(folder: Path) -> str | None:
     own = _split_word(folder.name)
     if own is None:
         return None
+    if not os.access(folder.parent, os.R_OK | os.X_OK):
+        return None  # what lies beside it cannot be seen
     others = (_split_word(each.name) for each in folder.parent.iterdir() if each.is_dir())
     return own[0] if any(other is not None and other[1] == own[1] and other[0] != own[0] for other in others) else None
 

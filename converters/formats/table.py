@@ -163,7 +163,7 @@ def _tell_unread(source: Source) -> dict[str, int]:
     unread = [
         str(path.relative_to(source.input))
         for folder, suffixes in places
-        for path in _tables_of(folder, suffixes, source)
+        for path in tables_of(folder, suffixes, source)
         if path not in read
     ]
     if not unread:
@@ -172,12 +172,12 @@ def _tell_unread(source: Source) -> dict[str, int]:
         beside = f" or in {_HUB_FOLDER} below tables" if any(split_of_file(Path(name)) for name in unread) else ""
         say(
             f"note: {source.input}: {counted(len(unread), 'table')} not read, named for no split{beside}: "
-            f"{_listed(unread)}; to read one, point --input at it"
+            f"{listed(unread)}; to read one, point --input at it"
         )
     return {"table that is named for no split": len(unread)}
 
 
-def _tables_of(folder: Path, suffixes: tuple[str, ...], source: Source) -> list[Path]:
+def tables_of(folder: Path, suffixes: tuple[str, ...], source: Source) -> list[Path]:
     """The tables in a folder, whatever they are named, without those that conversions wrote there."""
     own = imagefolder.own_outputs(source.made)
     return [
@@ -191,7 +191,8 @@ def _tables_of(folder: Path, suffixes: tuple[str, ...], source: Source) -> list[
     ]
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
@@ -381,13 +382,13 @@ def tell_tables(source: Source, suffixes: tuple[str, ...] = TABLE_SUFFIXES) -> s
     unnamed = [
         str(path.relative_to(source.input))
         for folder in (source.input, *others)
-        for path in _tables_of(folder, suffixes, source)
+        for path in tables_of(folder, suffixes, source)
         if not manifest_path(path).exists()  # else it was converted already
     ]
-    told = f"; tables are in {_listed(whole)} below it" if whole else ""
+    told = f"; tables are in {listed(whole)} below it" if whole else ""
     if unnamed:
         which, them = ("which is", "it") if len(unnamed) == 1 else ("which are", "one")
-        told += f"; it holds {_listed(unnamed)}, {which} named for no split: point --input at {them}"
+        told += f"; it holds {listed(unnamed)}, {which} named for no split: point --input at {them}"
     return told
 
 
