@@ -245,16 +245,27 @@ def ask_all(
 ) -> None:
     """``work`` every item in ``concurrency`` threads, and ``take`` each result, here, as it comes: an answer or its DataError.
 
-    An EndpointError ends it, and so does whatever ``take`` raises. However it ends, by Ctrl-C too: requests under way are
-    closed, and answers that are there are still taken, since they are paid for.
+    An EndpointError ends it before another item is begun, and so does whatever ``take`` raises. However it ends, by Ctrl-C
+    too: requests under way are closed, and answers that are there are still taken, since they are paid for.
     """
+    refusals: list[EndpointError] = []
+
+    def work_unless_refused(item: Item) -> Answer:
+        if refusals:
+            raise refusals[0]
+        try:
+            return work(item)
+        except EndpointError as error:  # noted in this thread: the next item may be begun before the caller hears of it
+            refusals.append(error)
+            raise
+
     left = iter(items)
     under_way: dict[concurrent.futures.Future[Answer], Item] = {}
     pool = concurrent.futures.ThreadPoolExecutor(concurrency)
     try:
         while True:
             for item in itertools.islice(left, 2 * concurrency - len(under_way)):
-                under_way[signals.submit(pool, work, item)] = item
+                under_way[signals.submit(pool, work_unless_refused, item)] = item
             if not under_way:
                 return
             for each in signals.wait_any(under_way):

@@ -218,7 +218,7 @@ def test_a_refusal_ends_the_run_at_once(data: Path, serve: Callable[..., Server]
     server = serve(lambda request: reply)
     with pytest.raises(DataError, match=told):
         run(data, server, workers=2)
-    assert len(server.requests) <= 4 and not (data / "out" / "zh.jsonl").exists()
+    assert len(server.requests) <= 2 and not (data / "out" / "zh.jsonl").exists()
     server.answer = good
     assert run(data, server, resume=True)["counts"]["converted"] == 12
 
@@ -413,9 +413,19 @@ def test_answers_that_came_with_a_refusal_are_kept(
 
     wait = concurrent.futures.wait
     monkeypatch.setattr(concurrent.futures, "wait", wait_for_all)
-    server = serve(lambda request: (401, b"") if "row 5" in request["messages"][1]["content"] else good(request))
+    all_asked = threading.Event()
+
+    def refuses_last(request: dict[str, Any]) -> tuple[int, Any]:
+        if len(server.requests) == 12:
+            all_asked.set()
+        if "row 5" not in request["messages"][1]["content"]:
+            return good(request)
+        assert all_asked.wait(30)
+        return 401, b""
+
+    server = serve(refuses_last)
     with pytest.raises(DataError, match="answers 401"):
-        run(data, server)
+        run(data, server, workers=12)
     assert (data / "out" / "zh.progress.jsonl").read_bytes().count(b"\n") == 12  # the header and eleven rows
     server.answer, server.requests = good, []
     assert run(data, server, resume=True)["counts"]["converted"] == 12
