@@ -18,7 +18,8 @@ from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.progress import say
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
-from converters.formats import imagefolder, table
+from adapt.show import counted
+from converters.formats import imagefolder, label_columns, table
 from converters.formats.pictures import split_of_input
 from converters.objects import called, ids_apart
 from converters.options import read_listed, refuse_idle
@@ -73,9 +74,20 @@ OPTIONS = (
     Option("suffix", "text after the candidates instead of the published one"),
 )
 SEVERAL_OPTIONS = (Option("none", f"where several classes may apply: the answer where none does (default: {NONE})"),)
+LABEL = Option("label", "table: the column of the class, or of all classes that apply", "label")
+SEPARATOR = Option("separator", "table: what parts several classes in a cell, such as ';' (lists need none)")
+UNCERTAIN = Option(
+    "uncertain", "label_columns: a cell of -1 rejects its row, or is as 0 or 1", "rejected", ("rejected", "no", "yes")
+)
 COLUMNS = (
     Option("image", "table: the column of the picture", "image"),
-    Option("label", "table: the column of the class, or of all classes that apply", "label"),
+    LABEL,
+    Option(
+        "label_columns",
+        "table: columns that are a class each, 1 where it applies: MEL,NV,BCC or FIRST..LAST (both included, in the order of "
+        "the header)",
+    ),
+    UNCERTAIN,
     Option("id", "table: the column of the id (default: counted)"),
     Option("split", "table: the column of the split", "split"),
 )
@@ -214,7 +226,7 @@ def _spaced(prefix: str) -> str:
 
 
 def read(source: Source) -> Reading:
-    """An image folder, or a table with a picture and a class in each row."""
+    """An image folder, or a table with a picture and its classes in each row."""
     return _read_folder(source) if source.input.is_dir() and not table.is_table(source.input) else _read_table(source)
 
 
@@ -284,12 +296,54 @@ def _tell_classes(source: Source, names: Sequence[str]) -> None:
 
 def _read_table(source: Source) -> Reading:
     refuse_idle(source.options, FOLDERS, "a table")
+    given = source.options.get("label_columns")
+    if given is not None:
+        refuse_idle(source.options, (LABEL, SEPARATOR), "label_columns")
+    elif (uncertain := source.options["uncertain"]) != UNCERTAIN.default:
+        raise UsageError(f"option uncertain={uncertain} has no effect without label_columns, the columns that are a class each")
     found = table.read_tables(source, picture_column=source.options["image"], find_pictures=True)
+    return _read_column(source, found) if given is None else _read_columns(source, found, given)
+
+
+def _read_columns(source: Source, found: table.Tables, given: str) -> Reading:
+    """A table with a column for each class: one class a row where every row that can be read has exactly one, else several."""
+    column = source.options["label"]
+    columns = {} if found.first is None else label_columns.find_columns(given, list(found.first), source.input)
+    names = readable_names(columns)
+    whole = map(_with_one_picture, found.rows)
+    rows, num_empty = label_columns.read_rows(whole, columns, source.options["uncertain"], column)
+    nums = {len(row.values[column]) for row in rows if isinstance(row, table.Row)}
+    is_single = nums <= {1} and "none" not in source.options
+    if nums and not source.counting:
+        _tell_columns(source.input, list(names), is_single, num_empty)
+    if not is_single:
+        return _read_several(source, rows, found, names=names)
+    alone = (
+        row if isinstance(row, Rejected) else dataclasses.replace(row, values={column: row.values[column][0]}) for row in rows
+    )
+    return _read_single(source, alone, found, names)
+
+
+def _tell_columns(path: Path, names: Sequence[str], is_single: bool, num_empty: int) -> None:
+    """Say whether the classes exclude each other, which the rows tell and no header does."""
+    of = f"of {len(names)}: {table.listed(names)}"
+    if is_single:
+        say(f"note: {path}: one class a row, {of}; where several or none may apply: --option none={NONE}")
+    else:
+        say(f"note: {path}: none, one or several classes a row, {of}")
+    if num_empty:
+        say(f"note: {path}: {counted(num_empty, 'empty cell')} of the label columns taken as 0")
+
+
+def _read_column(source: Source, found: table.Tables) -> Reading:
+    """A table with a column of classes."""
     column, separator = source.options["label"], source.options.get("separator")
+    if found.first is not None and column not in found.first:
+        raise UsageError(f"{table.no_column(source.input, column, list(found.first))}{label_columns.propose(found.first)}")
     # Classes are known when all rows are; what else stands in them goes, or the bytes of all pictures would be held.
     rows = [_with_label_alone(row, column) if isinstance(row, table.Row) else row for row in found.rows]
     if separator is not None or any(isinstance(row, table.Row) and isinstance(row.values.get(column), list) for row in rows):
-        return _read_several(source, rows, found, separator)
+        return _read_several(source, rows, found, separator=separator)
     if "none" in source.options:
         raise UsageError(
             "none: each row has one class; where several may apply, lists hold them or --option separator=';' parts them"
@@ -298,7 +352,18 @@ def _read_table(source: Source) -> Reading:
     names = readable_names(table.text_of_cell(label) for label in labels if not _is_empty(label))
     if not source.counting:
         _tell_joined(source.input, names.keys())
-    samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
+    return _read_single(source, rows, found, names)
+
+
+def _read_single(
+    source: Source, rows: Iterable[table.Row | Rejected], found: table.Tables, names: Mapping[str, str]
+) -> Reading:
+    """A table whose cells hold one class each."""
+    column = source.options["label"]
+    samples = [
+        row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name)
+        for row in map(_with_one_picture, rows)
+    ]
     context = _candidates(source, names, samples)
     return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
 
@@ -324,6 +389,12 @@ def _candidates(source: Source, names: Mapping[str, str], samples: Sequence[Any]
     return read_candidates(source.options, list(names.values()))
 
 
+def _with_one_picture(row: table.Row | Rejected) -> table.Row | Rejected:
+    if isinstance(row, Rejected) or len(row.pictures) == 1:
+        return row
+    return Rejected(row.where, f"{len(row.pictures)} pictures, expected one", row.split)
+
+
 def _with_label_alone(row: table.Row, column: str) -> table.Row | Rejected:
     label = row.values.get(column)
     if isinstance(label, str) and _LIST_AS_TEXT.fullmatch(label.strip()):
@@ -335,11 +406,22 @@ def _with_label_alone(row: table.Row, column: str) -> table.Row | Rejected:
     return dataclasses.replace(row, values={column: label})
 
 
-def _read_several(source: Source, rows: list[table.Row | Rejected], found: table.Tables, separator: str | None) -> Reading:
-    """A table whose cells hold none, one or several classes: lists, or text with ``separator`` between them."""
+def _read_several(
+    source: Source,
+    rows: list[table.Row | Rejected],
+    found: table.Tables,
+    *,
+    separator: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Reading:
+    """A table whose cells hold none, one or several classes: lists, or text with ``separator`` between them. ``names`` are
+    those of all classes (default: of the cells')."""
     column = source.options["label"]
-    cells = [row if isinstance(row, Rejected) else _several_classes(row, column, separator) for row in rows]
-    names = readable_names(name for cell in cells if isinstance(cell, list) for name in cell)
+    cells = [
+        row if isinstance(row, Rejected) else _several_classes(row, column, separator) for row in map(_with_one_picture, rows)
+    ]
+    if names is None:
+        names = readable_names(name for cell in cells if isinstance(cell, list) for name in cell)
     samples = [
         cell
         if isinstance(cell, Rejected) or isinstance(row, Rejected)
@@ -354,8 +436,6 @@ def _read_several(source: Source, rows: list[table.Row | Rejected], found: table
 def _several_classes(row: table.Row, column: str, separator: str | None) -> list[str] | Rejected:
     """The classes in a row's cell, as the dataset spells them."""
     value = row.values.get(column)
-    if len(row.pictures) != 1:
-        return Rejected(row.where, f"{len(row.pictures)} pictures, expected one", row.split)
     if isinstance(value, str):
         value = value.split(separator) if separator else [value] if value.strip() else None
     elif isinstance(value, int | float) and not isinstance(value, bool):
@@ -380,8 +460,6 @@ def _table_sample(row: table.Row, column: str, names: Mapping[str, str], source:
     label = row.values.get(column)
     if _is_empty(label):
         return Rejected(row.where, f"column '{column}' is empty, expected a class", row.split)
-    if len(row.pictures) != 1:
-        return Rejected(row.where, f"{len(row.pictures)} pictures, expected one", row.split)
     class_name = table.text_of_cell(label)
     return ClassSample(row.id, row.where, row.split, row.pictures, names[class_name], class_name, source)
 
@@ -390,14 +468,14 @@ TASK = Task(
     name="classify",
     summary="which of several classes a picture belongs to, or all that apply; pictures in class folders, or a table",
     layout="<root>/<Class>/<file>, <root>/<split>/<Class>/<file>, or a table (csv, tsv, json, jsonl, parquet) "
-    "with columns image, label",
+    "with columns image, label, or image and one for each class (label_columns)",
     unit="picture",
     read=read,
     convert=convert,
     options=(
         *OPTIONS,
         *SEVERAL_OPTIONS,
-        Option("separator", "table: what parts several classes in a cell, such as ';' (lists need none)"),
+        SEPARATOR,
         *COLUMNS,
         *FOLDERS,
         *pixels.OPTIONS,

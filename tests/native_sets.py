@@ -51,6 +51,16 @@ def vqa_table(folder: Path) -> str:
     return "questions.csv"
 
 
+def class_columns(folder: Path) -> str:
+    """A CSV with a column for each class, as Roboflow writes it, and cells that are empty."""
+    for number in range(4):
+        picture(folder / f"{number}.png", seed=number)
+    cells = ("1, 0, 0", "0, 1, 1", "0, 0, 0", "1, , 0")
+    text = "".join(f"{number}.png, {each}\n" for number, each in enumerate(cells))
+    (folder / "_classes.csv").write_text(f"filename, Cat, Dog, Fox\n{text}")
+    return "_classes.csv"
+
+
 def chats(folder: Path) -> str:
     """LLaVA rows, with and without a picture."""
     rows = []
@@ -297,6 +307,7 @@ def clips(folder: Path) -> str:
 
 SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "classify": ("classify", {}, class_folders),
+    "classify columns": ("classify", {"image": "filename", "label_columns": "Cat..Fox"}, class_columns),
     "vqa": ("vqa", {}, vqa_table),
     "chat llava": ("chat", {}, chats),
     "chat openai": ("chat", {}, openai_lines),

@@ -30,7 +30,7 @@ from converters.formats.pictures import PictureFinder
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _OTHER_MARKS = {";": "';'", "|": "'|'", "\t": "tabs"}
 SPLIT_COLUMN = "split"  # taken where it is there, in any case; one of another name must be
-COLUMN_OPTIONS = ("question", "answer", "label", "id")
+COLUMN_OPTIONS = ("question", "answer", "id")
 HUB_PREFIX = "hf:"
 _HUB_FOLDER = "data"  # where the Hub keeps the Parquet files of a set
 _WRITTEN = (".manifest.json", ".pictures.jsonl", ".rejected.jsonl")  # by other conversions
@@ -53,12 +53,13 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Tables:
-    """The rows of all files of an input, in order, and what was not read, by reason."""
+    """The rows of all files of an input, in order, what was not read, by reason, and the first row that is whole, as it is."""
 
     name: str
     image_root: Path
     rows: Iterable[Row | Rejected]
     ignored: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    first: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +95,11 @@ def read_tables(source: Source, *, picture_column: str, find_pictures: bool = Fa
         given += [] if source.options.get("split", SPLIT_COLUMN) == SPLIT_COLUMN else [source.options["split"]]
         for column in [picture_column, *given]:
             if column not in known:
-                raise _no_column(source.input, column, [str(key) for key in known])
+                raise no_column(source.input, column, [str(key) for key in known])
     root = source.made if opened.embedded and source.made else source.images or folder_of(source.input)
     has_paths = find_pictures and not opened.embedded and not source.counting
     finder = PictureFinder(root, source.made) if has_paths else None
-    return Tables(opened.name, root, _rows(opened, source, picture_column, finder), opened.ignored)
+    return Tables(opened.name, root, _rows(opened, source, picture_column, finder), opened.ignored, known)
 
 
 def tell_separator(header: Sequence[str], path: Path) -> str:
@@ -112,7 +113,7 @@ def tell_separator(header: Sequence[str], path: Path) -> str:
     return f"its cells are separated by {found[0]}; {way}"
 
 
-def _no_column(path: Path, column: str, known: list[str]) -> UsageError:
+def no_column(path: Path, column: str, known: list[str]) -> UsageError:
     """Names the columns that there are, and what to do about another name or another separator."""
     if other := tell_separator(known, path):
         return UsageError(f"{path}: {other}")
