@@ -129,6 +129,13 @@ def write_map(root: Path, drawn: Sequence[Box]) -> Path:
     return write_geojson(root, moved)
 
 
+def write_table(root: Path, drawn: Sequence[Box]) -> Path:
+    boxes = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in drawn]
+    row = {"file_name": "a.png", "objects": {"bbox": boxes, "category": ["cell"] * len(boxes)}}
+    (root / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    return root / "metadata.jsonl"
+
+
 WRITERS: dict[str, tuple[Callable[[Path, Sequence[Box]], Path], bool]] = {
     "coco": (write_coco, False),
     "voc": (write_voc, True),
@@ -142,6 +149,7 @@ WRITERS: dict[str, tuple[Callable[[Path, Sequence[Box]], Path], bool]] = {
     "csv wkt": (write_wkt, False),
     "geojson": (write_geojson, False),
     "geojson map": (write_map, False),
+    "table": (write_table, False),
 }
 
 

@@ -272,6 +272,28 @@ def drawn(kind: str) -> Builder:
     return build
 
 
+def embedded_boxes(folder: Path) -> str:
+    """A Parquet file of pictures with lists of boxes and numbered classes."""
+    import datasets
+
+    picture(folder / "a.png")
+    content = (folder / "a.png").read_bytes()
+    (folder / "a.png").unlink()
+    objects = [{"bbox": [[20.0, 10, 8, 6], [1, 2, 30, 20]][:count], "category": [0, 1][:count]} for count in (2, 0, 1)]
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "objects": {
+                "bbox": datasets.List(datasets.List(datasets.Value("float32"))),
+                "category": datasets.List(datasets.ClassLabel(names=["cat", "dog"])),
+            },
+        }
+    )
+    rows = [{"image": {"bytes": content, "path": None}, "objects": each} for each in objects]
+    datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "train.parquet")
+    return "train.parquet"
+
+
 def panoptic(folder: Path) -> str:
     """COCO's panoptic form: segments by the colours of a mask."""
     return native_boxes.write_panoptic(folder).relative_to(folder).as_posix()
@@ -350,5 +372,7 @@ SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "count csv": ("count", {}, drawn("csv")),
     "ground csv wkt": ("ground", {}, drawn("csv wkt")),
     "ground geojson": ("ground", {}, drawn("geojson")),
+    "count table embedded": ("count", {"boxes": "xywh"}, embedded_boxes),
+    "ground table": ("ground", {"boxes": "xywh"}, drawn("table")),
     "region geojson map": ("region", {"form": "drawn", "mark": "box"}, drawn("geojson map")),
 }

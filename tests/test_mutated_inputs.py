@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import datasets
 import pytest
 from mutations import mutate
 from native_sets import SETS
@@ -17,7 +18,11 @@ SLOWEST_S = 1.0  # of processor time
 CHECKOUT = Path(__file__).resolve().parents[1]
 # What Python and its libraries read of their own while they work.
 OWN = tuple(
-    str(Path(place)) for place in (sys.prefix, sys.base_prefix, CHECKOUT, "/proc", "/sys", "/dev", "/usr", "/etc/mime.types")
+    str(Path(place))
+    for place in (
+        *(sys.prefix, sys.base_prefix, CHECKOUT, datasets.config.HF_DATASETS_CACHE),
+        *("/proc", "/sys", "/dev", "/usr", "/etc/mime.types"),
+    )
 )
 opened: list[str] = []
 

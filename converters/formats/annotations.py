@@ -8,7 +8,21 @@ from pathlib import Path
 from adapt import safe
 from adapt.domain import Option, Source
 from adapt.errors import UsageError
-from converters.formats import boxes_csv, coco, dota, geojson, jsonfiles, labelme, panoptic, textlabels, via, voc, yolo
+from converters.formats import (
+    boxes_csv,
+    boxes_table,
+    coco,
+    dota,
+    geojson,
+    jsonfiles,
+    labelme,
+    panoptic,
+    table,
+    textlabels,
+    via,
+    voc,
+    yolo,
+)
 from converters.objects import Objects, told_apart
 
 READERS: Mapping[str, Callable[[Source], Objects]] = {
@@ -21,18 +35,26 @@ READERS: Mapping[str, Callable[[Source], Objects]] = {
     "labelme": labelme.read,
     "csv": boxes_csv.read,
     "geojson": geojson.read,
+    "table": boxes_table.read,
 }
 OPTIONS = (
     Option("format", "how the objects are stored; auto looks at the input", "auto", ("auto", *READERS)),
-    Option("name", "voc, via, labelme, csv, geojson: the class of regions that have none, such as name=balloon"),
-    Option("class_key", "via, csv, geojson: the attribute, column or property of the class (default: looked for)"),
+    Option("name", "voc, via, labelme, csv, geojson, table: the class of regions that have none, such as name=balloon"),
+    Option("class_key", "via, csv, geojson, table: the attribute, column or property of the class (default: looked for)"),
+    Option(
+        "boxes",
+        "table: what four numbers are, x, y, width and height or two corners (default: looked for)",
+        None,
+        (boxes_table.XYWH, boxes_table.XYXY),
+    ),
     Option("origin", "voc: the number of the first pixel, 1 as in Pascal VOC or 0", "1", ("1", "0")),
     Option("masks", "panoptic: the folder of mask pictures (default: beside the json, named like it)"),
 )
 # Options that mean something in some formats alone; origin is given where it is not its default.
 TAKEN_BY = {
-    "name": ("voc", "via", "labelme", "csv", "geojson"),
-    "class_key": ("via", "csv", "geojson"),
+    "name": ("voc", "via", "labelme", "csv", "geojson", "table"),
+    "class_key": ("via", "csv", "geojson", "table"),
+    "boxes": ("table",),
     "origin": ("voc",),
     "masks": ("panoptic",),
 }
@@ -61,16 +83,20 @@ def _look(source: Source) -> str:
     path = source.input
     if path.is_file() and path.suffix.lower() in boxes_csv.SUFFIXES:
         return "csv"  # whose reader says which columns it misses
+    if str(path).startswith(table.HUB_PREFIX) or (path.is_file() and path.suffix.lower() in boxes_table.SUFFIXES):
+        return "table"
     found = sorted({kind for kind in map(_kind_of, _candidates(source)) if kind is not None})
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(f"input '{path}' holds {' and '.join(found)}; add: --option format={found[0]}, or name one file")
+    if path.is_dir() and table.is_table(path):
+        return "table"
     if path.is_file() and path.suffix.lower() in jsonfiles.SUFFIXES:
         safe.read_json(path)  # which says it where this is no JSON at all
     raise UsageError(
         f"input '{path}': found no annotations in it; looked for json (COCO, panoptic, VIA, LabelMe, GeoJSON), xml (VOC), "
-        "txt (YOLO, DOTA) and csv with columns of boxes or WKT"
+        f"txt (YOLO, DOTA), csv with columns of boxes or WKT, and tables with lists of boxes{table.tell_tables(source)}"
     )
 
 
@@ -78,7 +104,7 @@ def _candidates(source: Source) -> list[Path]:
     if source.input.is_file():
         return [source.input]
     found: list[Path] = []
-    for suffixes in ((".json", ".geojson"), (".xml",), boxes_csv.SUFFIXES, (".yaml", ".yml", ".names")):
+    for suffixes in ((".json", ".geojson"), (".xml",), boxes_csv.SUFFIXES, (".yaml", ".yml", ".names"), (".jsonl",)):
         found += itertools.islice(jsonfiles.files_below(source, frozenset(suffixes)), LOOKED_AT)
     return found + [source.input / path for path in itertools.islice(textlabels.label_files(source), LOOKED_AT)]
 
@@ -93,6 +119,8 @@ def _kind_of(path: Path) -> str | None:
         return "csv" if boxes_csv.is_boxes(boxes_csv.header_of(path)) else None
     if yolo.is_names_file(path):
         return "yolo"
+    if suffix == ".jsonl":
+        return "table" if boxes_table.is_boxes(path) else None
     return _kind_of_lines(path) if suffix == ".txt" else None
 
 

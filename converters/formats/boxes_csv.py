@@ -136,7 +136,7 @@ def read(source: Source) -> Objects:
             raise UsageError(f"{path}: {told}; expected {_EXPECTED}")
         columns = _columns(header, source.options)
         try:
-            classes = _read_classes(path.parent / CLASSES)
+            classes = read_classes(path.parent / CLASSES)
             pictures, unnamed = _by_picture(path, columns, source.input, finder)
         except DataError as error:
             if len(paths) == 1:
@@ -183,7 +183,7 @@ def _files(source: Source) -> list[Path]:
     return found
 
 
-def _read_classes(path: Path) -> dict[str, str] | None:
+def read_classes(path: Path) -> dict[str, str] | None:
     """Names by number; None where there is no such file. Rows are name,number, or number,name."""
     if not path.is_file():
         return None
@@ -269,7 +269,8 @@ def _object(row: Mapping[str, str], csv_file: _Table, where: str, ignored: colle
         box = enclosing(point for outline in outlines for point in outline)
     used = set(columns.names.values())
     attributes = {name: text for name, text in row.items() if name not in used and text.strip()}
-    return PictureObject(_name(columns.cell(row, "label"), csv_file, where), box, outlines, attributes=attributes)
+    name = name_of_class(columns.cell(row, "label"), csv_file.classes, csv_file.source.options.get("name"), where)
+    return PictureObject(name, box, outlines, attributes=attributes)
 
 
 def _box(numbers: Sequence[float], roles: Sequence[str]) -> Box:
@@ -277,9 +278,9 @@ def _box(numbers: Sequence[float], roles: Sequence[str]) -> Box:
     return (x, y, third, fourth) if roles == _CORNERS else (x, y, x + third, y + fourth)
 
 
-def _name(label: str, csv_file: _Table, where: str) -> str:
+def name_of_class(label: str, classes: Mapping[str, str] | None, own: str | None, where: str) -> str:
+    """What a class is called: a number by ``classes``, or as the option ``own`` says. Raises DataError where neither does."""
     label = _WHOLE.sub(r"\1", label)
-    classes, own = csv_file.classes, csv_file.source.options.get("name")
     if label and not label.isdecimal():
         return label
     if label and classes is not None:
@@ -289,6 +290,6 @@ def _name(label: str, csv_file: _Table, where: str) -> str:
     if own:
         return own
     if label:
-        raise DataError(f"{where}: class {label[:20]} has no name; write {CLASSES} (name,number rows) beside the csv, "
+        raise DataError(f"{where}: class {label[:20]} has no name; write {CLASSES} (name,number rows) beside the table, "
                         "or name all objects: --option name=balloon")  # fmt: skip
     raise DataError(f"{where}: has no class; to name all such objects, add: --option name=balloon")

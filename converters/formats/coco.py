@@ -294,9 +294,9 @@ def _object(
     name = category_of(row, names, what)
     what = f"{what} '{name[:80]}'"
     has_box, segmentation = row.get("bbox") not in (None, []), row.get("segmentation")
-    if has_box and isinstance(segmentation, list):
-        segmentation = _with_area(segmentation, ignored)
-    polygons, mask, box = _segmentation(segmentation, what)
+    if has_box:
+        segmentation = with_area(segmentation, ignored)
+    polygons, mask, box = read_segmentation(segmentation, what)
     if has_box:
         box = to_box(row["bbox"], what)
     if box is None:
@@ -316,7 +316,7 @@ def to_box(value: Any, what: str) -> tuple[float, float, float, float]:
     return x, y, x + width, y + height
 
 
-def _segmentation(value: Any, what: str) -> tuple[tuple[tuple[Point, ...], ...], Rle | None, Any]:
+def read_segmentation(value: Any, what: str) -> tuple[tuple[tuple[Point, ...], ...], Rle | None, Any]:
     """(polygons, mask, enclosing box) of any of the three forms; the last two None where there is none."""
     if value in (None, [], {}):
         return (), None, None
@@ -329,8 +329,10 @@ def _segmentation(value: Any, what: str) -> tuple[tuple[tuple[Point, ...], ...],
     return polygons, None, enclosing(point for polygon in polygons for point in polygon)
 
 
-def _with_area(parts: list[Any], ignored: collections.Counter[str]) -> list[Any]:
-    """The parts of an object with a box of its own, but points and lines, which are counted."""
+def with_area(parts: Any, ignored: collections.Counter[str]) -> Any:
+    """The segmentation of an object with a box of its own, without points and lines, which are counted."""
+    if not isinstance(parts, list):
+        return parts
     kept = [part for part in parts if not isinstance(part, list) or len(part) not in (0, 2, 4)]
     if len(kept) < len(parts):
         ignored[FEW_POINTS] += len(parts) - len(kept)

@@ -137,6 +137,16 @@ def picture_names(cell: Any, source: Source, embedded: bool, where: str) -> tupl
     return _pictures(cell, source, embedded, where)
 
 
+def held_picture(cell: Any, source: Source, settings: pixels.Settings, where: str) -> pixels.Held:
+    """The one embedded picture of a cell, written to ``source.made``. Raises DataError for none, several, and damage."""
+    contents, names = held_in(cell)
+    if len(contents) != 1 or names:
+        count = len(contents) + len(names)
+        found = "its picture is not embedded as others are" if count == 1 else f"{count} pictures, expected one"
+        raise DataError(f"{where}: {found}")
+    return pixels.hold(contents[0], where, settings, source.made)
+
+
 def open_peeked(source: Source, cell_of: Callable[[Mapping[str, Any]], Any]) -> Opened:
     """The rows of each split, and whether they hold their pictures as bytes: the first cell with a picture tells, as
     ``cell_of`` finds it in a row. A note names the tables of a folder that are named for no split: they are not read.
@@ -574,15 +584,11 @@ def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[
     # Only now: `datasets` decodes pictures to take a column away, and would store them anew, at 8 bits and JPEG's loss.
     if unread := [column for column in features if column in without]:
         rows = rows.remove_columns(unread)
-    labels = {}
-    for column, feature in features.items():
-        label = getattr(feature, "feature", feature)  # of a list: its cells'
-        if isinstance(label, datasets.ClassLabel) and column not in without:
-            labels[column] = label
+    labelled = {column: feature for column, feature in features.items() if column not in without and _has_classes(feature)}
     for index, row in enumerate(rows):
         where = f"{name}#{index}"
         try:
-            named = {column: _class_named(row[column], label, column) for column, label in labels.items()}
+            named = {column: _classes_named(row[column], feature, column) for column, feature in labelled.items()}
         except DataError as error:
             yield where, DataError(f"{where}: {error}")
             continue
@@ -590,15 +596,27 @@ def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[
         yield where, row | gaps | named
 
 
-def _class_named(value: Any, label: Any, column: str) -> Any:
-    """The name of a class number, or the names of a list of them."""
+def _has_classes(feature: Any) -> bool:
+    """Whether a column has numbered classes: itself, its lists' cells, or in lists of objects."""
+    import datasets
+
+    inner = feature.values() if isinstance(feature, dict) else [feature.feature] if hasattr(feature, "feature") else ()
+    return isinstance(feature, datasets.ClassLabel) or any(map(_has_classes, inner))
+
+
+def _classes_named(value: Any, feature: Any, column: str) -> Any:
+    """The name of a class number, or what holds such numbers with their names."""
+    if value is None or not _has_classes(feature):
+        return value
+    if isinstance(value, dict):
+        return {key: _classes_named(each, feature[key], f"{column}.{key}") for key, each in value.items()}
     if isinstance(value, list):
-        return [_class_named(each, label, column) for each in value]
-    if value is None or value < 0:
+        return [_classes_named(each, feature.feature, column) for each in value]
+    if value < 0:
         return None
-    if value >= label.num_classes:
-        raise DataError(f"class {value} in column '{column}', but the table names {label.num_classes} classes, from 0")
-    return label.int2str(value)
+    if value >= feature.num_classes:
+        raise DataError(f"class {value} in column '{column}', but the table names {feature.num_classes} classes, from 0")
+    return feature.int2str(value)
 
 
 def _open_hub(name: str) -> tuple[str, dict[str | None, Iterator[Place]]]:

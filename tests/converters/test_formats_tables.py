@@ -1,0 +1,322 @@
+"""Tables of pictures with lists of boxes, as `datasets` writes them; where COCO's json says the same, so do the records."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow
+import pytest
+from PIL import Image
+
+import adapt
+from adapt.domain import Rejected, Source, read_options
+from adapt.errors import DataError, UsageError
+from adapt.verbs import convert
+from converters.formats import annotations
+from converters.objects import Objects, ObjectsSample
+
+WIDTH, HEIGHT = 80, 60
+NAMES = ["Coverall", "Mask"]
+BOXES = [[[30.0, 20, 10, 12], [5, 6, 20, 30]], [], [[50, 1, 30, 8]]]
+CLASSES = [[1, 0], [], [1]]
+FEATURES = datasets.Features(
+    {
+        "image": datasets.Image(),
+        "width": datasets.Value("int32"),
+        "height": datasets.Value("int32"),
+        "objects": {
+            "id": datasets.List(datasets.Value("int64")),
+            "bbox": datasets.List(datasets.List(datasets.Value("float32"), length=4)),
+            "category": datasets.List(datasets.ClassLabel(names=NAMES)),
+        },
+    }
+)
+
+
+def noise(number: int) -> Image.Image:
+    values = np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def encoded(number: int, kind: str = "PNG", **settings: Any) -> bytes:
+    buffer = io.BytesIO()
+    noise(number).save(buffer, kind, **settings)
+    return buffer.getvalue()
+
+
+def rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "image": {"bytes": encoded(number), "path": f"{number}.png"},
+            "width": WIDTH,
+            "height": HEIGHT,
+            "objects": {"id": list(range(len(boxes))), "bbox": boxes, "category": classes},
+        }
+        for number, (boxes, classes) in enumerate(zip(BOXES, CLASSES, strict=True))
+    ]
+
+
+def write_coco(root: Path, boxes: Any = BOXES, **more: Any) -> Path:
+    """The same pictures and boxes as COCO's json."""
+    for number in range(len(boxes)):
+        (root / f"{number}.png").write_bytes(encoded(number))
+    document = {
+        "images": [{"id": number, "file_name": f"{number}.png"} for number in range(len(boxes))],
+        "annotations": [
+            {"id": 10 * number + place, "image_id": number, "category_id": CLASSES[number][place], "bbox": box, **more}
+            for number, each in enumerate(boxes)
+            for place, box in enumerate(each)
+        ],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(NAMES)],
+    }
+    (root / "coco.json").write_text(json.dumps(document))
+    return root / "coco.json"
+
+
+def asked(path: Path, output: Path, task: str = "ground", **options: str) -> list[tuple[str, str, tuple[int, int]]]:
+    """Question, answer and size of each record."""
+    convert(task=task, input=path, output=output, option=options)
+    found = adapt.read_records(output)
+    return [(record.turns[0].value, record.answer, record.sizes[0]) for record in found]
+
+
+def read(path: Path, **options: str) -> Objects:
+    return annotations.read_objects(Source(path, None, read_options(annotations.OPTIONS, options, "test"), 0))
+
+
+def write_lines(path: Path, *given: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(each) + "\n" for each in given))
+    return path
+
+
+def reasons(found: Objects) -> list[str]:
+    return [f"{each.where}: {each.reason}" for each in found.samples if isinstance(each, Rejected)]
+
+
+@pytest.mark.parametrize("task", ["ground", "detect", "count", "region"])
+def test_a_parquet_file_asks_what_coco_asks(task: str, tmp_path: Path) -> None:
+    """Embedded pictures keep their pixels; numbers of classes become names; a row without boxes has no objects."""
+    expected = asked(write_coco(tmp_path), tmp_path / "coco.jsonl", task)
+    datasets.Dataset.from_list(rows(), features=FEATURES).to_parquet(tmp_path / "train.parquet")
+    assert asked(tmp_path / "train.parquet", tmp_path / "o" / "table.jsonl", task) == expected and len(expected) > 1
+    manifest = json.loads((tmp_path / "o" / "table.manifest.json").read_text())
+    assert manifest["counts"]["splits"] == {"train": len(adapt.read_records(tmp_path / "o" / "table.jsonl"))}
+    record = adapt.read_records(tmp_path / "o" / "table.jsonl")[0]
+    if task != "region":
+        with Image.open(tmp_path / "o" / "table.images" / record.images[0]) as picture:
+            assert picture.tobytes() == noise(0).tobytes()
+
+
+def test_every_container_of_rows_is_read(tmp_path: Path) -> None:
+    """A saved folder, the Hub's folder of Parquet parts, a list of objects instead of lists, and lists in the row itself."""
+    expected = asked(write_coco(tmp_path), tmp_path / "coco.jsonl")
+    whole = datasets.Dataset.from_list(rows(), features=FEATURES)
+    datasets.DatasetDict({"train": whole}).save_to_disk(tmp_path / "saved")
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    whole.to_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet")
+    listed = [
+        {"image": row["image"], "objects": [dict(zip(row["objects"], each, strict=True)) for each in
+                                            zip(*row["objects"].values(), strict=True)]}
+        for row in rows()
+    ]  # fmt: skip
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "objects": datasets.List({key: feature.feature for key, feature in FEATURES["objects"].items()}),
+        }
+    )
+    datasets.Dataset.from_list(listed, features=features).to_parquet(tmp_path / "listed.parquet")
+    flat = [{"image": row["image"], "bbox": row["objects"]["bbox"], "label": row["objects"]["category"]} for row in rows()]
+    own = {"image": datasets.Image(), "bbox": FEATURES["objects"]["bbox"], "label": FEATURES["objects"]["category"]}
+    datasets.Dataset.from_list(flat, features=datasets.Features(own)).to_parquet(tmp_path / "flat.parquet")
+    for number, name in enumerate(("saved", "hub", "listed.parquet", "flat.parquet")):
+        assert asked(tmp_path / name, tmp_path / f"{number}.jsonl") == expected, name
+
+
+def test_a_folder_of_pictures_with_metadata(tmp_path: Path) -> None:
+    """metadata.jsonl names pictures beside it, in the folder of each split; classes.csv beside it names the numbers."""
+    folder = tmp_path / "set"
+    for split, numbers in (("train", (0, 1)), ("validation", (2,))):
+        names = [f"{number}.png" for number in numbers]
+        objects = [{"bbox": BOXES[number], "categories": CLASSES[number]} for number in numbers]
+        write_lines(
+            folder / split / "metadata.jsonl",
+            *({"file_name": name, "objects": each} for name, each in zip(names, objects, strict=True)),
+        )
+        for number in numbers:
+            (folder / split / f"{number}.png").write_bytes(encoded(number))
+    told = "class 1 has no name; write classes.csv .name,number rows. beside the table, or name all objects: --option name="
+    with pytest.raises(DataError, match=rf"first: train/metadata.jsonl:1: object 1: {told}"):
+        convert(task="ground", input=folder, output=tmp_path / "o.jsonl")
+    for place in (folder, folder / "validation"):
+        (place / "classes.csv").write_text("Coverall,0\nMask,1\n")
+    assert asked(folder, tmp_path / "o.jsonl") == asked(write_coco(tmp_path), tmp_path / "coco.jsonl")
+    found = adapt.read_records(tmp_path / "o.jsonl")
+    assert [(record.id, record.images[0], record.split) for record in found] == [
+        ("set-train/0-ground-1", "train/0.png", "train"),
+        ("set-train/0-ground-2", "train/0.png", "train"),
+        ("set-validation/2-ground-1", "validation/2.png", "val"),
+    ]
+    asked(folder / "validation" / "metadata.jsonl", tmp_path / "o.jsonl", boxes="xywh")
+    assert [(record.id, record.split) for record in adapt.read_records(tmp_path / "o.jsonl")] == [
+        ("validation-2-ground-1", "val")
+    ]
+
+
+def test_corners_are_never_guessed(tmp_path: Path) -> None:
+    """Where no box tells which of the two it is, the option must; where one in a hundred is no corners, the rest are none."""
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+
+    def write(*boxes: list[float]) -> Path:
+        objects = {"bbox": boxes, "category": ["x"] * len(boxes)}
+        return write_lines(tmp_path / "metadata.jsonl", {"file_name": "a.png", "objects": objects})
+
+    def found(**options: str) -> list[tuple[float, ...]]:
+        (sample,) = read(tmp_path, **options).samples
+        assert isinstance(sample, ObjectsSample)
+        return [each.box_px for each in sample.objects]
+
+    write([10, 20, 30, 40], [1, 2, 3, 4])
+    with pytest.raises(
+        UsageError, match="in 2 of 2 the third number is not below.*add --option boxes=xyxy for corners, or boxes="
+    ):
+        found()
+    assert found(boxes="xyxy") == [(10, 20, 30, 40), (1, 2, 3, 4)]
+    assert found(boxes="xywh") == [(10, 20, 40, 60), (1, 2, 4, 6)]
+    write([10, 20, 30, 40], [10, 20, 5, 40])
+    assert found() == [(10, 20, 40, 60), (10, 20, 15, 60)]
+    write([10, 20, 5, 40], *[[1, 2, 3, 4]] * 100)  # one in 101 may be damage
+    with pytest.raises(UsageError, match="in 100 of 101"):
+        found()
+    with pytest.raises(UsageError, match="option boxes=xyxy has no effect with format=coco"):
+        annotations.read_objects(Source(write_coco(tmp_path), None, {"boxes": "xyxy"}, 0))
+
+
+def test_outlines_masks_and_crowds_are_those_of_coco(tmp_path: Path) -> None:
+    """A segmentation tells the object's outline, or its box where it has none; crowds are marked."""
+    outline = [[10.0, 10, 40, 10, 40, 30, 12, 34]]
+    coco = write_coco(tmp_path, [[[10.0, 10, 30, 24]]], segmentation=outline, iscrowd=1)
+    document = json.loads(coco.read_text())
+    document["annotations"][0]["category_id"] = 0
+    coco.write_text(json.dumps(document))
+    (expected,) = read(coco).samples
+    assert isinstance(expected, ObjectsSample)
+    for more in ({"bbox": [[10, 10, 30, 24]]}, {}):
+        objects = {"segmentation": [outline], "category": [0], "iscrowd": [1], **more}
+        write_lines(tmp_path / "t" / "rows.jsonl", {"image": "../0.png", "objects": objects})
+        (tmp_path / "t" / "classes.csv").write_text("Coverall,0\n")
+        source = Source(tmp_path / "t" / "rows.jsonl", tmp_path, {"boxes": "xywh"}, 0)
+        (sample,) = annotations.read_objects(source).samples
+        assert isinstance(sample, ObjectsSample), sample
+        (each,), (other,) = sample.objects, expected.objects
+        assert (each.name, each.box_px, each.polygons_px, each.crowd) == (other.name, other.box_px, other.polygons_px, True)
+
+
+def test_upright_copies_of_embedded_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A JPEG with an orientation tag is turned with its boxes as the same file beside a COCO json is; else it is told of."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(0, "JPEG", exif=exif.tobytes())
+    coco = write_coco(tmp_path, BOXES[:1])
+    (tmp_path / "0.png").unlink()
+    (tmp_path / "0.jpg").write_bytes(content)
+    row = rows()[0] | {"image": {"bytes": content, "path": None}}
+    datasets.Dataset.from_list([row], features=FEATURES).to_parquet(tmp_path / "rows.parquet")
+    for upright in ("no", "yes"):
+        expected = asked(coco, tmp_path / "coco.jsonl", upright=upright)
+        capsys.readouterr()
+        assert asked(tmp_path / "rows.parquet", tmp_path / "table.jsonl", upright=upright) == expected
+        told = "1 embedded picture with an orientation tag, used as stored, unturned"
+        assert (told in capsys.readouterr().err) == (upright == "no")
+        pictures = [tmp_path / f"{name}.images" / adapt.read_records(tmp_path / f"{name}.jsonl")[0].images[0]
+                    for name in ("table", "coco")]  # fmt: skip
+        if upright == "yes":
+            assert pictures[0].read_bytes() == pictures[1].read_bytes()
+            assert expected[0][2] == (HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("objects", "told"),
+    [
+        ({"bbox": [[1, 2, 3, 4]], "category": ["x", "y"]}, "'bbox' is a list of 1, but 'category' a list of 2; each object"),
+        ({"bbox": [[1, 2, 3, 4]], "category": "x"}, "'bbox' is a list of 1, but 'category' 'x'; each object has one of both"),
+        (None, "its objects are 'None', expected lists of boxes and classes, empty for none"),
+        ({"bbox": None, "category": []}, "its bbox are 'None', expected lists"),
+        ({"category": ["x"]}, "its objects are .*, expected lists of boxes and classes"),
+        ({"bbox": [[1, 2, 3]], "category": ["x"]}, r"object 1 'x': its bbox is \[1, 2, 3\], expected \[x, y, width, height\]"),
+        ({"bbox": [[1, 2, 0, 4]], "category": ["x"]}, "object 1 'x': its box .* has no area"),
+        ({"bbox": [[0.1, 0.2, 0.3, 0.4]], "category": ["x"]}, "is in shares of the picture, from 0 to 1; expected pixels"),
+        ({"bbox": [[1, 2, 3, 4]], "category": [None]}, "object 1: has no class; to name all such objects"),
+        ({"bbox": [[1, 2, 3, 4]], "category": [["x"]]}, "object 1: its class is .*, expected text or a number"),
+        ({"bbox": [[1, 2, 3, 4]], "category": ["x"], "iscrowd": ["maybe"]}, "object 1 'x': its iscrowd is 'maybe', expected 0"),
+        ([{"category": "x"}], "object 1 'x': neither 'bbox' nor 'segmentation' says where it is"),
+    ],
+)
+def test_a_row_that_is_wrong_is_rejected_with_its_place(tmp_path: Path, objects: Any, told: str) -> None:
+    """The other rows are read."""
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "b.png")
+    good = {"file_name": "a.png", "objects": {"bbox": [[20, 2, 3, 4]], "category": ["x"]}}
+    path = write_lines(tmp_path / "rows.jsonl", good, {"file_name": "b.png", "objects": objects})
+    found = read(path, boxes="xywh")
+    (reason,) = reasons(found)
+    assert reason.startswith("rows.jsonl:2: ")
+    assert re.search(told, reason)
+    assert len([each for each in found.samples if isinstance(each, ObjectsSample)]) == 1
+
+
+def test_corners_without_an_order_are_rejected(tmp_path: Path) -> None:
+    """As corners, a box must have its first one at the top left."""
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    objects = {"bbox": [[30, 2, 3, 4]], "category": ["x"]}
+    path = write_lines(tmp_path / "metadata.jsonl", {"file_name": "a.png", "objects": objects})
+    assert "has no area; expected x1 < x2" in reasons(read(path, boxes="xyxy"))[0]
+
+
+def test_a_table_of_something_else_names_its_columns(tmp_path: Path) -> None:
+    """Neither picture nor boxes: one error, with what is there; a key that no object has is named, too."""
+    path = write_lines(tmp_path / "rows.jsonl", {"file_name": "a.png", "text": "x"})
+    with pytest.raises(UsageError, match="no column of 'objects' or 'bbox'; its columns are file_name, text; expected a row a"):
+        read(path)
+    write_lines(path, {"objects": {"bbox": []}})
+    with pytest.raises(UsageError, match=r"no column of a picture \(image, file_name\); its columns are objects"):
+        read(path)
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    write_lines(path, {"file_name": "a.png", "objects": {"bbox": [[20, 2, 3, 4]], "kind": ["x"], "shade": ["dark"]}})
+    with pytest.raises(UsageError, match="option class_key=colour: the objects have bbox, kind, shade"):
+        read(path, class_key="colour")
+    (sample,) = read(path, class_key="kind").samples
+    assert isinstance(sample, ObjectsSample) and sample.objects[0].name == "x"
+    assert sample.objects[0].attributes == {"shade": "dark"}
+
+
+def test_class_numbers_beyond_the_table_and_hidden_ones(tmp_path: Path) -> None:
+    """A number that the table does not name rejects its row with the column; -1 hides a class."""
+    stored = datasets.Dataset.from_list(rows(), features=FEATURES).data.table
+    for number, told in ((7, r"class 7 in column 'objects.category', but the table names 2 classes"), (-1, "has no class")):
+        objects = stored["objects"].to_pylist()
+        objects[2]["category"] = [number]
+        place = stored.schema.get_field_index("objects")
+        changed = stored.set_column(place, "objects", pyarrow.array(objects, stored.schema.field("objects").type))
+        changed = changed.replace_schema_metadata(stored.schema.metadata)
+        datasets.Dataset(datasets.table.InMemoryTable(changed)).to_parquet(tmp_path / "rows.parquet")
+        found = annotations.read_objects(Source(tmp_path / "rows.parquet", None, {}, 0, tmp_path / "made"))
+        (reason,) = reasons(found)
+        assert reason.startswith("rows.parquet#2: ")
+        assert re.search(told, reason)
+
+
+def test_one_picture_in_two_rows_is_told(tmp_path: Path) -> None:
+    """The second row's id is the first's: it is rejected by name, not joined and not lost."""
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
+    row = {"file_name": "a.png", "objects": {"bbox": [[20, 2, 3, 4]], "category": ["x"]}}
+    write_lines(tmp_path / "metadata.jsonl", row, row)
+    with pytest.raises(DataError, match="metadata.jsonl"):
+        convert(task="ground", input=tmp_path, output=tmp_path / "o" / "o.jsonl")
+    rejected = json.loads((tmp_path / "o" / "o.rejected.jsonl").read_text().splitlines()[0])
+    assert rejected["where"] == "metadata.jsonl:2"
