@@ -40,9 +40,9 @@ OBJECTS, METADATA = "objects", "metadata.jsonl"
 SUFFIXES = (".parquet", ".jsonl")  # of files that hold nothing else that is read as objects
 _PICTURES = ("image", "img", "picture", "file_name", "filename", "image_path", "path", "jpg", "jpeg", "png")
 _BOXES = ("bbox", "bboxes", "box", "boxes")
-_LABELS = (
-    "category", "categories", "label", "labels", "class", "classes", "class_name", "category_name", "name", "names",
-    "category_id", "class_id",
+_LABELS = (  # names rather than numbers
+    "category_name", "class_name", "label_name", "category", "categories", "label", "labels", "class", "classes", "name",
+    "names", "category_id", "class_id",
 )  # fmt: skip
 _CROWDS = ("iscrowd", "is_crowd")
 _OUTLINES = "segmentation"
@@ -129,12 +129,11 @@ def _tables(source: Source) -> Iterator[_Table]:
         paths = [path for path in jsonfiles.files_below(source, frozenset({".jsonl"})) if is_boxes(path)] or paths
     for path in paths:
         opened = table.open_peeked(dataclasses.replace(source, input=path), lambda row: row.get(_first(row, _PICTURES) or ""))
-        if opened.first is None:
-            raise UsageError(f"{path}: no row of it can be read as an object with a picture and its boxes")
         is_below = path != source.input
         split = None if _is_hub(source) else split_of_folder(path, source.input) if is_below else split_of_input(path)
         place = f"{path.parent.relative_to(source.input).as_posix()}/" if is_below and path.parent != source.input else ""
-        yield _Table(opened, _columns(opened.first, path), table.folder_of(path), split, place)
+        columns = _Columns(_PICTURES[0], OBJECTS) if opened.first is None else _columns(opened.first, path)
+        yield _Table(opened, columns, table.folder_of(path), split, place)
 
 
 def _is_hub(source: Source) -> bool:
