@@ -101,9 +101,7 @@ def read(source: Source) -> Objects:
     if is_embedded and source.made:
         root = source.made
     finder = None if is_embedded else PictureFinder(root, source.made, root_first=source.images is not None)
-    name = tables[0].opened.name
-    if name == Path(METADATA).stem:  # as any other of its kind
-        name = set_name(tables[0].folder if source.input.is_file() else source.input)
+    name = set_name(source.input) if source.input.is_dir() else tables[0].opened.name
     rows = [row for each in tables for row in _rows(each, name, source, finder)]
     found = [row for row in rows if isinstance(row, _Row)]
     keys = _keys(found, source)

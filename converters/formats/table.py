@@ -25,13 +25,14 @@ from adapt.records import manifest_path
 from adapt.show import counted
 from converters.formats import imagefolder
 from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
-from converters.formats.pictures import PictureFinder
+from converters.formats.pictures import PictureFinder, split_of_input
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _OTHER_MARKS = {";": "';'", "|": "'|'", "\t": "tabs"}
 SPLIT_COLUMN = "split"  # taken where it is there, in any case; one of another name must be
 COLUMN_OPTIONS = ("question", "answer", "id")
 HUB_PREFIX = "hf:"
+_OF_FOLDERS = frozenset({"metadata", "_classes"})  # named by `datasets` and Roboflow, one in the folder of each split
 _HUB_FOLDER = "data"  # where the Hub keeps the Parquet files of a set
 _WRITTEN = (".manifest.json", ".pictures.jsonl", ".rejected.jsonl")  # by other conversions
 _NAMED = 5  # unread tables that a note names
@@ -360,7 +361,10 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
             raise UsageError(f"input '{text}': expected the name of a dataset, such as hf:OWNER/NAME or hf:OWNER/NAME:SUBSET")
         return _open_hub(text.removeprefix(HUB_PREFIX))
     if source.input.is_file():
-        return source.input.stem, {split_of_file(source.input): _read_file(source.input, without)}
+        is_of_folder = source.input.stem in _OF_FOLDERS
+        name = source.input.resolve().parent.name if is_of_folder else source.input.stem
+        split = split_of_input(source.input) if is_of_folder else split_of_file(source.input)
+        return name, {split: _read_file(source.input, without)}
     name = source.input.resolve().name
     if _is_saved_dataset(source.input):
         import datasets

@@ -43,23 +43,24 @@ def reasons(folder: Path) -> list[str]:
 
 
 def test_roboflows_classes_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """_classes.csv: blanks after the commas, a row of several classes and one of none."""
-    lay(tmp_path, "1.jpg", "2.jpg", "3.jpg")
-    (tmp_path / "_classes.csv").write_text("filename, Cat, Dog, Guinea-Pig\n1.jpg, 0, 1, 1\n2.jpg, 0, 0, 0\n3.jpg, 1, 0, 0\n")
-    manifest, records = run(tmp_path / "_classes.csv", "image=filename", "label_columns=Dog,Cat,Guinea-Pig")
+    """_classes.csv: blanks after the commas, a row of several classes and one of none; the folder tells name and split."""
+    folder = tmp_path / "valid"
+    lay(folder, "1.jpg", "2.jpg", "3.jpg")
+    (folder / "_classes.csv").write_text("filename, Cat, Dog, Guinea-Pig\n1.jpg, 0, 1, 1\n2.jpg, 0, 0, 0\n3.jpg, 1, 0, 0\n")
+    manifest, records = run(folder / "_classes.csv", "image=filename", "label_columns=Dog,Cat,Guinea-Pig")
     assert [(record.images, record.answer) for record in records] == [
         (("1.jpg",), "dog, guinea pig"), (("2.jpg",), "none"), (("3.jpg",), "cat")
     ]  # fmt: skip
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert rows[0] == {
-        "id": "_classes-1", "image": "1.jpg", "width": 4, "height": 5,
+        "id": "valid-1", "image": "1.jpg", "width": 4, "height": 5,
         "conversations": [
             {"from": "human", "value": "<image>\nClassify the image with all of the given classes that apply: cat, dog, guinea "
              "pig. Answer with their names, separated by commas, or with none where no class applies."},
             {"from": "gpt", "value": "dog, guinea pig"},
         ],
-        "task": "classify", "source": "_classes",
-        "meta": {"label": ["dog", "guinea pig"], "class_name": ["Dog", "Guinea-Pig"],
+        "task": "classify", "source": "valid",
+        "meta": {"split": "val", "label": ["dog", "guinea pig"], "class_name": ["Dog", "Guinea-Pig"],
                  "candidates": ["cat", "dog", "guinea pig"]},
     }  # fmt: skip
     assert manifest["facts"]["classes"] == {"Cat": "cat", "Dog": "dog", "Guinea-Pig": "guinea pig"}
