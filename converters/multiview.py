@@ -141,7 +141,7 @@ def facts(rig: Rig) -> dict[str, Any]:
 
 def read_prompts(options: Mapping[str, str]) -> tuple[str, ...]:
     """The texts of the option ``prompt``; () for none. Raises UsageError for one that cannot stand there."""
-    return prompts.read_prompts(options, {}, None) if options[PROMPT_OPTION.name].strip() else ()
+    return prompts.read_prompts(options, {}, None, takes=("{count}", "{views}")) if options[PROMPT_OPTION.name].strip() else ()
 
 
 def stitch(sample: MultiviewSample, rig: Rig, root: Path, folder: Path) -> str:

@@ -1,6 +1,7 @@
 """Questions as data: every task has its own, a user gives others, and each row gets one of them by (seed, id)."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from adapt import boxes, randomness
 from adapt.domain import Option
@@ -9,6 +10,7 @@ from adapt.records import IMAGE_PLACEHOLDER
 from converters.options import read_listed
 
 SEPARATOR = "|"
+_PLACEHOLDER = re.compile(r"\{[^\W\d]\w{0,30}\}")
 LANGUAGES = ("en", "zh")
 LANGUAGE = Option(
     "language", "the language of the task's own questions, and of answers in words: English or Chinese", "en", LANGUAGES
@@ -21,8 +23,13 @@ def prompt_option(needs: str | None = None) -> Option:
     return Option("prompt", f"the question instead of the task's own; several with '{SEPARATOR}', or a file, one a line{held}")
 
 
-def read_prompts(options: Mapping[str, str], defaults: Mapping[str, tuple[str, ...]], needs: str | None) -> tuple[str, ...]:
-    """The given questions, else the default ones of the language. Raises UsageError for one that cannot be asked."""
+def read_prompts(
+    options: Mapping[str, str], defaults: Mapping[str, tuple[str, ...]], needs: str | None, *, takes: Collection[str] = ()
+) -> tuple[str, ...]:
+    """The given questions, else the default ones of the language. Raises UsageError for one that cannot be asked.
+
+    ``needs`` is the placeholder that each must hold, ``takes`` are others that are filled in; any other ``{word}`` is refused.
+    """
     given = options.get("prompt")
     if given is None:
         return defaults[options.get("language", LANGUAGES[0])]
@@ -34,6 +41,10 @@ def read_prompts(options: Mapping[str, str], defaults: Mapping[str, tuple[str, .
             raise UsageError(f"prompt '{prompt[:60]}': expected {needs} where the name belongs")
         if IMAGE_PLACEHOLDER in prompt:
             raise UsageError(f"prompt '{prompt[:60]}': leave {IMAGE_PLACEHOLDER} out; it is put in front of every question")
+        known = sorted({*takes, *([needs] if needs else [])})
+        if strange := sorted(set(_PLACEHOLDER.findall(prompt)).difference(known)):
+            filled = f"what is filled in is {', '.join(known)}" if known else "nothing is filled in"
+            raise UsageError(f"prompt '{prompt[:60]}': {strange[0]} stands for nothing here; {filled}")
     return prompts
 
 

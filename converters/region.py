@@ -127,7 +127,8 @@ def read_asking(source: Source, found: Objects, *, task: str, spelled: Callable[
     form, language = options["form"], options["language"]
     _refuse_idle(options)
     kinds = (NAME, CAPTION, QUESTION) if options["ask"] == "auto" else (options["ask"],)
-    asked = {kind: prompts.read_prompts(options, PROMPTS[form, kind], None) for kind in kinds}
+    takes = [f"{{{name}}}" for name in _KNOWN[form]]
+    asked = {kind: prompts.read_prompts(options, PROMPTS[form, kind], None, takes=takes) for kind in kinds}
     for prompt in asked[kinds[0]] if "prompt" in options else ():
         _check_prompt(prompt, form)
     mark = _read_mark(options) if form == DRAWN else None
@@ -150,9 +151,6 @@ def _refuse_idle(options: Mapping[str, str]) -> None:
 
 def _check_prompt(prompt: str, form: str) -> None:
     held = set(_PLACEHOLDER.findall(prompt))
-    if strange := sorted(held - _KNOWN[form]):
-        known = ", ".join(f"{{{name}}}" for name in sorted(_KNOWN[form]))
-        raise UsageError(f"prompt '{prompt[:60]}': {{{strange[0]}}} stands for nothing with form={form}, which knows {known}")
     if form == COORDINATES and not held & {"box", "region"}:
         raise UsageError(f"prompt '{prompt[:60]}': expected {{region}} or {{box}} where the coordinates belong")
 

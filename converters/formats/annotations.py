@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -58,6 +59,16 @@ TAKEN_BY = {
     "origin": ("voc",),
     "masks": ("panoptic",),
 }
+# What other tools write, by marks that all stand in a file: named where nothing else is found, since each exports COCO's json.
+OTHER_TOOLS = (
+    ("CVAT's XML", (b"<annotations>", b"<image ")),
+    ("CVAT's XML of a video", (b"<annotations>", b"<track ")),
+    ("Label Studio's JSON", (b'labels"', b"original_width", b"original_height")),
+    ("Supervisely's JSON", (b'"classTitle"', b'"points"')),
+    ("Labelbox's JSON", (b'"data_row"', b'"projects"')),
+    ("V7's JSON", (b'"bounding_box"', b'"slots"')),
+)
+_VOC_ROOT = re.compile(rb"<annotation[\s>]")
 LOOKED_AT = 20  # files of one kind: LabelMe and VOC have one a picture
 
 
@@ -96,7 +107,7 @@ def _look(source: Source) -> str:
         safe.read_json(path)  # which says it where this is no JSON at all
     raise UsageError(
         f"input '{path}': found no annotations in it; looked for json (COCO, panoptic, VIA, LabelMe, GeoJSON), xml (VOC), "
-        f"txt (YOLO, DOTA), csv with columns of boxes or WKT, and tables with lists of boxes{table.tell_tables(source)}"
+        f"txt (YOLO, DOTA), csv with columns of boxes or WKT, and tables with lists of boxes{_tell_others(source)}"
     )
 
 
@@ -114,7 +125,7 @@ def _kind_of(path: Path) -> str | None:
     if suffix in jsonfiles.SUFFIXES:
         return jsonfiles.kind_of(safe.read_bytes(path))
     if suffix == ".xml":
-        return "voc" if b"<annotation" in safe.read_bytes(path) else None
+        return "voc" if _VOC_ROOT.search(safe.read_bytes(path)) else None
     if suffix in boxes_csv.SUFFIXES:
         return "csv" if boxes_csv.is_boxes(boxes_csv.header_of(path)) else None
     if yolo.is_names_file(path):
@@ -122,6 +133,18 @@ def _kind_of(path: Path) -> str | None:
     if suffix == ".jsonl":
         return "table" if boxes_table.is_boxes(path) else None
     return _kind_of_lines(path) if suffix == ".txt" else None
+
+
+def _tell_others(source: Source) -> str:
+    """The end of an error for an input without annotations that are read: files of another tool in it, else its tables."""
+    for path in _candidates(source):
+        if path.suffix.lower() in (".json", ".xml"):
+            content = safe.read_bytes(path)
+            for tool, marks in OTHER_TOOLS:
+                if all(mark in content for mark in marks):
+                    place = f"{jsonfiles.place(path, source.input)} is " if path != source.input else "this is "
+                    return f"; {place}{tool}, which is not read: export it as COCO"
+    return table.tell_tables(source, boxes_table.SUFFIXES)
 
 
 def _kind_of_lines(path: Path) -> str | None:

@@ -56,6 +56,7 @@ _ALIASES = {
     "wkt": ("geometry", "polygon", "wkt", "polygonwkt_pix"),
     "split": ("split", "set", "subset"),
 }
+_VIA_REGION = "region_shape_attributes"
 _EXPECTED = "image_path, label and xmin, ymin, xmax, ymax (or x, y, width, height, or geometry)"
 _WHOLE = re.compile(r"^([0-9]+)\.0$")  # as pandas writes class numbers of a column with gaps
 _CORNERS, _EXTENT = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height")
@@ -133,6 +134,8 @@ def read(source: Source) -> Objects:
             is_empty = next(safe.read_lines(path), None) is None
             told = "the file is empty" if is_empty else f"its columns are {', '.join(header)[:120]}"
             told = table.tell_separator(header, path) or told
+            if _VIA_REGION in header:
+                raise UsageError(f"{path}: a csv of VIA's; save the project, or export its annotations, as json")
             raise UsageError(f"{path}: {told}; expected {_EXPECTED}")
         columns = _columns(header, source.options)
         try:

@@ -129,6 +129,38 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "tool"),
+    [
+        ("annotations.xml", '<annotations><image id="0" name="a.png"><box/></image></annotations>', "CVAT's XML"),
+        ("annotations.xml", '<annotations><track id="0" label="car"></track></annotations>', "CVAT's XML of a video"),
+        (
+            "project.json",
+            '[{"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": [{"original_width": 8, "original_height": 6, '
+            '"value": {"x": 1, "rectanglelabels": ["cat"]}}]}]}]',
+            "Label Studio's JSON",
+        ),
+        ("a.png.json", '{"objects": [{"classTitle": "cat", "points": {"exterior": [[1, 2]]}}]}', "Supervisely's JSON"),
+        ("export.json", '{"data_row": {"id": "x"}, "projects": {}}', "Labelbox's JSON"),
+        ("a.json", '{"item": {"slots": []}, "annotations": [{"bounding_box": {"x": 1}}]}', "V7's JSON"),
+    ],
+)  # fmt: skip
+def test_files_of_other_tools_are_named_with_the_way_out(tmp_path: Path, name: str, content: str, tool: str) -> None:
+    """Each of these tools exports COCO's json; the error says so, for the file and for its folder."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=f"this is {tool}, which is not read: export it as COCO$"):
+        read(tmp_path / name)
+    with pytest.raises(UsageError, match=f"; {name} is {tool}, which is not read: export it as COCO$"):
+        read(tmp_path)
+
+
+def test_a_csv_of_via_is_named(tmp_path: Path) -> None:
+    """Its regions are JSON in cells; the project's own file has them all."""
+    (tmp_path / "via.csv").write_text("filename,file_size,region_count,region_id,region_shape_attributes,region_attributes\n")
+    with pytest.raises(UsageError, match="a csv of VIA's; save the project, or export its annotations, as json"):
+        read(tmp_path / "via.csv")
+
+
+@pytest.mark.parametrize(
     ("content", "said"), [("{}".encode("utf-16"), "found UTF-16, expected UTF-8"), (b"", "empty, expected a JSON document")]
 )
 def test_a_file_that_is_no_json_says_so(content: bytes, said: str, tmp_path: Path) -> None:

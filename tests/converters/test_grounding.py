@@ -163,7 +163,12 @@ def test_questions_are_data(tmp_path: Path) -> None:
     chinese = asked(STREET, "ground", language="zh", absent="1")
     assert "<ref>car</ref>" in chinese[0].question and not chinese[0].question.startswith("<image>\nDetect")
     assert chinese[2].answer in ("图中没有cat。", "图中没有tram。")
-    for bad, words in (("Find it", "expected {name}"), ("<image> {name}", "leave <image> out"), (" | ", "no question")):
+    for bad, words in (
+        ("Find it", "expected {name}"),
+        ("<image> {name}", "leave <image> out"),
+        (" | ", "no question"),
+        ("{name} {names}", "{names} stands for nothing here; what is filled in is {name}"),
+    ):
         with pytest.raises(UsageError, match=words):
             asked(STREET, "ground", prompt=bad)
     with pytest.raises(UsageError, match="add --option kinds=ground"):

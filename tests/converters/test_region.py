@@ -116,7 +116,7 @@ def test_prompts_are_data(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("prompt=What?",), r"expected \{region\} or \{box\}"),
-        (("prompt={region} {mark}",), r"\{mark\} stands for nothing with form=coordinates"),
+        (("prompt={region} {mark}",), r"\{mark\} stands for nothing here; what is filled in is \{box\}, "),
         (("form=drawn", "colour=redd"), "colour=redd: expected an English name"),
         (("form=drawn", "width=0"), "width=0: expected a whole number from 1 to 1000"),
         (("form=drawn", "quality=jpeg"), "quality=jpeg: expected a whole number"),
