@@ -114,7 +114,7 @@ def _convert(
         task, source, reading.context, reading.image_root, root,
         makes=reading.pictures_root is not None, settings=settings,
     )  # fmt: skip
-    book, tally = PictureBook(), _Tally()
+    book, tally = PictureBook(), _Tally(numbers_rows=source.options.get("ids") == "keep")
     with contextlib.ExitStack() as staged:
         places = records.pictures_path(output), output, records.manifest_path(output)
         pictures, lines, about = staged.enter_context(atomic.staged_files(*places))
@@ -222,7 +222,9 @@ def _draw(task: Task, source: Source, reading: Reading, split: str | None, limit
 class _Tally:
     """What is counted of the lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, numbers_rows: bool) -> None:
+        """``numbers_rows``: the task could give rows ids of its own."""
+        self._cure = "; --option ids=number numbers the rows instead" if numbers_rows else ""
         self.read = self.records = 0
         self.has_places = False  # whether samples have coordinates, which move with their pictures
         self.splits: collections.Counter[str | None] = collections.Counter()
@@ -235,7 +237,9 @@ class _Tally:
         own: set[str] = set()
         for line in lines:
             if line.id in self._ids or line.id in own:
-                return Rejected(sample.where, f"the id '{line.id}' was seen before; ids must be unique", sample.split)
+                return Rejected(
+                    sample.where, f"the id '{line.id}' was seen before; ids must be unique{self._cure}", sample.split
+                )
             own.add(line.id)
         return None
 
