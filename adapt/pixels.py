@@ -215,6 +215,6 @@ def show_held(sample: Any, pictures: Sequence[Held], settings: Settings | None) 
     if moves and hasattr(sample, "upright"):
         sample = dataclasses.replace(sample, sizes=tuple(picture.stored_size for picture in pictures))
         sample = sample.upright(tuple(picture.turned for picture in pictures))
-    if hasattr(sample, "orientation"):
+    if hasattr(sample, "orientation") and pictures[0].orientation != UPRIGHT:  # a copy has none, and its sample may know it
         sample = dataclasses.replace(sample, orientation=pictures[0].orientation)
     return dataclasses.replace(sample, sizes=tuple(picture.size for picture in pictures))

@@ -20,7 +20,7 @@ from adapt.progress import say
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from adapt.show import counted
 from converters.formats import imagefolder, label_columns, table
-from converters.formats.pictures import split_of_input
+from converters.formats.pictures import split_by_pictures, split_of_input
 from converters.objects import called, ids_apart
 from converters.options import read_listed, refuse_idle
 
@@ -125,7 +125,7 @@ def read_candidates(options: Mapping[str, str], classes: Sequence[str]) -> tuple
     given = options.get("candidates")
     if given is None and not classes:
         return ()  # no row has a class: there is nothing to ask, and the rows say why
-    names = sorted(classes) if given is None else list(read_listed("candidates", given, ","))
+    names = sorted(classes) if given is None else [_known_as(name, classes) for name in read_listed("candidates", given, ",")]
     if given is None and len(names) == 1:
         raise UsageError(
             f"'{names[0]}' is the only class, and a question needs two or more to choose from; name them with --option "
@@ -137,6 +137,11 @@ def read_candidates(options: Mapping[str, str], classes: Sequence[str]) -> tuple
     if options.get("style") == "letters" and num > len(LETTERS):
         raise UsageError(f"{num} candidates have no letters; set --option num_candidates={len(LETTERS)} or fewer")
     return tuple(names)
+
+
+def _known_as(name: str, classes: Sequence[str]) -> str:
+    """A candidate as answers call it: ``SeaLake``, which is how folders spell it, is ``sea lake``."""
+    return readable(name) if name not in classes and readable(name) in classes else name
 
 
 def _num_candidates(options: Mapping[str, str], available: int) -> int:
@@ -231,7 +236,10 @@ def read(source: Source) -> Reading:
 
 
 def _read_folder(source: Source) -> Reading:
-    refuse_idle(source.options, COLUMNS, "a folder of classes")
+    try:
+        refuse_idle(source.options, COLUMNS, "a folder of classes")
+    except UsageError as error:
+        raise UsageError(f"{error}{table.tell_tables(source)}") from error
     if given := [name for name in ("separator", "none") if name in source.options]:
         raise UsageError(f"{given[0]}: a folder gives each picture one class; where several may apply, use a table")
     root = source.images or source.input
@@ -302,6 +310,7 @@ def _read_table(source: Source) -> Reading:
     elif (uncertain := source.options["uncertain"]) != UNCERTAIN.default:
         raise UsageError(f"option uncertain={uncertain} has no effect without label_columns, the columns that are a class each")
     found = table.read_tables(source, picture_column=source.options["image"], find_pictures=True)
+    found = dataclasses.replace(found, rows=map(_with_one_picture, found.rows))
     return _read_column(source, found) if given is None else _read_columns(source, found, given)
 
 
@@ -310,12 +319,12 @@ def _read_columns(source: Source, found: table.Tables, given: str) -> Reading:
     column = source.options["label"]
     columns = {} if found.first is None else label_columns.find_columns(given, list(found.first), source.input)
     names = readable_names(columns)
-    whole = map(_with_one_picture, found.rows)
-    rows, num_empty = label_columns.read_rows(whole, columns, source.options["uncertain"], column)
+    rows, counts = label_columns.read_rows(found.rows, columns, source.options["uncertain"], column)
+    rows = split_by_pictures(rows)
     nums = {len(row.values[column]) for row in rows if isinstance(row, table.Row)}
     is_single = nums <= {1} and "none" not in source.options
     if nums and not source.counting:
-        _tell_columns(source.input, list(names), is_single, num_empty)
+        _tell_columns(source, list(names), is_single, counts)
     if not is_single:
         return _read_several(source, rows, found, names=names)
     alone = (
@@ -324,15 +333,18 @@ def _read_columns(source: Source, found: table.Tables, given: str) -> Reading:
     return _read_single(source, alone, found, names)
 
 
-def _tell_columns(path: Path, names: Sequence[str], is_single: bool, num_empty: int) -> None:
-    """Say whether the classes exclude each other, which the rows tell and no header does."""
+def _tell_columns(source: Source, names: Sequence[str], is_single: bool, counts: Mapping[str, int]) -> None:
+    """Say whether the classes exclude each other, which the rows tell and no header does, and what was taken as 0 or 1."""
+    path, taken_as = source.input, 1 if source.options["uncertain"] == "yes" else 0
     of = f"of {len(names)}: {table.listed(names)}"
     if is_single:
         say(f"note: {path}: one class a row, {of}; where several or none may apply: --option none={NONE}")
     else:
         say(f"note: {path}: none, one or several classes a row, {of}")
-    if num_empty:
+    if num_empty := counts[label_columns.EMPTY]:
         say(f"note: {path}: {counted(num_empty, 'empty cell')} of the label columns taken as 0")
+    if num_uncertain := counts[label_columns.UNCERTAIN]:
+        say(f"note: {path}: {counted(num_uncertain, 'uncertain cell')} (-1) taken as {taken_as}")
 
 
 def _read_column(source: Source, found: table.Tables) -> Reading:
@@ -341,7 +353,7 @@ def _read_column(source: Source, found: table.Tables) -> Reading:
     if found.first is not None and column not in found.first:
         raise UsageError(f"{table.no_column(source.input, column, list(found.first))}{label_columns.propose(found.first)}")
     # Classes are known when all rows are; what else stands in them goes, or the bytes of all pictures would be held.
-    rows = [_with_label_alone(row, column) if isinstance(row, table.Row) else row for row in found.rows]
+    rows = split_by_pictures([_with_label_alone(row, column) if isinstance(row, table.Row) else row for row in found.rows])
     if separator is not None or any(isinstance(row, table.Row) and isinstance(row.values.get(column), list) for row in rows):
         return _read_several(source, rows, found, separator=separator)
     if "none" in source.options:
@@ -360,10 +372,7 @@ def _read_single(
 ) -> Reading:
     """A table whose cells hold one class each."""
     column = source.options["label"]
-    samples = [
-        row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name)
-        for row in map(_with_one_picture, rows)
-    ]
+    samples = [row if isinstance(row, Rejected) else _table_sample(row, column, names, found.name) for row in rows]
     context = _candidates(source, names, samples)
     return Reading(found.image_root, samples, context, found.ignored, {"classes": names})
 
@@ -417,9 +426,7 @@ def _read_several(
     """A table whose cells hold none, one or several classes: lists, or text with ``separator`` between them. ``names`` are
     those of all classes (default: of the cells')."""
     column = source.options["label"]
-    cells = [
-        row if isinstance(row, Rejected) else _several_classes(row, column, separator) for row in map(_with_one_picture, rows)
-    ]
+    cells = [row if isinstance(row, Rejected) else _several_classes(row, column, separator) for row in rows]
     if names is None:
         names = readable_names(name for cell in cells if isinstance(cell, list) for name in cell)
     samples = [

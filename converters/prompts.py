@@ -1,5 +1,6 @@
 """Questions as data: every task has its own, a user gives others, and each row gets one of them by (seed, id)."""
 
+import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 
@@ -10,7 +11,8 @@ from adapt.records import IMAGE_PLACEHOLDER
 from converters.options import read_listed
 
 SEPARATOR = "|"
-_PLACEHOLDER = re.compile(r"\{[^\W\d]\w{0,30}\}")
+_PLACEHOLDER = re.compile(r"\{\w{1,30}\}")
+_PLACEHOLDERS = ("name", "count", "views", "box", "region", "question", "candidates", "mark")  # of all tasks
 LANGUAGES = ("en", "zh")
 LANGUAGE = Option(
     "language", "the language of the task's own questions, and of answers in words: English or Chinese", "en", LANGUAGES
@@ -28,7 +30,8 @@ def read_prompts(
 ) -> tuple[str, ...]:
     """The given questions, else the default ones of the language. Raises UsageError for one that cannot be asked.
 
-    ``needs`` is the placeholder that each must hold, ``takes`` are others that are filled in; any other ``{word}`` is refused.
+    ``needs`` is the placeholder that each must hold, ``takes`` are others that are filled in. Another ``{word}`` is refused
+    where it is one of another task's or like one; what is like none is text (``\\boxed{answer}``).
     """
     given = options.get("prompt")
     if given is None:
@@ -42,9 +45,10 @@ def read_prompts(
         if IMAGE_PLACEHOLDER in prompt:
             raise UsageError(f"prompt '{prompt[:60]}': leave {IMAGE_PLACEHOLDER} out; it is put in front of every question")
         known = sorted({*takes, *([needs] if needs else [])})
-        if strange := sorted(set(_PLACEHOLDER.findall(prompt)).difference(known)):
-            filled = f"what is filled in is {', '.join(known)}" if known else "nothing is filled in"
-            raise UsageError(f"prompt '{prompt[:60]}': {strange[0]} stands for nothing here; {filled}")
+        for word in sorted(set(_PLACEHOLDER.findall(prompt)).difference(known)):
+            if difflib.get_close_matches(word.strip("{}"), _PLACEHOLDERS, n=1):
+                filled = f"what is filled in is {', '.join(known)}" if known else "nothing is filled in"
+                raise UsageError(f"prompt '{prompt[:60]}': {word} stands for nothing here; {filled}")
     return prompts
 
 

@@ -151,6 +151,9 @@ def _refuse_idle(options: Mapping[str, str]) -> None:
 
 def _check_prompt(prompt: str, form: str) -> None:
     held = set(_PLACEHOLDER.findall(prompt))
+    if strange := sorted(held - _KNOWN[form]):
+        known = ", ".join(f"{{{name}}}" for name in sorted(_KNOWN[form]))
+        raise UsageError(f"prompt '{prompt[:60]}': {{{strange[0]}}} stands for nothing here; what is filled in is {known}")
     if form == COORDINATES and not held & {"box", "region"}:
         raise UsageError(f"prompt '{prompt[:60]}': expected {{region}} or {{box}} where the coordinates belong")
 

@@ -24,6 +24,7 @@ from converters.formats import (
     voc,
     yolo,
 )
+from converters.formats.pictures import split_by_pictures
 from converters.objects import Objects, told_apart
 
 READERS: Mapping[str, Callable[[Source], Objects]] = {
@@ -42,6 +43,8 @@ OPTIONS = (
     Option("format", "how the objects are stored; auto looks at the input", "auto", ("auto", *READERS)),
     Option("name", "voc, via, labelme, csv, geojson, table: the class of regions that have none, such as name=balloon"),
     Option("class_key", "via, csv, geojson, table: the attribute, column or property of the class (default: looked for)"),
+    Option("image", "table: the column of the picture (default: looked for)"),
+    Option("objects", "table: the column of the lists of objects (default: objects, or the row's own lists)"),
     Option(
         "boxes",
         "table: what four numbers are, x, y, width and height or two corners (default: looked for)",
@@ -55,18 +58,23 @@ OPTIONS = (
 TAKEN_BY = {
     "name": ("voc", "via", "labelme", "csv", "geojson", "table"),
     "class_key": ("via", "csv", "geojson", "table"),
+    "image": ("table",),
+    "objects": ("table",),
     "boxes": ("table",),
     "origin": ("voc",),
     "masks": ("panoptic",),
 }
-# What other tools write, by marks that all stand in a file: named where nothing else is found, since each exports COCO's json.
+# What other tools write, by marks that all stand in a file, and what to do instead: named where nothing else is found. CVAT,
+# Label Studio, Supervisely and V7 export COCO's json (docs.cvat.ai, labelstud.io/guide/export, ecosystem.supervisely.com,
+# docs.v7labs.com).
+_AS_COCO = "export it as COCO"
 OTHER_TOOLS = (
-    ("CVAT's XML", (b"<annotations>", b"<image ")),
-    ("CVAT's XML of a video", (b"<annotations>", b"<track ")),
-    ("Label Studio's JSON", (b'labels"', b"original_width", b"original_height")),
-    ("Supervisely's JSON", (b'"classTitle"', b'"points"')),
-    ("Labelbox's JSON", (b'"data_row"', b'"projects"')),
-    ("V7's JSON", (b'"bounding_box"', b'"slots"')),
+    ("CVAT's XML", (b"<annotations>", b"<image "), _AS_COCO),
+    ("CVAT's XML of a video", (b"<annotations>", b"<track "), _AS_COCO),
+    ("Label Studio's JSON", (b'labels"', b"original_width", b"original_height"), _AS_COCO),
+    ("Supervisely's JSON", (b'"classTitle"', b'"points"'), _AS_COCO),
+    ("V7's JSON", (b'"bounding_box"', b'"slots"'), _AS_COCO),
+    ("VIA's csv", (b"region_shape_attributes",), "save the project, or export its annotations, as json"),
 )
 _VOC_ROOT = re.compile(rb"<annotation[\s>]")
 LOOKED_AT = 20  # files of one kind: LabelMe and VOC have one a picture
@@ -86,7 +94,7 @@ def read_objects(source: Source) -> Objects:
                 f"option {option}={source.options[option]} has no effect with format={name}; it is for {', '.join(formats)}"
             )
     found = READERS[name](source)
-    return dataclasses.replace(found, samples=told_apart(found.samples))
+    return dataclasses.replace(found, samples=split_by_pictures(told_apart(found.samples)))
 
 
 def _look(source: Source) -> str:
@@ -123,7 +131,8 @@ def _candidates(source: Source) -> list[Path]:
 def _kind_of(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if suffix in jsonfiles.SUFFIXES:
-        return jsonfiles.kind_of(safe.read_bytes(path))
+        content = safe.read_bytes(path)
+        return jsonfiles.kind_of(content) or ("table" if boxes_table.is_list_of_boxes(content) else None)
     if suffix == ".xml":
         return "voc" if _VOC_ROOT.search(safe.read_bytes(path)) else None
     if suffix in boxes_csv.SUFFIXES:
@@ -138,12 +147,12 @@ def _kind_of(path: Path) -> str | None:
 def _tell_others(source: Source) -> str:
     """The end of an error for an input without annotations that are read: files of another tool in it, else its tables."""
     for path in _candidates(source):
-        if path.suffix.lower() in (".json", ".xml"):
+        if path.suffix.lower() in (".json", ".xml", *boxes_csv.SUFFIXES):
             content = safe.read_bytes(path)
-            for tool, marks in OTHER_TOOLS:
+            for tool, marks, cure in OTHER_TOOLS:
                 if all(mark in content for mark in marks):
                     place = f"{jsonfiles.place(path, source.input)} is " if path != source.input else "this is "
-                    return f"; {place}{tool}, which is not read: export it as COCO"
+                    return f"; {place}{tool}, which is not read: {cure}"
     return table.tell_tables(source, boxes_table.SUFFIXES)
 
 

@@ -12,7 +12,6 @@ class: it is one sample with all its objects, whose id holds none (layers.py say
 import collections
 import csv
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from adapt.boxes import Box
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from converters.formats import footprints, jsonfiles, table
+from converters.formats.classes_csv import CLASSES, name_of_class, read_classes
 from converters.formats.coco import set_name
 from converters.formats.imagefolder import split_name
 from converters.formats.layers import join_layers
@@ -39,7 +39,6 @@ from converters.objects import (
 )
 
 SUFFIXES = (".csv", ".tsv")
-CLASSES = "classes.csv"
 _ALIASES = {
     "picture": ("image_path", "image", "filename", "file_name", "path", "img", "image_name", "image_id", "imageid", "img_path"),
     "label": ("label", "class", "class_name", "name", "category", "labelname", "class_id", "type_id"),
@@ -58,7 +57,6 @@ _ALIASES = {
 }
 _VIA_REGION = "region_shape_attributes"
 _EXPECTED = "image_path, label and xmin, ymin, xmax, ymax (or x, y, width, height, or geometry)"
-_WHOLE = re.compile(r"^([0-9]+)\.0$")  # as pandas writes class numbers of a column with gaps
 _CORNERS, _EXTENT = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height")
 
 
@@ -186,20 +184,6 @@ def _files(source: Source) -> list[Path]:
     return found
 
 
-def read_classes(path: Path) -> dict[str, str] | None:
-    """Names by number; None where there is no such file. Rows are name,number, or number,name."""
-    if not path.is_file():
-        return None
-    found: dict[str, str] = {}
-    for line in safe.read_text(path, safe.MAX_LINE_BYTES).splitlines():
-        row = line.split(",")
-        if len(row) == 2 and row[1].strip().isdecimal():
-            found[row[1].strip()] = row[0].strip()
-        elif len(row) == 2 and row[0].strip().isdecimal():
-            found[row[0].strip()] = row[1].strip()
-    return found
-
-
 def _sample(
     named: PictureRows[_Row], csv_file: _Table, finder: PictureFinder, ignored: collections.Counter[str]
 ) -> ObjectsSample | Rejected:
@@ -279,20 +263,3 @@ def _object(row: Mapping[str, str], csv_file: _Table, where: str, ignored: colle
 def _box(numbers: Sequence[float], roles: Sequence[str]) -> Box:
     x, y, third, fourth = numbers
     return (x, y, third, fourth) if roles == _CORNERS else (x, y, x + third, y + fourth)
-
-
-def name_of_class(label: str, classes: Mapping[str, str] | None, own: str | None, where: str) -> str:
-    """What a class is called: a number by ``classes``, or as the option ``own`` says. Raises DataError where neither does."""
-    label = _WHOLE.sub(r"\1", label)
-    if label and not label.isdecimal():
-        return label
-    if label and classes is not None:
-        if label not in classes:
-            raise DataError(f"{where}: class {label[:20]} is not in {CLASSES}")
-        return classes[label]
-    if own:
-        return own
-    if label:
-        raise DataError(f"{where}: class {label[:20]} has no name; write {CLASSES} (name,number rows) beside the table, "
-                        "or name all objects: --option name=balloon")  # fmt: skip
-    raise DataError(f"{where}: has no class; to name all such objects, add: --option name=balloon")

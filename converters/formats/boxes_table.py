@@ -2,10 +2,11 @@
 
 Parquet, a saved folder, the Hub, JSONL or a JSON list (huggingface.co/docs/datasets, "Load image data": metadata.jsonl). A
 column ``objects`` is {bbox: [..], category: [..]} or a list of {bbox, category}; without it the row has such lists itself.
-Numbered classes are named by the table (ClassLabel), or by classes.csv beside it. An empty list: a picture without objects.
+Text is a class; numbers are named by the table (ClassLabel), or by classes.csv beside it, and a negative one hides its class.
+An empty list is a picture without objects.
 
-Four numbers are x, y, width and height as in COCO (cppe-5), or two corners (fashionpedia): no table says which. Where one box
-in a hundred or more cannot be corners they are the first; otherwise the option must say.
+Four numbers are x, y, width and height as in COCO (cppe-5), or two corners (fashionpedia): no table says which. Where enough
+boxes cannot be corners, and few would leave their pictures as the other, they are the first; else the option must say.
 """
 
 import collections
@@ -21,7 +22,8 @@ from adapt.errors import DataError, UsageError
 from adapt.orientation import UPRIGHT
 from adapt.progress import say
 from adapt.show import counted
-from converters.formats import boxes_csv, coco, jsonfiles, table
+from converters.formats import coco, jsonfiles, table
+from converters.formats.classes_csv import CLASSES, name_of_class, read_classes
 from converters.formats.coco import set_name
 from converters.formats.imagefolder import split_name
 from converters.formats.pictures import PictureFinder, sample_id, split_of_folder, split_of_input
@@ -36,17 +38,35 @@ from converters.objects import (
 )
 
 XYWH, XYXY = "xywh", "xyxy"
-OBJECTS, METADATA = "objects", "metadata.jsonl"
+METADATA = "metadata.jsonl"
 SUFFIXES = (".parquet", ".jsonl")  # of files that hold nothing else that is read as objects
 _PICTURES = ("image", "img", "picture", "file_name", "filename", "image_path", "path", "jpg", "jpeg", "png")
+_OBJECTS = ("objects",)
 _BOXES = ("bbox", "bboxes", "box", "boxes")
 _LABELS = (  # names rather than numbers
-    "category_name", "class_name", "label_name", "category", "categories", "label", "labels", "class", "classes", "name",
-    "names", "category_id", "class_id",
+    "category_name", "class_name", "label_name", "category", "categories", "label", "labels", "class", "classes",
+    "category_id", "class_id", "names", "name",
 )  # fmt: skip
 _CROWDS = ("iscrowd", "is_crowd")
-_OUTLINES = "segmentation"
-_CORNERLESS_SHARE = 0.01  # of boxes that cannot be corners: fewer may be damage
+_OUTLINES = ("segmentation",)
+_LOOKED_THROUGH = 1_000  # lines of a metadata.jsonl in which boxes are looked for
+_FEWEST, _SHARE = 3, 0.01  # boxes that cannot be corners: fewer, or a smaller share, may be damage
+_MOST_OUTSIDE = 0.1  # of the boxes, that would leave the stated size of their picture with a width and height
+_Four = tuple[float, float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """A table with the folder it lies in, the split that this is named for, its place below the input ("" or "train/"), its
+    column of pictures and that of objects (None: the row has the lists itself), and the names in the classes.csv beside it."""
+
+    opened: table.Opened
+    folder: Path
+    split: str | None
+    place: str
+    picture: str
+    objects: str | None
+    classes: Mapping[str, str] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,78 +80,87 @@ class _Row:
     objects: Sequence[Mapping[str, Any]]
     size: tuple[int, int] | None
     held: pixels.Held | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Columns:
-    """The table's own names: of the picture, and of the column of objects (None: the row has their lists itself)."""
-
-    picture: str
-    objects: str | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Table:
-    """A table with the folder it lies in, the split that this is named for, and its place below the input ("" or "train/")."""
-
-    opened: table.Opened
-    columns: _Columns
-    folder: Path
-    split: str | None
-    place: str
+    classes: Mapping[str, str] | None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Keys:
-    """How the objects of a table are read: what four numbers are, the keys, and the names of numbered classes."""
+    """How the objects of all rows are read: what four numbers are, and the keys among those ``known``; ``own`` names objects
+    without a class."""
 
     form: str
     box: str | None
     label: str | None
     crowd: str | None
-    classes: Mapping[str, str] | None
-    name: str | None
+    outline: str | None
+    own: str | None
+    known: tuple[str, ...]
 
 
 def read(source: Source) -> Objects:
     """All rows of a table, of the tables of a folder's splits, or of the metadata.jsonl files of a folder of pictures."""
     tables = list(_tables(source))
-    root = source.images or table.folder_of(source.input)
     is_embedded = any(each.opened.embedded for each in tables)
-    if is_embedded and source.made:
-        root = source.made
+    root = source.made if is_embedded and source.made else source.images or table.folder_of(source.input)
     finder = None if is_embedded else PictureFinder(root, source.made, root_first=source.images is not None)
     name = set_name(source.input) if source.input.is_dir() else tables[0].opened.name
+    # Pictures in a table are decoded only once its boxes are known to be read; the Hub is asked but once.
+    keys = (
+        _keys([row for each in tables for row in _ahead(each, source)], source) if is_embedded and not _is_hub(source) else None
+    )
     rows = [row for each in tables for row in _rows(each, name, source, finder)]
     found = [row for row in rows if isinstance(row, _Row)]
-    keys = _keys(found, source)
+    keys = keys or _keys([(row.objects, row.size) for row in found], source)
     ignored: collections.Counter[str] = collections.Counter()
     for each in tables:
         ignored.update(each.opened.ignored)
-    samples = [row if isinstance(row, Rejected) else _sample(row, keys, name, source, ignored) for row in rows]
+    samples = _without_parts([row if isinstance(row, Rejected) else _sample(row, keys, name, source, ignored) for row in rows])
     if not source.counting:
         _tell_turned(found, source)
-    return Objects(name, root, samples, class_names(samples), ignored + (finder.ignored if finder else collections.Counter()))
+    ignored.update(finder.ignored if finder else {})
+    return Objects(name, root, samples, _classes(samples, tables, keys, source), ignored)
 
 
 def is_boxes(path: Path) -> bool:
-    """Whether a file is the metadata.jsonl of pictures with boxes, by its first line."""
-    first = next(safe.read_lines(path), (0, b""))[1] if path.name == METADATA else b""
-    return any(f'"{name}"'.encode() in first for name in (*_BOXES, _OUTLINES))
+    """Whether a file is the metadata.jsonl of pictures with boxes: one of its first rows has a key for them."""
+    if path.name != METADATA:
+        return False
+    marks = [f'"{name}"'.encode() for name in (*_OBJECTS, *_BOXES, *_OUTLINES)]
+    lines = (line for number, line in safe.read_lines(path) if number <= _LOOKED_THROUGH)
+    return any(mark in line.lower() for line in lines for mark in marks)
+
+
+def is_list_of_boxes(content: bytes) -> bool:
+    """Whether a JSON document is a list of rows with boxes, by its first letter and its keys."""
+    marks = [f'"{name}"'.encode() for name in (*_OBJECTS, *_BOXES)]
+    if not content[:64].lstrip().startswith(b"["):
+        return False
+    content = content.lower()
+    return any(mark in content for mark in marks)
 
 
 def _tables(source: Source) -> Iterator[_Table]:
     """Raises UsageError for a folder without tables, and for a table without the columns."""
     paths = [source.input]
-    if source.input.is_dir() and not table.is_table(source.input):
-        paths = [path for path in jsonfiles.files_below(source, frozenset({".jsonl"})) if is_boxes(path)] or paths
+    if source.input.is_dir():
+        metadata = [path for path in jsonfiles.files_below(source, frozenset({".jsonl"})) if path.name == METADATA]
+        paths = metadata if any(map(is_boxes, metadata)) else paths
     for path in paths:
-        opened = table.open_peeked(dataclasses.replace(source, input=path), lambda row: row.get(_first(row, _PICTURES) or ""))
+        at = dataclasses.replace(source, input=path)
+        opened = table.open_peeked(at, lambda row: row.get(_picture_column(row, source) or ""))
         is_below = path != source.input
         split = None if _is_hub(source) else split_of_folder(path, source.input) if is_below else split_of_input(path)
         place = f"{path.parent.relative_to(source.input).as_posix()}/" if is_below and path.parent != source.input else ""
-        columns = _Columns(_PICTURES[0], OBJECTS) if opened.first is None else _columns(opened.first, path)
-        yield _Table(opened, columns, table.folder_of(path), split, place)
+        folder = table.folder_of(path)
+        classes = None
+        if not _is_hub(source):
+            own, shared = read_classes(folder / CLASSES), read_classes(table.folder_of(source.input) / CLASSES)
+            classes = shared if own is None else own
+        first = opened.first
+        if first is not None and not _is_hub(source) and not _has_objects(first, source):
+            rows = (row for places in table.open_parts(at)[1].values() for _, row in places if isinstance(row, Mapping))
+            first = next((row for row in rows if _has_objects(row, source)), first)
+        yield _Table(opened, folder, split, place, *_columns(first, path, source), classes)
 
 
 def _is_hub(source: Source) -> bool:
@@ -144,15 +173,42 @@ def _first(known: Mapping[str, Any], names: Sequence[str]) -> str | None:
     return next((lower[name] for name in names if name in lower), None)
 
 
-def _columns(row: Mapping[str, Any], path: Path) -> _Columns:
-    picture, objects = _first(row, _PICTURES), _first(row, (OBJECTS,))
-    if picture is None or (objects is None and _first(row, (*_BOXES, _OUTLINES)) is None):
+def _picture_column(row: Mapping[str, Any], source: Source) -> str | None:
+    return source.options.get("image") or _first(row, _PICTURES)
+
+
+def _has_objects(row: Mapping[str, Any], source: Source) -> bool:
+    return _first(row, (source.options.get("objects", _OBJECTS[0]), *_BOXES, *_OUTLINES)) is not None
+
+
+def _columns(row: Mapping[str, Any] | None, path: Path, source: Source) -> tuple[str, str | None]:
+    """The column of the picture, and that of the objects. ``row`` is the first with objects, else the first; None without."""
+    if row is None:
+        return _PICTURES[0], _OBJECTS[0]
+    picture, objects = _picture_column(row, source), source.options.get("objects") or _first(row, _OBJECTS)
+    for column in (source.options.get("image"), source.options.get("objects")):
+        if column is not None and column not in row:
+            raise table.no_column(path, column, [str(key) for key in row])
+    if picture is None or (objects is None and _first(row, (*_BOXES, *_OUTLINES)) is None):
         missing = "a picture (image, file_name)" if picture is None else "'objects' or 'bbox'"
+        option = "image" if picture is None else "objects"
         raise UsageError(
-            f"{path}: no column of {missing}; its columns are {', '.join(map(str, row))[:120]}; expected a row a picture, with "
-            "objects {bbox: [[x, y, width, height], ..], category: [..]}"
+            f"{path}: no column of {missing}; its columns are {', '.join(map(str, row))[:120]}; expected a row a picture, "
+            "with objects {bbox: [[x, y, width, height], ..], category: [..]}; "
+            f"--option {option}=COLUMN names one that is called otherwise"
         )
-    return _Columns(picture, objects)
+    return picture, objects
+
+
+def _ahead(given: _Table, source: Source) -> Iterator[tuple[Sequence[Mapping[str, Any]], tuple[int, int] | None]]:
+    """The objects and the stated size of each row that can be read; its picture stays where it is."""
+    for places in table.open_parts(source, without=(given.picture,))[1].values():
+        for where, values in places:
+            if isinstance(values, Mapping):
+                try:
+                    yield _objects(values, given.objects, source, where), jsonfiles.stated_size(values)
+                except DataError:  # said when the row is read whole
+                    continue
 
 
 def _rows(given: _Table, name: str, source: Source, finder: PictureFinder | None) -> Iterator[_Row | Rejected]:
@@ -167,8 +223,8 @@ def _rows(given: _Table, name: str, source: Source, finder: PictureFinder | None
                     raise DataError(f"{where}: {str(values).removeprefix(f'{found}: ')}")
                 if (stated := table.split_cell(values)) not in (None, ""):
                     split = split_name(str(stated))
-                objects = _objects(values if given.columns.objects is None else values.get(given.columns.objects), where)
-                cell, held = values.get(given.columns.picture), None
+                objects = _objects(values, given.objects, source, where)
+                cell, held = values.get(given.picture), None
                 if finder is None and not source.counting:
                     held = table.held_picture(cell, source, settings, where)
                 picture = held.name if held else _picture_name(cell, finder, given.folder, where, split)
@@ -177,7 +233,7 @@ def _rows(given: _Table, name: str, source: Source, finder: PictureFinder | None
             except DataError as error:
                 yield Rejected(where, str(error).removeprefix(f"{where}: "), split)
             else:
-                yield _Row(where, split, own, picture, objects, size, held)
+                yield _Row(where, split, own, picture, objects, size, held, given.classes)
 
 
 def _picture_name(cell: Any, finder: PictureFinder | None, folder: Path, where: str, split: str | None) -> str:
@@ -189,58 +245,83 @@ def _picture_name(cell: Any, finder: PictureFinder | None, folder: Path, where: 
     return finder.find(names[0], where, folder, split=split)
 
 
-def _objects(value: Any, where: str) -> list[Mapping[str, Any]]:
+def _objects(row: Mapping[str, Any], column: str | None, source: Source, where: str) -> list[Mapping[str, Any]]:
     """The objects of a row, from a list of mappings or a mapping of lists; what is no list beside them is the row's own."""
+    value: Any = row if column is None else row.get(column)
     if isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
         return value
-    boxes = _first(value, (*_BOXES, _OUTLINES)) if isinstance(value, Mapping) else None
+    boxes = _first(value, (*_BOXES, *_OUTLINES)) if isinstance(value, Mapping) else None
     if boxes is None or not isinstance(value[boxes], list):
-        found = value if boxes is None else value[boxes]
-        raise DataError(
-            f"{where}: its {boxes or 'objects'} are {str(found)[:40]!r}, expected lists of boxes and classes, empty for none"
-        )
+        called, found = (column or "boxes", value) if boxes is None else (boxes, value[boxes])
+        raise DataError(f"{where}: its {called} are {str(found)[:40]!r}, expected lists of boxes and classes, empty for none")
     count = len(value[boxes])
-    for name in (_first(value, _LABELS), _first(value, _CROWDS), _OUTLINES):
+    for name in (_label_of(value, source), _first(value, _CROWDS), _first(value, _OUTLINES)):
         if name is not None and (each := value.get(name)) is not None and not (isinstance(each, list) and len(each) == count):
-            found = f"a list of {len(each):,}" if isinstance(each, list) else f"{str(each)[:40]!r}"
-            raise DataError(f"{where}: '{boxes}' is a list of {count:,}, but '{name}' {found}; each object has one of both")
+            told = f"a list of {len(each):,}" if isinstance(each, list) else f"{str(each)[:40]!r}"
+            raise DataError(f"{where}: '{boxes}' is a list of {count:,}, but '{name}' {told}; each object has one of both")
     lists = {name: each for name, each in value.items() if isinstance(each, list) and len(each) == count}
     return [{name: each[place] for name, each in lists.items()} for place in range(count)]
 
 
-def _keys(rows: Sequence[_Row], source: Source) -> _Keys:
-    """What the objects of all rows have in common."""
+def _label_of(value: Mapping[str, Any], source: Source) -> str | None:
+    """The key of the classes: of several that may be it the first with a list; a text beside lists is of the picture."""
+    if "class_key" in source.options:
+        return source.options["class_key"] if source.options["class_key"] in value else None
+    listed = {name: each for name, each in value.items() if isinstance(each, list)}
+    return _first(listed, _LABELS) or _first(value, _LABELS)
+
+
+def _keys(rows: Sequence[tuple[Sequence[Mapping[str, Any]], tuple[int, int] | None]], source: Source) -> _Keys:
+    """What the objects of all rows have in common. Raises UsageError for a key that none has, and boxes that may be either."""
     known: dict[str, Any] = {}
-    for row in rows:
-        for each in row.objects:
+    for objects, _ in rows:
+        for each in objects:
             known.update(dict.fromkeys(map(str, each)))
     label = source.options.get("class_key") or _first(known, _LABELS)
     if "class_key" in source.options and label not in known:
         raise UsageError(f"option class_key={label}: the objects have {', '.join(known) or 'nothing'}")
     box = _first(known, _BOXES)
-    form = source.options["boxes"] if "boxes" in source.options else _form([row.objects for row in rows], box, source.input)
-    classes = None if _is_hub(source) else boxes_csv.read_classes(table.folder_of(source.input) / boxes_csv.CLASSES)
-    return _Keys(form, box, label, _first(known, _CROWDS), classes, source.options.get("name"))
+    form = source.options.get("boxes")
+    if form is None:
+        fours = [(four, size) for objects, size in rows for each in objects if (four := _four(each.get(box or ""))) is not None]
+        form = _form(fours, source) if fours else XYWH
+    return _Keys(form, box, label, _first(known, _CROWDS), _first(known, _OUTLINES), source.options.get("name"), tuple(known))
 
 
-def _form(objects: Sequence[Sequence[Mapping[str, Any]]], box: str | None, path: Path) -> str:
-    """Whether boxes are corners, or have a width and height, by what all of them cannot be. Raises UsageError for either."""
-    boxes = [each.get(box) for row in objects for each in row] if box else []
-    whole = [each for each in boxes if isinstance(each, list) and len(each) == 4 and set(map(type, each)) <= {int, float}]
-    num_others = sum(third < first or fourth < second for first, second, third, fourth in whole)
-    if not whole or num_others >= _CORNERLESS_SHARE * len(whole):
+def _four(value: Any) -> _Four | None:
+    """A box's numbers as its reading will find them; None for what is none."""
+    if not isinstance(value, list) or len(value) != 4:
+        return None
+    try:
+        x, y, third, fourth = (to_number(each, "") for each in value)
+    except DataError:  # said when the box is read
+        return None
+    return x, y, third, fourth
+
+
+def _form(fours: Sequence[tuple[_Four, tuple[int, int] | None]], source: Source) -> str:
+    """What boxes are, by what all of them cannot be. Raises UsageError where they may be either."""
+    no_corners = sum(third < x or fourth < y for (x, y, third, fourth), _ in fours)
+    outside = sum(
+        size is not None and (x + third > size[0] + 1 or y + fourth > size[1] + 1) for (x, y, third, fourth), size in fours
+    )
+    count = len(fours)
+    told = f"{no_corners:,} of {count:,} cannot be two corners"
+    if no_corners >= max(_SHARE * count, min(_FEWEST, count / 2)) and outside <= _MOST_OUTSIDE * count:
+        if not source.counting:
+            say(f"note: {source.input}: boxes are read as x, y, width and height: {told}")
         return XYWH
+    beyond = f", and {outside:,} would leave their pictures with a width and height" if outside else ""
     raise UsageError(
-        f"{path}: its boxes may be x, y, width and height, or two corners: in {len(whole) - num_others:,} of {len(whole):,} "
-        f"the third number is not below the first, nor the fourth below the second; add --option boxes={XYXY} for corners, or "
-        f"boxes={XYWH}"
+        f"{source.input}: its boxes may be x, y, width and height, or two corners ({told}{beyond}); add --option boxes={XYXY} "
+        f"for corners, or boxes={XYWH}"
     )
 
 
 def _sample(row: _Row, keys: _Keys, name: str, source: Source, ignored: collections.Counter[str]) -> ObjectsSample | Rejected:
     try:
         objects = [
-            check_object(_object(each, keys, f"{row.where}: object {number}", ignored), number, row.where)
+            check_object(_object(each, keys, row.classes, f"{row.where}: object {number}", ignored), number, row.where)
             for number, each in enumerate(row.objects, 1)
         ]
     except DataError as error:
@@ -250,24 +331,26 @@ def _sample(row: _Row, keys: _Keys, name: str, source: Source, ignored: collecti
     return sample if row.held is None else pixels.show_held(sample, [row.held], pixels.read_settings(source.options))
 
 
-def _object(each: Mapping[str, Any], keys: _Keys, what: str, ignored: collections.Counter[str]) -> PictureObject:
-    name = _class(each.get(keys.label) if keys.label else None, keys, what)
+def _object(
+    each: Mapping[str, Any], keys: _Keys, classes: Mapping[str, str] | None, what: str, ignored: collections.Counter[str]
+) -> PictureObject:
+    name = _class(each.get(keys.label) if keys.label else None, keys, classes, what)
     what = f"{what} '{name[:80]}'"
     crowd = coco.is_crowd({"iscrowd": each.get(keys.crowd)}, what) if keys.crowd else False
     stated = each.get(keys.box) if keys.box else None
-    segmentation = coco.with_area(each.get(_OUTLINES), ignored) if stated is not None else each.get(_OUTLINES)
-    polygons, mask, box = coco.read_segmentation(segmentation, what)
+    outline = each.get(keys.outline) if keys.outline else None
+    polygons, mask, box = coco.read_segmentation(outline if stated is None else coco.with_area(outline, ignored), what)
     if stated is not None:
         box = _box(stated, keys.form, what)
     if box is None:
         raise DataError(f"{what}: neither 'bbox' nor 'segmentation' says where it is")
     refuse_shares(box, what)
-    used = {keys.label, keys.box, keys.crowd, _OUTLINES}
+    used = {keys.label, keys.box, keys.crowd, keys.outline}
     attributes = {key: value for key, value in each.items() if key not in used and isinstance(value, str | int | float)}
     return PictureObject(name, box, polygons, (), mask, "", crowd, attributes)
 
 
-def _box(value: Any, form: str, what: str) -> tuple[float, float, float, float]:
+def _box(value: Any, form: str, what: str) -> _Four:
     if form == XYWH:
         return coco.to_box(value, what)
     if not isinstance(value, list) or len(value) != 4:
@@ -276,19 +359,64 @@ def _box(value: Any, form: str, what: str) -> tuple[float, float, float, float]:
     return x1, y1, x2, y2
 
 
-def _class(label: Any, keys: _Keys, what: str) -> str:
-    """The class as text; a number that the table does not name is looked up in classes.csv."""
+def _class(label: Any, keys: _Keys, classes: Mapping[str, str] | None, what: str) -> str:
+    """The class as text, "3" too; a number that the table does not name is looked up, and a negative one hides its class."""
+    if isinstance(label, str) and label.strip():
+        return label.strip()
     if isinstance(label, bool) or not isinstance(label, str | int | float | None):
         raise DataError(f"{what}: its class is {str(label)[:40]!r}, expected text or a number")
-    is_gap = label is None or (isinstance(label, float) and not math.isfinite(label))
-    text = "" if is_gap else table.text_of_cell(label).strip()
-    return boxes_csv.name_of_class(text, keys.classes, keys.name, what)
+    if keys.label is None and keys.own is None:
+        found = ", ".join(key for key in keys.known if key not in (keys.box, keys.crowd, keys.outline)) or "none"
+        raise DataError(
+            f"{what}: has no class; its other keys are {found}: --option class_key=KEY names that of the class, or name all "
+            "objects: --option name=balloon"
+        )
+    is_number = isinstance(label, int | float) and math.isfinite(label) and label >= 0
+    return name_of_class(table.text_of_cell(label) if is_number else "", classes, keys.own, what)
+
+
+def _classes(
+    samples: Sequence[ObjectsSample | Rejected], tables: Sequence[_Table], keys: _Keys, source: Source
+) -> tuple[str, ...]:
+    """The classes of the objects, and those that the table or classes.csv name, which need not occur."""
+    names, declared = set(class_names(samples)), table.declared_classes(source)
+    for each in tables:
+        names.update(declared.get(str(keys.label) if each.objects is None else f"{each.objects}.{keys.label}", ()))
+        if each.classes is not None and names.intersection(each.classes.values()):
+            names.update(each.classes.values())
+    return tuple(sorted(names))
+
+
+def _without_parts(samples: Sequence[ObjectsSample | Rejected]) -> list[ObjectsSample | Rejected]:
+    """The samples; a picture that rows of a split show with other objects each has no row with all, and is rejected. So is one
+    of two splits."""
+    rows: dict[tuple[str, ...], list[ObjectsSample]] = collections.defaultdict(list)
+    for each in samples:
+        if isinstance(each, ObjectsSample):
+            rows[each.pictures].append(each)
+    faults = {place: fault for shared in rows.values() if len(shared) > 1 for place, fault in _parted(shared).items()}
+    return [Rejected(each.where, faults[each.where], each.split) if each.where in faults else each for each in samples]
+
+
+def _parted(shared: Sequence[ObjectsSample]) -> dict[str, str]:
+    """What is wrong with the rows of one picture, by their places; nothing where they say the same."""
+    first = shared[0]
+    if len({row.split for row in shared}) > 1:
+        cure = "of another split; a picture belongs to one"
+    elif any(row.objects != first.objects for row in shared):
+        cure = "with other objects; give a picture one row with all"
+    else:
+        return {}
+    return {row.where: f"its picture is that of {(shared[1] if row is first else first).where}, too, {cure}" for row in shared}
 
 
 def _tell_turned(rows: Sequence[_Row], source: Source) -> None:
     """Say how many embedded pictures have an orientation tag, which their copies have not. `datasets` shows such upright."""
     turned = sum(row.held is not None and row.held.orientation != UPRIGHT for row in rows)
-    if turned and source.options.get("upright", "no") == "no":
+    if turned and (how := source.options.get("upright", "no")) != "no":
+        boxes = ", and boxes with them, except where the stated size is the upright one" if how == "yes" else ""
+        say(f"note: {source.input}: turned upright: {counted(turned, 'embedded picture')}{boxes}")
+    elif turned:
         say(
             f"note: {source.input}: {counted(turned, 'embedded picture')} with an orientation tag, used as stored, unturned; "
             "where boxes were drawn on upright ones: --option upright=labelled"

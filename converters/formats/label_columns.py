@@ -8,6 +8,7 @@
 | ODIR-5K | ``N,D,G,C,A,H,M,O``; 0, 1 |
 """
 
+import collections
 import dataclasses
 import re
 import shlex
@@ -21,12 +22,12 @@ from converters.formats import table
 
 _RANGE = ".."
 _LISTED = 3  # columns that a proposal names; of more it names the first and the last
-_UNCERTAIN, _EMPTY = "uncertain", "empty"
+UNCERTAIN, EMPTY = "uncertain", "empty"
 _CELLS = {
     **dict.fromkeys(("1", "1.0", "true"), "yes"),
     **dict.fromkeys(("0", "0.0", "false"), "no"),
-    **dict.fromkeys(("-1", "-1.0"), _UNCERTAIN),
-    **dict.fromkeys(("", "nan"), _EMPTY),
+    **dict.fromkeys(("-1", "-1.0"), UNCERTAIN),
+    **dict.fromkeys(("", "nan"), EMPTY),
 }
 
 
@@ -36,6 +37,8 @@ def find_columns(given: str, header: Sequence[str], path: Path) -> dict[str, str
     Raises UsageError for a name that is no column, one that stands twice, one column alone, and a range that runs backwards.
     """
     columns = {column.strip(): column for column in header}
+    if len(columns) != len(header):
+        raise UsageError(f"{path}: two columns differ in blanks alone: {', '.join(map(repr, header))}; rename one")
     known = list(columns)
     parts = [given.strip()] if _ends(given, known) else [part.strip() for part in given.split(",") if part.strip()]
     names = [name for part in parts for name in _named(part, known, path)]
@@ -51,7 +54,7 @@ def _named(part: str, known: list[str], path: Path) -> list[str]:
         return [part]
     ends = _ends(part, known)
     if ends is None:
-        missing = next((end for end in part.split(_RANGE) if end.strip() not in known), part)
+        missing = next((end for end in part.split(_RANGE) if end.strip() and end.strip() not in known), part)
         raise table.no_column(path, missing.strip(), known)
     first, last = map(known.index, ends)
     if first > last:
@@ -70,37 +73,38 @@ def _ends(part: str, known: Sequence[str]) -> tuple[str, str] | None:
 
 def read_rows(
     rows: Iterable[table.Row | Rejected], columns: Mapping[str, str], uncertain: str, column: str
-) -> tuple[list[table.Row | Rejected], int]:
-    """The rows in their order, each with the list of its classes as its one value, ``column``; and how many empty cells were
-    taken as 0. ``columns`` are those of the classes; ``uncertain`` says what a -1 is: yes, no or rejected."""
+) -> tuple[list[table.Row | Rejected], collections.Counter[str]]:
+    """The rows in their order, each with the list of its classes as its one value, ``column``; and how many cells were EMPTY,
+    which is 0, or UNCERTAIN and taken as 0 or 1. ``columns`` are those of the classes; ``uncertain`` says what a -1 is: yes, no
+    or rejected."""
     read: list[table.Row | Rejected] = []
-    num_empty = 0
+    counts: collections.Counter[str] = collections.Counter()
     for row in rows:
         if isinstance(row, Rejected):
             read.append(row)
             continue
         try:
             cells = {name: _read_cell(row.values, key, uncertain) for name, key in columns.items()}
-            missing = sum(cell == _EMPTY for cell in cells.values())
+            missing = sum(cell == EMPTY for cell in cells.values())
             if missing == len(cells):
                 raise DataError(f"no label: all {missing} label columns are empty")
         except DataError as error:
             read.append(Rejected(row.where, str(error), row.split))
             continue
-        num_empty += missing
-        read.append(dataclasses.replace(row, values={column: [name for name, cell in cells.items() if cell == "yes"]}))
-    return read, num_empty
+        counts[EMPTY] += missing
+        counts[UNCERTAIN] += sum(cell == UNCERTAIN for cell in cells.values())
+        is_yes = {"yes", UNCERTAIN} if uncertain == "yes" else {"yes"}
+        read.append(dataclasses.replace(row, values={column: [name for name, cell in cells.items() if cell in is_yes]}))
+    return read, counts
 
 
 def _read_cell(values: Mapping[str, Any], column: str, uncertain: str) -> str:
-    """``yes``, ``no`` or ``empty``."""
+    """``yes``, ``no``, EMPTY, or UNCERTAIN where that is not rejected."""
     if column not in values:  # in another part of the set, or a line of JSON: it does not say 0
         raise DataError(f"no column '{column}', expected one in each row as in the first")
     found = _kind(values[column])
-    if found == _UNCERTAIN:
-        if uncertain not in ("yes", "no"):
-            raise DataError(f"column '{column}' is -1, uncertain; --option uncertain=no or uncertain=yes counts it as 0 or 1")
-        return uncertain
+    if found == UNCERTAIN and uncertain not in ("yes", "no"):
+        raise DataError(f"column '{column}' is -1, uncertain; --option uncertain=no or uncertain=yes counts it as 0 or 1")
     if found is None:
         raise DataError(f"column '{column}' is {str(values[column])[:40]!r}, expected 1 or 0")
     return found
@@ -109,7 +113,7 @@ def _read_cell(values: Mapping[str, Any], column: str, uncertain: str) -> str:
 def _kind(value: Any) -> str | None:
     """What a cell says; None where it is no such cell."""
     if value is None:
-        return _EMPTY
+        return EMPTY
     return _CELLS.get(str(value).strip().lower()) if isinstance(value, str | int | float) else None
 
 

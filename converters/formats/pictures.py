@@ -6,9 +6,10 @@ import posixpath
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from adapt import safe
+from adapt.domain import Rejected
 from adapt.errors import DataError
 from converters.formats import imagefolder
 from converters.formats.imagefolder import SPLIT_FOLDERS
@@ -78,6 +79,41 @@ def split_of_input(input: Path) -> str | None:
     folder = (input if input.is_dir() else input.parent).resolve()
     is_side = folder.name.lower().startswith(("annotation", "image", "label"))
     return split_of_folders(folder.name, *([folder.parent.name] if is_side else []))
+
+
+class _Splittable(Protocol):
+    """What has a split and pictures below the root."""
+
+    @property
+    def split(self) -> str | None: ...
+    @property
+    def pictures(self) -> tuple[str, ...]: ...
+
+
+Splittable = TypeVar("Splittable", bound=_Splittable)
+
+
+def split_by_pictures(samples: Sequence[Splittable | Rejected]) -> list[Splittable | Rejected]:
+    """The samples; where none has a split, and their pictures lie in folders of several, each is of its pictures' folder.
+
+    One list over ``train/`` and ``test/`` divides a set so (metadata.jsonl at its root). Folders of one split alone tell
+    nothing: ``val2014`` may hold what is trained on.
+    """
+    if any(each.split is not None for each in samples):
+        return list(samples)
+    splits = [None if isinstance(each, Rejected) else _split_shown(each.pictures) for each in samples]
+    if len({split for split in splits if split is not None}) < 2:
+        return list(samples)
+    return [
+        each if isinstance(each, Rejected) else dataclasses.replace(each, split=split)  # type: ignore[type-var]
+        for each, split in zip(samples, splits, strict=True)
+    ]
+
+
+def _split_shown(pictures: Sequence[str]) -> str | None:
+    """The split of the folders of all pictures of a sample; None where they are of several, or of none."""
+    found = {split_of_folders(*reversed(PurePosixPath(picture).parts[:-1])) for picture in pictures}
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -279,7 +279,13 @@ def _found(stated: str, finder: PictureFinder, where: str, split: str | None) ->
     wanted = PurePosixPath(stated.strip())
     is_whole = wanted.suffix.lower() in safe.PICTURE_SUFFIXES
     try:
-        if is_whole and (len(wanted.parts) > 1 or safe.inside(finder.root, stated.strip(), where).is_file()):
+        if is_whole and safe.inside(finder.root, stated.strip(), where).is_file():
+            return stated
+        below = str(PurePosixPath(*wanted.parts[1:]))
+        is_root = len(wanted.parts) > 1 and wanted.parts[0] == finder.root.resolve().name
+        if is_root and safe.inside(finder.root, below, where).is_file():  # as CheXpert names its own folder
+            return below
+        if is_whole and len(wanted.parts) > 1:
             return stated
     except OSError as error:  # longer than a file name can be
         raise DataError(f"{where}: picture {stated[:60]}: {error.strerror}") from error
@@ -361,15 +367,16 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
             raise UsageError(f"input '{text}': expected the name of a dataset, such as hf:OWNER/NAME or hf:OWNER/NAME:SUBSET")
         return _open_hub(text.removeprefix(HUB_PREFIX))
     if source.input.is_file():
-        is_of_folder = source.input.stem in _OF_FOLDERS
-        name = source.input.resolve().parent.name if is_of_folder else source.input.stem
-        split = split_of_input(source.input) if is_of_folder else split_of_file(source.input)
+        if source.input.stem not in _OF_FOLDERS:
+            return source.input.stem, {split_of_file(source.input): _read_file(source.input, without)}
+        folder, split = source.input.resolve().parent, split_of_input(source.input)
+        name = f"{folder.parent.name}-{folder.name}" if split else folder.name
         return name, {split: _read_file(source.input, without)}
     name = source.input.resolve().name
     if _is_saved_dataset(source.input):
-        import datasets
-
-        return name, _by_split(datasets.load_from_disk(text), text, without)
+        return name, {
+            split: _guarded(rows, source.input) for split, rows in _by_split(_load_saved(source.input), text, without).items()
+        }
     files = _split_files(source.input)
     if not files:
         raise UsageError(
@@ -380,6 +387,34 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
     return name, {
         split: itertools.chain.from_iterable(_read_file(path, without) for path in paths) for split, paths in files.items()
     }
+
+
+def _load_saved(path: Path) -> Any:
+    """What `datasets` saved in a folder. Raises DataError where a file of it is missing or damaged."""
+    import datasets
+
+    try:
+        return datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _not_whole(path, error) from error
+
+
+def _guarded(rows: Iterator[Place], path: Path) -> Iterator[Place]:
+    """The rows of a saved folder; damage that is met on the way is a DataError."""
+    try:
+        yield from rows
+    except DataError:  # a ValueError too, and no damage
+        raise
+    except (OSError, ValueError) as error:
+        raise _not_whole(path, error) from error
+
+
+def _not_whole(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+    what, fault = (
+        ("Parquet file", "it was") if path.is_file() else ("folder that `datasets` saved", "a file of it is missing, or was")
+    )
+    return DataError(f"{path}: not a whole {what}: {reason}; {fault} cut or damaged, fetch or write it again")
 
 
 def _is_saved_dataset(path: Path) -> bool:
@@ -403,7 +438,8 @@ def tell_tables(source: Source, suffixes: tuple[str, ...] = TABLE_SUFFIXES) -> s
     told = f"; tables are in {listed(whole)} below it" if whole else ""
     if unnamed:
         which, them = ("which is", "it") if len(unnamed) == 1 else ("which are", "one")
-        told += f"; it holds {listed(unnamed)}, {which} named for no split: point --input at {them}"
+        why = "" if all(Path(name).stem in _OF_FOLDERS for name in unnamed) else f", {which} named for no split"
+        told += f"; it holds {listed(unnamed)}{why}: point --input at {them}"
     return told
 
 
@@ -553,17 +589,17 @@ def _read_parquet(path: Path, without: tuple[str, ...] = ()) -> Iterator[Place]:
     import pyarrow.parquet
 
     try:
-        pyarrow.parquet.read_metadata(path)  # or `datasets` would say what is wrong in lines of its own
-        # Streaming: `datasets` would otherwise copy the whole table into its cache first.
-        found = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
-        yield from _undecoded(found, path.name, without)
-    except DataError:  # a ValueError too, and no damage
-        raise
+        about = pyarrow.parquet.read_metadata(path)  # or `datasets` would say what is wrong in lines of its own
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
-        raise DataError(
-            f"{path}: not a whole Parquet file: {reason}; it was cut or damaged, fetch or write it again"
-        ) from error
+        raise _not_whole(path, error) from error
+    if not about.num_rows:  # which `datasets` cannot read
+        return
+    # Streaming: `datasets` would otherwise copy the whole table into its cache first.
+    try:
+        found = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+    except (OSError, ValueError) as error:
+        raise _not_whole(path, error) from error
+    yield from _guarded(_undecoded(found, path.name, without), path)
 
 
 def _by_split(found: Any, name: str, without: tuple[str, ...] = ()) -> dict[str | None, Iterator[Place]]:
@@ -600,6 +636,34 @@ def _undecoded(rows: Any, name: str, without: tuple[str, ...] = ()) -> Iterator[
         yield where, row | gaps | named
 
 
+def declared_classes(source: Source) -> dict[str, tuple[str, ...]]:
+    """The names of numbered classes that a table declares, by column; of a column of objects by ``objects.category``."""
+    import datasets
+    import pyarrow.parquet
+
+    if str(source.input).startswith(HUB_PREFIX):
+        found = _load_hub(str(source.input).removeprefix(HUB_PREFIX))
+    elif _is_saved_dataset(source.input):
+        found = _load_saved(source.input)
+    else:
+        paths = [source.input] if source.input.is_file() else list(itertools.chain(*_split_files(source.input).values()))
+        if not paths or paths[0].suffix.lower() != ".parquet":
+            return {}
+        return _classes_in(datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(paths[0])), "")
+    return _classes_in(dict(next(iter(found.values())).features if isinstance(found, Mapping) else found.features or {}), "")
+
+
+def _classes_in(features: Mapping[str, Any], above: str) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, feature in features.items():
+        inner = getattr(feature, "feature", feature)  # of a list: its cells'
+        if isinstance(inner, dict):
+            found |= _classes_in(inner, f"{above}{name}.")
+        elif hasattr(inner, "int2str"):
+            found[f"{above}{name}"] = tuple(inner.names)
+    return found
+
+
 def _has_classes(feature: Any) -> bool:
     """Whether a column has numbered classes: itself, its lists' cells, or in lists of objects."""
     import datasets
@@ -624,12 +688,16 @@ def _classes_named(value: Any, feature: Any, column: str) -> Any:
 
 
 def _open_hub(name: str) -> tuple[str, dict[str | None, Iterator[Place]]]:
+    identifier = name.partition("@")[0].partition(":")[0]
+    return identifier.rpartition("/")[2], _by_split(_load_hub(name), identifier)
+
+
+def _load_hub(name: str) -> Any:
     import datasets
 
     identifier, _, revision = name.partition("@")
     identifier, _, config = identifier.partition(":")
     try:
-        found = datasets.load_dataset(identifier, config or None, revision=revision or None, streaming=True)
+        return datasets.load_dataset(identifier, config or None, revision=revision or None, streaming=True)
     except (OSError, ValueError) as error:
         raise DataError(f"hub dataset '{identifier}' cannot be read: {error}") from error
-    return identifier.rpartition("/")[2], _by_split(found, identifier)

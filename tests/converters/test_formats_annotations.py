@@ -140,7 +140,6 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
             "Label Studio's JSON",
         ),
         ("a.png.json", '{"objects": [{"classTitle": "cat", "points": {"exterior": [[1, 2]]}}]}', "Supervisely's JSON"),
-        ("export.json", '{"data_row": {"id": "x"}, "projects": {}}', "Labelbox's JSON"),
         ("a.json", '{"item": {"slots": []}, "annotations": [{"bounding_box": {"x": 1}}]}', "V7's JSON"),
     ],
 )  # fmt: skip
@@ -153,11 +152,36 @@ def test_files_of_other_tools_are_named_with_the_way_out(tmp_path: Path, name: s
         read(tmp_path)
 
 
+def test_a_list_over_folders_of_splits_is_divided_by_them(tmp_path: Path) -> None:
+    """One file at the root over train/ and test/: a picture is of its folder's split, where nothing else tells one."""
+    for name in ("train/a.png", "test/b.png"):
+        picture(tmp_path / name)
+    names = ["train/a.png", "test/b.png"]
+    (tmp_path / "boxes.csv").write_text(
+        "image_path,label,xmin,ymin,xmax,ymax\n" + "".join(f"{name},x,1,1,4,4\n" for name in names)
+    )
+    document = {
+        "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
+        "annotations": [{"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 4, 4]} for number in range(2)],
+        "categories": [{"id": 1, "name": "x"}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(document))
+    objects = {"bbox": [[90, 1, 4, 4]], "category": ["x"]}
+    (tmp_path / "metadata.jsonl").write_text(
+        "".join(json.dumps({"file_name": name, "objects": objects}) + "\n" for name in names)
+    )
+    for given in ("boxes.csv", "boxes.json", "metadata.jsonl"):
+        assert [each.split for each in read(tmp_path / given).samples] == ["train", "test"], given
+
+
 def test_a_csv_of_via_is_named(tmp_path: Path) -> None:
     """Its regions are JSON in cells; the project's own file has them all."""
     (tmp_path / "via.csv").write_text("filename,file_size,region_count,region_id,region_shape_attributes,region_attributes\n")
-    with pytest.raises(UsageError, match="a csv of VIA's; save the project, or export its annotations, as json"):
-        read(tmp_path / "via.csv")
+    for given in (tmp_path / "via.csv", tmp_path):
+        with pytest.raises(
+            UsageError, match="csv.* VIA's.*: save the project, or export its annotations, as json|a csv of VIA's; save"
+        ):
+            read(given)
 
 
 @pytest.mark.parametrize(

@@ -153,8 +153,7 @@ def test_a_folder_of_pictures_with_metadata(tmp_path: Path) -> None:
     told = "class 1 has no name; write classes.csv .name,number rows. beside the table, or name all objects: --option name="
     with pytest.raises(DataError, match=rf"first: train/metadata.jsonl:1: object 1: {told}"):
         convert(task="ground", input=folder, output=tmp_path / "o.jsonl")
-    for place in (folder, folder / "validation"):
-        (place / "classes.csv").write_text("Coverall,0\nMask,1\n")
+    (folder / "classes.csv").write_text("Coverall,0\nMask,1\n")
     assert asked(folder, tmp_path / "o.jsonl") == asked(write_coco(tmp_path), tmp_path / "coco.jsonl")
     found = adapt.read_records(tmp_path / "o.jsonl")
     assert [(record.id, record.images[0], record.split) for record in found] == [
@@ -162,36 +161,46 @@ def test_a_folder_of_pictures_with_metadata(tmp_path: Path) -> None:
         ("set-train/0-ground-2", "train/0.png", "train"),
         ("set-validation/2-ground-1", "validation/2.png", "val"),
     ]
+    (folder / "classes.csv").rename(folder / "validation" / "classes.csv")
     asked(folder / "validation" / "metadata.jsonl", tmp_path / "o.jsonl", boxes="xywh")
-    assert [(record.id, record.split) for record in adapt.read_records(tmp_path / "o.jsonl")] == [
-        ("validation-2-ground-1", "val")
-    ]
+    (record,) = adapt.read_records(tmp_path / "o.jsonl")
+    assert (record.id, record.source, record.split) == ("set-validation-2-ground-1", "set-validation", "val")
 
 
-def test_corners_are_never_guessed(tmp_path: Path) -> None:
-    """Where no box tells which of the two it is, the option must; where one in a hundred is no corners, the rest are none."""
+def test_corners_are_never_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where too few boxes tell which of the two all are, the option must; where enough do, a note says how many."""
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
 
-    def write(*boxes: list[float]) -> Path:
+    def write(*boxes: list[Any], size: tuple[int, int] | None = None) -> Path:
+        stated = {} if size is None else {"width": size[0], "height": size[1]}
         objects = {"bbox": boxes, "category": ["x"] * len(boxes)}
-        return write_lines(tmp_path / "metadata.jsonl", {"file_name": "a.png", "objects": objects})
+        return write_lines(tmp_path / "metadata.jsonl", {"file_name": "a.png", "objects": objects, **stated})
 
     def found(**options: str) -> list[tuple[float, ...]]:
         (sample,) = read(tmp_path, **options).samples
         assert isinstance(sample, ObjectsSample)
         return [each.box_px for each in sample.objects]
 
-    write([10, 20, 30, 40], [1, 2, 3, 4])
+    write([10, 20, 30, 40], ["1", "2", "3", "4"])
     with pytest.raises(
-        UsageError, match="in 2 of 2 the third number is not below.*add --option boxes=xyxy for corners, or boxes="
+        UsageError, match=r"two corners \(0 of 2 cannot be two corners\); add --option boxes=xyxy for corners, or"
     ):
         found()
     assert found(boxes="xyxy") == [(10, 20, 30, 40), (1, 2, 3, 4)]
     assert found(boxes="xywh") == [(10, 20, 40, 60), (1, 2, 4, 6)]
-    write([10, 20, 30, 40], [10, 20, 5, 40])
-    assert found() == [(10, 20, 40, 60), (10, 20, 15, 60)]
-    write([10, 20, 5, 40], *[[1, 2, 3, 4]] * 100)  # one in 101 may be damage
-    with pytest.raises(UsageError, match="in 100 of 101"):
+    for box in ([10, 20, 5, 40], [10, 20, 30, 15]):
+        write([10, 20, 30, 40], box)
+        assert found()[0] == (10, 20, 40, 60)
+        assert "boxes are read as x, y, width and height: 1 of 2 cannot be two corners" in capsys.readouterr().err
+        for count, corners in ((1, 8), (2, 100), (3, 298)):  # too few, or too small a share: may be damage
+            write(*[box] * count, *[[1, 2, 3, 4]] * corners)
+            with pytest.raises(UsageError, match=rf"\({count} of {count + corners} cannot"):
+                found()
+        write(*[box] * 3, *[[1, 2, 3, 4]] * 297)
+        assert len(found()) == 300
+    # Of ten boxes five cannot be corners, and two would leave the picture as they are: more than may be damage.
+    write(*[[10, 20, 5, 4]] * 5, *[[30, 20, 70, 55]] * 2, *[[1, 2, 3, 4]] * 3, size=(WIDTH, HEIGHT))
+    with pytest.raises(UsageError, match=r"\(5 of 10 cannot be two corners, and 2 would leave their pictures with a width"):
         found()
     with pytest.raises(UsageError, match="option boxes=xyxy has no effect with format=coco"):
         annotations.read_objects(Source(write_coco(tmp_path), None, {"boxes": "xyxy"}, 0))
@@ -311,12 +320,159 @@ def test_class_numbers_beyond_the_table_and_hidden_ones(tmp_path: Path) -> None:
         assert re.search(told, reason)
 
 
-def test_one_picture_in_two_rows_is_told(tmp_path: Path) -> None:
-    """The second row's id is the first's: it is rejected by name, not joined and not lost."""
-    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
-    row = {"file_name": "a.png", "objects": {"bbox": [[20, 2, 3, 4]], "category": ["x"]}}
-    write_lines(tmp_path / "metadata.jsonl", row, row)
-    with pytest.raises(DataError, match="metadata.jsonl"):
-        convert(task="ground", input=tmp_path, output=tmp_path / "o" / "o.jsonl")
-    rejected = json.loads((tmp_path / "o" / "o.rejected.jsonl").read_text().splitlines()[0])
-    assert rejected["where"] == "metadata.jsonl:2"
+def test_one_picture_in_two_rows(tmp_path: Path) -> None:
+    """With other objects in each, none shows them all: both are rejected, embedded or by name. With the same ones a picture
+    that is embedded twice is two records of one file."""
+    objects = [{"bbox": [[20, 2, 3, 4]], "category": [label]} for label in "xy"]
+    (tmp_path / "a.png").write_bytes(encoded(0))
+    write_lines(tmp_path / "metadata.jsonl", *({"file_name": "a.png", "objects": each} for each in objects))
+    told = "its picture is that of {}, too, with other objects; give a picture one row with all"
+    assert reasons(read(tmp_path)) == [
+        "metadata.jsonl:1: " + told.format("metadata.jsonl:2"),
+        "metadata.jsonl:2: " + told.format("metadata.jsonl:1"),
+    ]
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "objects": {
+                "bbox": datasets.List(datasets.List(datasets.Value("int64"))),
+                "category": datasets.List(datasets.Value("string")),
+            },
+        }
+    )
+    for pair, count in ((objects, 0), (objects[:1] * 2, 2)):
+        table = [{"image": {"bytes": encoded(0), "path": None}, "objects": each} for each in pair]
+        datasets.Dataset.from_list(table, features=features).to_parquet(tmp_path / "train.parquet")
+        manifest = None
+        if count:
+            manifest = convert(task="ground", input=tmp_path / "train.parquet", output=tmp_path / "o" / "o.jsonl")
+            assert manifest["counts"]["records"] == count and len(list((tmp_path / "o" / "o.images").iterdir())) == 1
+        else:
+            with pytest.raises(
+                DataError, match=r"2 of 2 samples rejected.*train.parquet#0: its picture is that of train.parquet#1"
+            ):
+                convert(task="ground", input=tmp_path / "train.parquet", output=tmp_path / "o" / "o.jsonl")
+
+
+def test_an_empty_first_picture_hides_no_split(tmp_path: Path) -> None:
+    """Whether metadata.jsonl holds boxes is told by any of its rows, and once one file does, those of other splits are read."""
+    folder = tmp_path / "set"
+    boxes = {"bbox": [[20, 2, 3, 4]], "category": ["x"]}
+    for split, given in (("train", [[], boxes, boxes]), ("val", [boxes]), ("test", [None, boxes])):
+        lines = [
+            {"file_name": f"{number}.png"} | ({} if each is None else {"objects": each}) for number, each in enumerate(given)
+        ]
+        write_lines(folder / split / "metadata.jsonl", *lines)
+        for number in range(len(given)):
+            (folder / split / f"{number}.png").write_bytes(encoded(number))
+    found = read(folder)
+    assert [each.split for each in found.samples] == ["test", "test", "train", "train", "train", "val"]
+    assert reasons(found) == [
+        "test/metadata.jsonl:1: its objects are 'None', expected lists of boxes and classes, empty for none"
+    ]
+    for _ in range(2):  # its own output among the tables of the folder is none
+        convert(task="ground", input=folder, output=folder / "train.jsonl", max_bad=1)
+
+
+def test_classes_need_not_occur(tmp_path: Path) -> None:
+    """Those that the table, or classes.csv, names and no picture shows are asked for as absent, as COCO's categories are."""
+    path = write_coco(tmp_path, [BOXES[2]])
+    document = json.loads(path.read_text())
+    document["annotations"][0]["category_id"] = 1
+    path.write_text(json.dumps(document))
+    expected = asked(path, tmp_path / "coco.jsonl", absent="1")
+    assert len(expected) == 2
+    row = rows()[2] | {"image": {"bytes": encoded(0), "path": None}}
+    datasets.Dataset.from_list([row], features=FEATURES).to_parquet(tmp_path / "t.parquet")
+    assert asked(tmp_path / "t.parquet", tmp_path / "o.jsonl", absent="1") == expected
+    datasets.Dataset.from_list([row], features=FEATURES).save_to_disk(tmp_path / "saved")
+    assert asked(tmp_path / "saved", tmp_path / "o.jsonl", absent="1") == expected
+    (tmp_path / "classes.csv").write_text("Coverall,0\nMask,1\n")
+    lines = write_lines(tmp_path / "rows.jsonl", {"image": "0.png", "objects": {"bbox": BOXES[2], "category": [1]}})
+    assert asked(lines, tmp_path / "o.jsonl", absent="1") == expected
+
+
+def test_digits_hidden_classes_and_text_beside_lists(tmp_path: Path) -> None:
+    """ClassLabel's "3" is a name; -1 and NaN hide a class; a text called name is the picture's; class_key may be any key."""
+    names = datasets.ClassLabel(names=[str(digit) for digit in range(10)])
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "digits": {
+                "bbox": datasets.List(datasets.List(datasets.Value("int64"))),
+                "label": datasets.List(names),
+                "sure": datasets.List(datasets.Value("float64")),
+            },
+            "split": datasets.Value("string"),
+        }
+    )
+    digits = {"bbox": [[20, 2, 3, 4]], "label": [3], "sure": [float("nan")]}
+    row = {"image": {"bytes": encoded(0), "path": None}, "digits": digits, "split": "test"}
+    datasets.Dataset.from_list([row], features=features).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(UsageError, match="no column of 'objects' or 'bbox'.*--option objects=COLUMN names one"):
+        read(tmp_path / "t.parquet")
+    convert(task="ground", input=tmp_path / "t.parquet", output=tmp_path / "o.jsonl", option={"objects": "digits"})
+    (record,) = adapt.read_records(tmp_path / "o.jsonl")
+    assert record.answer.startswith("<ref>3</ref>") and record.split == "test"
+    with pytest.raises(DataError, match="object 1: has no class; to name all such objects"):
+        option = {"objects": "digits", "class_key": "sure"}
+        convert(task="ground", input=tmp_path / "t.parquet", output=tmp_path / "o.jsonl", option=option)
+    with pytest.raises(UsageError, match="no column 'foto': its columns are image, digits, split"):
+        read(tmp_path / "t.parquet", image="foto", objects="digits")
+    (tmp_path / "a.png").write_bytes(encoded(0))
+    flat = {"file_name": "a.png", "bbox": [[20, 2, 3, 4]], "category_id": ["cat"], "kind": ["dog"], "name": "photo one"}
+    for name in "bc":
+        (tmp_path / f"{name}.png").write_bytes(encoded(0))
+    others = [{"file_name": "b.png", "category_id": [-1]}, {"file_name": "c.png", "kind": ["a", "b"]}]
+    path = write_lines(tmp_path / "rows.jsonl", flat, *(flat | each for each in others))
+    assert [each.objects[0].name for each in read(path).samples if isinstance(each, ObjectsSample)] == ["cat", "cat"]
+    assert reasons(read(path)) == ["rows.jsonl:2: object 1: has no class; to name all such objects, add: --option name=balloon"]
+    assert reasons(read(path, class_key="kind")) == [
+        "rows.jsonl:3: 'bbox' is a list of 1, but 'kind' a list of 2; each object has one of both"
+    ]
+
+
+def test_a_json_list_of_rows_is_found_by_looking(tmp_path: Path) -> None:
+    """As its lines would be."""
+    (tmp_path / "a.png").write_bytes(encoded(0))
+    row = {"file_name": "a.png", "Objects": {"BBox": [[20, 2, 3, 4]], "Category": ["x"], "Segmentation": [[]]}}
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    (sample,) = read(tmp_path / "rows.json").samples
+    assert isinstance(sample, ObjectsSample) and sample.objects[0].box_px == (20, 2, 23, 6)
+
+
+def test_nothing_is_decoded_before_the_boxes_are_known_to_be_read(tmp_path: Path) -> None:
+    """Corners that must be named, and a key that no object has, are said before any picture of the table is written."""
+    corners = [row | {"objects": row["objects"] | {"bbox": [[1, 2, 30, 40]] * len(row["objects"]["bbox"])}} for row in rows()]
+    datasets.Dataset.from_list(corners, features=FEATURES).to_parquet(tmp_path / "t.parquet")
+    for options, told in (
+        ({}, "0 of 3 cannot be two corners"),
+        ({"class_key": "kind"}, "option class_key=kind: the objects have"),
+    ):
+        made = tmp_path / "made"
+        with pytest.raises(UsageError, match=told):
+            annotations.read_objects(Source(tmp_path / "t.parquet", None, options, 0, made))
+        assert not made.exists()
+
+
+def test_a_stated_size_of_a_turned_embedded_picture(tmp_path: Path) -> None:
+    """The advice is the one that the same picture beside a COCO json gets, though the copy has lost its tag."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(0, "JPEG", exif=exif.tobytes())
+    coco = write_coco(tmp_path, BOXES[:1])
+    document = json.loads(coco.read_text())
+    document["images"][0] |= {"file_name": "0.jpg"}
+    (tmp_path / "0.jpg").write_bytes(content)
+    for upright, size in (("no", (HEIGHT, WIDTH)), ("labelled", (WIDTH, HEIGHT))):
+        document["images"][0] |= dict(zip(("width", "height"), size, strict=True))
+        coco.write_text(json.dumps(document))
+        row = rows()[0] | {"image": {"bytes": content, "path": None}, "width": size[0], "height": size[1]}
+        datasets.Dataset.from_list([row], features=FEATURES).to_parquet(tmp_path / "t.parquet")
+        said = []
+        for path in (coco, tmp_path / "t.parquet"):
+            with pytest.raises(DataError) as caught:
+                convert(task="ground", input=path, output=tmp_path / "o.jsonl", option={"upright": upright})
+            said.append(str(caught.value).partition("stated as")[2].partition("; see")[0])
+        shown = [each.partition(", but picture ")[::2] for each in said]
+        assert shown[0][0] == shown[1][0] and shown[0][1].partition(" is ")[2] == shown[1][1].partition(" is ")[2] != ""

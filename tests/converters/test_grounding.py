@@ -171,6 +171,9 @@ def test_questions_are_data(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=words):
             asked(STREET, "ground", prompt=bad)
+    assert asked(STREET, "ground", prompt="Find {name}; write \\boxed{answer}")[0].question.endswith("; write \\boxed{answer}")
+    with pytest.raises(UsageError, match="{name} stands for nothing here; nothing is filled in"):
+        asked(STREET, "detect", prompt="All of {name}")
     with pytest.raises(UsageError, match="add --option kinds=ground"):
         read_asking({"prompt": "{name}?"}, CLASSES, task="t", kinds=("ground", "count"))
 

@@ -44,7 +44,7 @@ def reasons(folder: Path) -> list[str]:
 
 def test_roboflows_classes_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """_classes.csv: blanks after the commas, a row of several classes and one of none; the folder tells name and split."""
-    folder = tmp_path / "valid"
+    folder = tmp_path / "pets" / "valid"
     lay(folder, "1.jpg", "2.jpg", "3.jpg")
     (folder / "_classes.csv").write_text("filename, Cat, Dog, Guinea-Pig\n1.jpg, 0, 1, 1\n2.jpg, 0, 0, 0\n3.jpg, 1, 0, 0\n")
     manifest, records = run(folder / "_classes.csv", "image=filename", "label_columns=Dog,Cat,Guinea-Pig")
@@ -53,13 +53,13 @@ def test_roboflows_classes_are_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     ]  # fmt: skip
     rows = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert rows[0] == {
-        "id": "valid-1", "image": "1.jpg", "width": 4, "height": 5,
+        "id": "pets-valid-1", "image": "1.jpg", "width": 4, "height": 5,
         "conversations": [
             {"from": "human", "value": "<image>\nClassify the image with all of the given classes that apply: cat, dog, guinea "
              "pig. Answer with their names, separated by commas, or with none where no class applies."},
             {"from": "gpt", "value": "dog, guinea pig"},
         ],
-        "task": "classify", "source": "valid",
+        "task": "classify", "source": "pets-valid",
         "meta": {"split": "val", "label": ["dog", "guinea pig"], "class_name": ["Dog", "Guinea-Pig"],
                  "candidates": ["cat", "dog", "guinea pig"]},
     }  # fmt: skip
@@ -96,9 +96,11 @@ def test_none_makes_rows_of_one_class_rows_of_several(tmp_path: Path) -> None:
     assert [record.meta["label"] for record in records] == ["a", "b"] and {record.answer for record in records} <= {"A", "B"}
 
 
-def chexpert(folder: Path) -> Path:
+def chexpert(above: Path) -> Path:
+    """As the archive holds it: train.csv lies in the folder with which its paths begin."""
+    folder = above / "CheXpert-v1.0-small"
     place = "CheXpert-v1.0-small/train/patient{}/study1/view1_frontal.jpg"
-    lay(folder, *(place.format(number) for number in range(1, 5)))
+    lay(above, *(place.format(number) for number in range(1, 5)))
     rows = (
         "Female,68,Frontal,AP,1.0,,,,,,,,,0.0,,,,1.0",
         "Male,87,Frontal,AP,,,-1.0,1.0,,-1.0,-1.0,,-1.0,,-1.0,,1.0,",
@@ -118,7 +120,7 @@ def test_chexperts_labels_are_read(tmp_path: Path, capsys: pytest.CaptureFixture
         ["No Finding", "Support Devices"], ["Edema", "Lung Opacity", "Pleural Effusion"]
     ]  # fmt: skip
     assert sorted(manifest["facts"]["classes"]) == sorted(CHEXPERT.split(",")) and records[0].split == "train"
-    assert reasons(tmp_path) == [
+    assert reasons(tmp_path / "CheXpert-v1.0-small") == [
         "column 'Cardiomegaly' is -1, uncertain; --option uncertain=no or uncertain=yes counts it as 0 or 1",
         "no label: all 14 label columns are empty",
     ]
@@ -135,11 +137,14 @@ def test_chexperts_labels_are_read(tmp_path: Path, capsys: pytest.CaptureFixture
         ),
     ],
 )
-def test_uncertain_cells_count_as_chosen(tmp_path: Path, uncertain: str, found: list[str]) -> None:
+def test_uncertain_cells_count_as_chosen(
+    tmp_path: Path, uncertain: str, found: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """CheXpert's U-zeros and U-ones: -1 is 0, or 1."""
     option = ["image=Path", "label_columns=No Finding..Support Devices", f"uncertain={uncertain}"]
     _, records = run(chexpert(tmp_path), *option, max_bad=1)
     assert records[1].meta["class_name"] == found
+    assert f"train.csv: 5 uncertain cells (-1) taken as {int(uncertain == 'yes')}\n" in capsys.readouterr().err
 
 
 def test_cells_of_every_kind_are_read(tmp_path: Path) -> None:
@@ -261,3 +266,40 @@ def test_a_table_without_0_and_1_is_told_no_such_way(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no column 'label': did you mean 'labels'") as error:
         run(table(tmp_path, "image,labels,fold\na.png,cat,1\n"))
     assert "label_columns" not in str(error.value)
+
+
+def test_a_folder_of_such_tables_names_them(tmp_path: Path) -> None:
+    """Roboflow's root: the options are those of a table, and the error says which to point at."""
+    for split in ("train", "valid"):
+        lay(tmp_path / "pets" / split, "a.jpg")
+        (tmp_path / "pets" / split / "_classes.csv").write_text("filename, Cat, Dog\na.jpg, 0, 1\n")
+    told = "it holds train/_classes.csv, valid/_classes.csv: point --input at one$"
+    with pytest.raises(UsageError, match=rf"label_columns=Cat,Dog has no effect with a folder of classes.*; {told}"):
+        run(tmp_path / "pets", "label_columns=Cat,Dog")
+    with pytest.raises(UsageError, match=told):
+        run(tmp_path / "pets")
+
+
+def test_candidates_may_be_spelled_as_the_columns(tmp_path: Path) -> None:
+    """Cat is the class that answers call cat."""
+    path = table(tmp_path, "image,Cat,Dog\na.png,1,0\n")
+    given = ["label_columns=Cat,Dog", "candidates=Dog,Cat"]
+    assert [record.answer for record in run(path, *given)[1]] == ["cat"]
+
+
+def test_columns_that_differ_in_blanks_alone_are_refused(tmp_path: Path) -> None:
+    """One of the two would be read for both."""
+    rows = {"image": "a.png", "A": 1, " A": 0, "B": 0}
+    with pytest.raises(UsageError, match="two columns differ in blanks alone: 'image', 'A', ' A', 'B'; rename one"):
+        run(table(tmp_path, json.dumps(rows) + "\n", "t.jsonl"), "label_columns=A,B")
+
+
+@pytest.mark.parametrize("options", [["label=kind"], ["label_columns=cat,dog"]])
+def test_a_list_over_folders_of_splits_is_divided_by_them(tmp_path: Path, options: list[str]) -> None:
+    """Pictures of train/ and test/ in one table without a split are of these; where all lie in one, nothing is told by it."""
+    lay(tmp_path, "train/a.png", "train/b.png", "x/test/c.png", "d.png")
+    lines = ["image,kind,cat,dog", "train/a.png,cat,1,0", "train/b.png,dog,0,1", "x/test/c.png,cat,1,0", "d.png,cat,1,0"]
+    _, records = run(table(tmp_path, "\n".join(lines)), *options)
+    assert [record.split for record in records] == ["train", "train", "test", None]
+    _, records = run(table(tmp_path, "\n".join(lines[:3])), *options)
+    assert [record.split for record in records] == [None, None]

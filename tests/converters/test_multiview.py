@@ -94,10 +94,10 @@ def test_the_prompt_can_be_replaced_or_left_out(tmp_path: Path) -> None:
         convert(task="multiview", input=path, output=tmp_path / "out.jsonl", option=option)
         assert adapt.read_records(tmp_path / "out.jsonl")[0].question == text
     rows = [row(["a.png"], question=f"{number}?") for number in range(8)]
-    option = {"grid": "A", "cell": "8x8", "prompt": "One of {count} and {2}|Another"}
+    option = {"grid": "A", "cell": "8x8", "prompt": "One of {count} and {x}|Another"}
     convert(task="multiview", input=write_rows(path, rows), output=tmp_path / "out.jsonl", option=option)
     heads = {record.question.partition("\n")[0] for record in adapt.read_records(tmp_path / "out.jsonl")}
-    assert heads in ({"One of 1 and {2}"}, {"Another"})  # one picture, one text, so that its questions share it
+    assert heads in ({"One of 1 and {x}"}, {"Another"})  # one picture, one text, so that its questions share it
     for prompt, told in (
         ("<image>", "leave <image> out"),
         ("{view}:", "{view} stands for nothing here; what is filled in is {count}, {views}"),

@@ -346,7 +346,7 @@ def test_tables_that_are_named_for_no_split_are_told(pictures: Path, task: str, 
     [
         ("vqa", ["data.csv"], "; it holds data.csv, which is"),
         ("vqa", ["b.parquet", "a.parquet"], "; it holds a.parquet, b.parquet, which are"),
-        ("vqa", ["train/metadata.csv"], "; it holds train/metadata.csv, which is"),  # the Hub's imagefolder
+        ("vqa", ["train/metadata.csv"], "; it holds train/metadata.csv: point --input at it"),  # the Hub's imagefolder
         ("vqa", ["tables/x.csv"], "; it holds tables/x.csv, which is"),
         ("vqa", [f"{n}.json" for n in range(7)], "; it holds 0.json, 1.json, 2.json, 3.json, 4.json and 2 more, which are"),
         ("vqa", ["tables/train.csv", "b.csv"], "; tables are in tables below it; it holds b.csv, which is"),
@@ -364,6 +364,7 @@ def test_a_folder_without_tables_of_splits_names_those_it_holds(tmp_path: Path, 
         convert(task=task, input=folder, images=tmp_path, output=tmp_path / "out.jsonl")
     which = "it" if told.endswith(" is") else "one"
     end = f"{told} named for no split: point --input at {which}" if told else "or a folder that `datasets` saved"
+    end = told if "point" in told else end
     assert str(raised.value).endswith(end) and "holds no table;" not in str(raised.value)
 
 
@@ -562,6 +563,37 @@ def test_a_table_without_rows_says_what_was_expected(tmp_path: Path, name: str, 
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=f"{name}: no samples found; expected a table .*columns image, question, answer$"):
         convert(task="vqa", input=tmp_path / name, output=tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize("task", ["vqa", "chat", "ground"])
+@pytest.mark.parametrize("damage", ["emptied", "cut", "gone", "state"])
+def test_a_damaged_saved_folder_is_named_in_one_line(tmp_path: Path, task: str, damage: str) -> None:
+    """A shard or a json of what `datasets` saved that is missing, empty or cut: one line with the folder and what to do."""
+    rows = {"image": ["a.png"] * 50, "question": ["q" * 50] * 50, "answer": ["a"] * 50, "objects": [[]] * 50}
+    rows["conversations"] = [[{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]] * 50
+    datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "set")
+    (shard,) = (tmp_path / "set").glob("*.arrow")
+    if damage == "state":
+        (tmp_path / "set" / "state.json").write_text("{bad")
+    elif damage == "gone":
+        shard.unlink()
+    else:
+        shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2] if damage == "cut" else b"")
+    with pytest.raises(
+        DataError, match=r"set: not a whole folder that `datasets` saved: [^\n]*; a file of it is missing, or was"
+    ):
+        convert(task=task, input=tmp_path / "set", output=tmp_path / "out.jsonl")
+
+
+def test_an_empty_split_is_read(pictures: Path) -> None:
+    """A Parquet file without rows is a split without rows."""
+    rows = {"image": ["a.png"], "question": ["q"], "answer": ["a"]}
+    (pictures / "set").mkdir()
+    for split, values in (("train", rows), ("test", {key: [] for key in rows})):
+        features = datasets.Features(dict.fromkeys(rows, datasets.Value("string")))
+        datasets.Dataset.from_dict(values, features=features).to_parquet(pictures / "set" / f"{split}.parquet")
+    manifest = convert(task="vqa", input=pictures / "set", images=pictures, output=pictures / "out.jsonl")
+    assert manifest["counts"]["splits"] == {"train": 1}
 
 
 @pytest.mark.parametrize("kind", ["empty", "cut", "without its end", "text", "a hole"])

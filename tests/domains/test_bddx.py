@@ -79,7 +79,9 @@ def test_splits_ids_and_system_messages(tmp_path: Path) -> None:
     first["conversations"] = [system, *first["conversations"]]
     write_set(tmp_path, [first, row(2)])
     write_set(tmp_path, [row(2)], "BDD_X_testing.json")
-    with pytest.raises(DataError, match="'clip2-1' was seen before; ids must be unique; --option ids=number numbers the rows instead"):
+    with pytest.raises(
+        DataError, match="'clip2-1' was seen before; ids must be unique; --option ids=number numbers the rows instead"
+    ):
         convert(task="bddx", input=tmp_path, output=tmp_path / "o" / "out.jsonl")
     manifest = convert(task="bddx", input=tmp_path, output=tmp_path / "o" / "out.jsonl", option={"ids": "number"})
     records = adapt.read_records(tmp_path / "o" / "out.jsonl")

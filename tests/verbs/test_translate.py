@@ -432,6 +432,29 @@ def test_answers_that_came_with_a_refusal_are_kept(
     assert len(server.requests) == 1
 
 
+def test_nothing_is_begun_after_a_refusal(serve: Callable[..., Server]) -> None:
+    """While the first answer is still being taken another item is refused: the last one, which waits its turn, is never begun."""
+    refused, begun = threading.Event(), []
+
+    def work(item: str) -> str:
+        begun.append(item)
+        if item == "refused":
+            refused.set()
+            raise endpoint.EndpointError("no")
+        if item == "under way":
+            assert refused.wait(10)
+        return item
+
+    def take(item: str, answer: str | DataError) -> None:
+        assert refused.wait(10)
+        time.sleep(0.3)  # enough for a free thread to begin whatever may be begun
+
+    items = ["first", "under way", "refused", "last"]
+    with pytest.raises(endpoint.EndpointError, match="no"):
+        endpoint.ask_all(endpoint.Endpoint(serve(good).url, "m"), work, items, concurrency=2, take=take)
+    assert sorted(begun) == sorted(items[:3])
+
+
 def test_a_connection_that_is_being_made_ends_too(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
     """``close`` while a thread connects: it asks nothing more, instead of waiting for an answer that nobody wants."""
     connecting, go_on = threading.Event(), threading.Event()
