@@ -373,6 +373,6 @@ SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "ground csv wkt": ("ground", {}, drawn("csv wkt")),
     "ground geojson": ("ground", {}, drawn("geojson")),
     "count table embedded": ("count", {"boxes": "xywh"}, embedded_boxes),
-    "ground table": ("ground", {"boxes": "xywh"}, drawn("table")),
+    "ground table": ("ground", {}, drawn("table")),
     "region geojson map": ("region", {"form": "drawn", "mark": "box"}, drawn("geojson map")),
 }

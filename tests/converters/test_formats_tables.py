@@ -136,6 +136,9 @@ def test_every_container_of_rows_is_read(tmp_path: Path) -> None:
     datasets.Dataset.from_list(flat, features=datasets.Features(own)).to_parquet(tmp_path / "flat.parquet")
     for number, name in enumerate(("saved", "hub", "listed.parquet", "flat.parquet")):
         assert asked(tmp_path / name, tmp_path / f"{number}.jsonl") == expected, name
+    # What `datasets` is given as the name of a hub's set may be a folder: read as a stream, and asked once.
+    assert asked(Path(f"hf:{tmp_path / 'hub'}"), tmp_path / "stream.jsonl", absent="0") == expected
+    assert {record.split for record in adapt.read_records(tmp_path / "stream.jsonl")} == {"train"}
 
 
 def test_a_folder_of_pictures_with_metadata(tmp_path: Path) -> None:

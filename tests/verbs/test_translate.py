@@ -433,7 +433,7 @@ def test_answers_that_came_with_a_refusal_are_kept(
 
 
 def test_nothing_is_begun_after_a_refusal(serve: Callable[..., Server]) -> None:
-    """While the first answer is still being taken another item is refused: the last one, which waits its turn, is never begun."""
+    """While the first answer is still being taken another item is refused: the last, which waits its turn, is never begun."""
     refused, begun = threading.Event(), []
 
     def work(item: str) -> str:
