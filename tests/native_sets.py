@@ -372,7 +372,7 @@ SETS: dict[str, tuple[str, dict[str, str], Builder]] = {
     "count csv": ("count", {}, drawn("csv")),
     "ground csv wkt": ("ground", {}, drawn("csv wkt")),
     "ground geojson": ("ground", {}, drawn("geojson")),
-    "count table embedded": ("count", {"boxes": "xywh"}, embedded_boxes),
+    "count table embedded": ("count", {"box_form": "xywh"}, embedded_boxes),
     "ground table": ("ground", {}, drawn("table")),
     "region geojson map": ("region", {"form": "drawn", "mark": "box"}, drawn("geojson map")),
 }

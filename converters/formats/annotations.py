@@ -46,7 +46,7 @@ OPTIONS = (
     Option("image", "table: the column of the picture (default: looked for)"),
     Option("objects", "table: the column of the lists of objects (default: objects, or the row's own lists)"),
     Option(
-        "boxes",
+        "box_form",
         "table: what four numbers are, x, y, width and height or two corners (default: looked for)",
         None,
         (boxes_table.XYWH, boxes_table.XYXY),
@@ -60,7 +60,7 @@ TAKEN_BY = {
     "class_key": ("via", "csv", "geojson", "table"),
     "image": ("table",),
     "objects": ("table",),
-    "boxes": ("table",),
+    "box_form": ("table",),
     "origin": ("voc",),
     "masks": ("panoptic",),
 }

@@ -281,7 +281,7 @@ def _keys(rows: Sequence[tuple[Sequence[Mapping[str, Any]], tuple[int, int] | No
     if "class_key" in source.options and label not in known:
         raise UsageError(f"option class_key={label}: the objects have {', '.join(known) or 'nothing'}")
     box = _first(known, _BOXES)
-    form = source.options.get("boxes")
+    form = source.options.get("box_form")
     if form is None:
         fours = [(four, size) for objects, size in rows for each in objects if (four := _four(each.get(box or ""))) is not None]
         form = _form(fours, source) if fours else XYWH
@@ -313,8 +313,8 @@ def _form(fours: Sequence[tuple[_Four, tuple[int, int] | None]], source: Source)
         return XYWH
     beyond = f", and {outside:,} would leave their pictures with a width and height" if outside else ""
     raise UsageError(
-        f"{source.input}: its boxes may be x, y, width and height, or two corners ({told}{beyond}); add --option boxes={XYXY} "
-        f"for corners, or boxes={XYWH}"
+        f"{source.input}: its boxes may be x, y, width and height, or two corners ({told}{beyond}); add --option box_form={XYXY} "
+        f"for corners, or box_form={XYWH}"
     )
 
 

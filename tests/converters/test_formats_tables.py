@@ -165,7 +165,7 @@ def test_a_folder_of_pictures_with_metadata(tmp_path: Path) -> None:
         ("set-validation/2-ground-1", "validation/2.png", "val"),
     ]
     (folder / "classes.csv").rename(folder / "validation" / "classes.csv")
-    asked(folder / "validation" / "metadata.jsonl", tmp_path / "o.jsonl", boxes="xywh")
+    asked(folder / "validation" / "metadata.jsonl", tmp_path / "o.jsonl", box_form="xywh")
     (record,) = adapt.read_records(tmp_path / "o.jsonl")
     assert (record.id, record.source, record.split) == ("set-validation-2-ground-1", "set-validation", "val")
 
@@ -186,11 +186,11 @@ def test_corners_are_never_guessed(tmp_path: Path, capsys: pytest.CaptureFixture
 
     write([10, 20, 30, 40], ["1", "2", "3", "4"])
     with pytest.raises(
-        UsageError, match=r"two corners \(0 of 2 cannot be two corners\); add --option boxes=xyxy for corners, or"
+        UsageError, match=r"two corners \(0 of 2 cannot be two corners\); add --option box_form=xyxy for corners, or"
     ):
         found()
-    assert found(boxes="xyxy") == [(10, 20, 30, 40), (1, 2, 3, 4)]
-    assert found(boxes="xywh") == [(10, 20, 40, 60), (1, 2, 4, 6)]
+    assert found(box_form="xyxy") == [(10, 20, 30, 40), (1, 2, 3, 4)]
+    assert found(box_form="xywh") == [(10, 20, 40, 60), (1, 2, 4, 6)]
     for box in ([10, 20, 5, 40], [10, 20, 30, 15]):
         write([10, 20, 30, 40], box)
         assert found()[0] == (10, 20, 40, 60)
@@ -205,8 +205,8 @@ def test_corners_are_never_guessed(tmp_path: Path, capsys: pytest.CaptureFixture
     write(*[[10, 20, 5, 4]] * 5, *[[30, 20, 70, 55]] * 2, *[[1, 2, 3, 4]] * 3, size=(WIDTH, HEIGHT))
     with pytest.raises(UsageError, match=r"\(5 of 10 cannot be two corners, and 2 would leave their pictures with a width"):
         found()
-    with pytest.raises(UsageError, match="option boxes=xyxy has no effect with format=coco"):
-        annotations.read_objects(Source(write_coco(tmp_path), None, {"boxes": "xyxy"}, 0))
+    with pytest.raises(UsageError, match="option box_form=xyxy has no effect with format=coco"):
+        annotations.read_objects(Source(write_coco(tmp_path), None, {"box_form": "xyxy"}, 0))
 
 
 def test_outlines_masks_and_crowds_are_those_of_coco(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_outlines_masks_and_crowds_are_those_of_coco(tmp_path: Path) -> None:
         objects = {"segmentation": [outline], "category": [0], "iscrowd": [1], **more}
         write_lines(tmp_path / "t" / "rows.jsonl", {"image": "../0.png", "objects": objects})
         (tmp_path / "t" / "classes.csv").write_text("Coverall,0\n")
-        source = Source(tmp_path / "t" / "rows.jsonl", tmp_path, {"boxes": "xywh"}, 0)
+        source = Source(tmp_path / "t" / "rows.jsonl", tmp_path, {"box_form": "xywh"}, 0)
         (sample,) = annotations.read_objects(source).samples
         assert isinstance(sample, ObjectsSample), sample
         (each,), (other,) = sample.objects, expected.objects
@@ -275,7 +275,7 @@ def test_a_row_that_is_wrong_is_rejected_with_its_place(tmp_path: Path, objects:
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "b.png")
     good = {"file_name": "a.png", "objects": {"bbox": [[20, 2, 3, 4]], "category": ["x"]}}
     path = write_lines(tmp_path / "rows.jsonl", good, {"file_name": "b.png", "objects": objects})
-    found = read(path, boxes="xywh")
+    found = read(path, box_form="xywh")
     (reason,) = reasons(found)
     assert reason.startswith("rows.jsonl:2: ")
     assert re.search(told, reason)
@@ -287,7 +287,7 @@ def test_corners_without_an_order_are_rejected(tmp_path: Path) -> None:
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a.png")
     objects = {"bbox": [[30, 2, 3, 4]], "category": ["x"]}
     path = write_lines(tmp_path / "metadata.jsonl", {"file_name": "a.png", "objects": objects})
-    assert "has no area; expected x1 < x2" in reasons(read(path, boxes="xyxy"))[0]
+    assert "has no area; expected x1 < x2" in reasons(read(path, box_form="xyxy"))[0]
 
 
 def test_a_table_of_something_else_names_its_columns(tmp_path: Path) -> None:
