@@ -313,8 +313,8 @@ def _form(fours: Sequence[tuple[_Four, tuple[int, int] | None]], source: Source)
         return XYWH
     beyond = f", and {outside:,} would leave their pictures with a width and height" if outside else ""
     raise UsageError(
-        f"{source.input}: its boxes may be x, y, width and height, or two corners ({told}{beyond}); add --option box_form={XYXY} "
-        f"for corners, or box_form={XYWH}"
+        f"{source.input}: its boxes may be x, y, width and height, or two corners ({told}{beyond}); add "
+        f"--option box_form={XYXY} for corners, or box_form={XYWH}"
     )
 
 
