@@ -320,7 +320,7 @@ def _read_columns(source: Source, found: table.Tables, given: str) -> Reading:
     columns = {} if found.first is None else label_columns.find_columns(given, list(found.first), source.input)
     names = readable_names(columns)
     rows, counts = label_columns.read_rows(found.rows, columns, source.options["uncertain"], column)
-    rows = split_by_pictures(rows)
+    rows = split_by_pictures(rows, source)
     nums = {len(row.values[column]) for row in rows if isinstance(row, table.Row)}
     is_single = nums <= {1} and "none" not in source.options
     if nums and not source.counting:
@@ -353,7 +353,9 @@ def _read_column(source: Source, found: table.Tables) -> Reading:
     if found.first is not None and column not in found.first:
         raise UsageError(f"{table.no_column(source.input, column, list(found.first))}{label_columns.propose(found.first)}")
     # Classes are known when all rows are; what else stands in them goes, or the bytes of all pictures would be held.
-    rows = split_by_pictures([_with_label_alone(row, column) if isinstance(row, table.Row) else row for row in found.rows])
+    rows = split_by_pictures(
+        [_with_label_alone(row, column) if isinstance(row, table.Row) else row for row in found.rows], source
+    )
     if separator is not None or any(isinstance(row, table.Row) and isinstance(row.values.get(column), list) for row in rows):
         return _read_several(source, rows, found, separator=separator)
     if "none" in source.options:

@@ -11,8 +11,9 @@ from adapt.records import IMAGE_PLACEHOLDER
 from converters.options import read_listed
 
 SEPARATOR = "|"
-_PLACEHOLDER = re.compile(r"\{\w{1,30}\}")
+PLACEHOLDER = re.compile(r"(?<!\\boxed)\{(\w+)\}")
 _PLACEHOLDERS = ("name", "count", "views", "box", "region", "question", "candidates", "mark")  # of all tasks
+_NEAR = 0.85  # {views} and {view} are; {count} and {country} are not
 LANGUAGES = ("en", "zh")
 LANGUAGE = Option(
     "language", "the language of the task's own questions, and of answers in words: English or Chinese", "en", LANGUAGES
@@ -45,8 +46,11 @@ def read_prompts(
         if IMAGE_PLACEHOLDER in prompt:
             raise UsageError(f"prompt '{prompt[:60]}': leave {IMAGE_PLACEHOLDER} out; it is put in front of every question")
         known = sorted({*takes, *([needs] if needs else [])})
-        for word in sorted(set(_PLACEHOLDER.findall(prompt)).difference(known)):
-            if difflib.get_close_matches(word.strip("{}"), _PLACEHOLDERS, n=1):
+        words = (
+            f"{{{word}}}" for word in PLACEHOLDER.findall(prompt) if difflib.get_close_matches(word, _PLACEHOLDERS, 1, _NEAR)
+        )
+        for word in sorted(words):
+            if word not in known:
                 filled = f"what is filled in is {', '.join(known)}" if known else "nothing is filled in"
                 raise UsageError(f"prompt '{prompt[:60]}': {word} stands for nothing here; {filled}")
     return prompts

@@ -11,7 +11,6 @@ without objects. A turned box is pointed at by its upright enclosing box, or by 
 import collections
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,6 @@ CHINESE_COLOURS = {
     "red": "红色", "green": "绿色", "blue": "蓝色", "yellow": "黄色", "orange": "橙色", "purple": "紫色", "pink": "粉色",
     "white": "白色", "black": "黑色", "cyan": "青色", "lime": "绿色", "magenta": "品红色",
 }  # fmt: skip
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _KNOWN = {
     COORDINATES: frozenset({"box", "region", "question", "candidates"}),
     DRAWN: frozenset({"mark", "question", "candidates"}),
@@ -150,7 +148,7 @@ def _refuse_idle(options: Mapping[str, str]) -> None:
 
 
 def _check_prompt(prompt: str, form: str) -> None:
-    held = set(_PLACEHOLDER.findall(prompt))
+    held = set(prompts.PLACEHOLDER.findall(prompt))
     if strange := sorted(held - _KNOWN[form]):
         known = ", ".join(f"{{{name}}}" for name in sorted(_KNOWN[form]))
         raise UsageError(f"prompt '{prompt[:60]}': {{{strange[0]}}} stands for nothing here; what is filled in is {known}")
@@ -217,7 +215,7 @@ def convert(sample: ObjectsSample, asking: Asking, source: Source) -> list[ChatR
 
 def _fill(prompt: str, values: Mapping[str, str], pointers: Mapping[str, str]) -> str:
     """The prompt with what is pointed at and what the data says; the data's words are not looked through for placeholders."""
-    parts = _PLACEHOLDER.split(prompt)  # text, name, text, name, ..., text
+    parts = prompts.PLACEHOLDER.split(prompt)  # text, name, text, name, ..., text
     for place in range(1, len(parts), 2):
         name = parts[place]
         parts[place] = pointers[name] if name in pointers else prompts.fill("{" + name + "}", **{name: values[name]})

@@ -94,7 +94,7 @@ def read_objects(source: Source) -> Objects:
                 f"option {option}={source.options[option]} has no effect with format={name}; it is for {', '.join(formats)}"
             )
     found = READERS[name](source)
-    return dataclasses.replace(found, samples=split_by_pictures(told_apart(found.samples)))
+    return dataclasses.replace(found, samples=split_by_pictures(told_apart(found.samples), source))
 
 
 def _look(source: Source) -> str:
@@ -112,6 +112,8 @@ def _look(source: Source) -> str:
     if path.is_dir() and table.is_table(path):
         return "table"
     if path.is_file() and path.suffix.lower() in jsonfiles.SUFFIXES:
+        if boxes_table.is_list_of_boxes(safe.read_bytes(path)):
+            return "table"
         safe.read_json(path)  # which says it where this is no JSON at all
     raise UsageError(
         f"input '{path}': found no annotations in it; looked for json (COCO, panoptic, VIA, LabelMe, GeoJSON), xml (VOC), "
@@ -131,8 +133,7 @@ def _candidates(source: Source) -> list[Path]:
 def _kind_of(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if suffix in jsonfiles.SUFFIXES:
-        content = safe.read_bytes(path)
-        return jsonfiles.kind_of(content) or ("table" if boxes_table.is_list_of_boxes(content) else None)
+        return jsonfiles.kind_of(safe.read_bytes(path))
     if suffix == ".xml":
         return "voc" if _VOC_ROOT.search(safe.read_bytes(path)) else None
     if suffix in boxes_csv.SUFFIXES:

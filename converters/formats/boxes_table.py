@@ -11,7 +11,9 @@ boxes cannot be corners, and few would leave their pictures as the other, they a
 
 import collections
 import dataclasses
+import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,17 +40,22 @@ from converters.objects import (
 )
 
 XYWH, XYXY = "xywh", "xyxy"
+WITHOUT_BOXES = "metadata.jsonl without boxes"
 METADATA = "metadata.jsonl"
 SUFFIXES = (".parquet", ".jsonl")  # of files that hold nothing else that is read as objects
 _PICTURES = ("image", "img", "picture", "file_name", "filename", "image_path", "path", "jpg", "jpeg", "png")
 _OBJECTS = ("objects",)
 _BOXES = ("bbox", "bboxes", "box", "boxes")
 _LABELS = (  # names rather than numbers
-    "category_name", "class_name", "label_name", "category", "categories", "label", "labels", "class", "classes",
-    "category_id", "class_id", "names", "name",
+    "category_name", "class_name", "label_name", "category", "categories", "label", "labels", "class", "classes", "name",
+    "names", "category_id", "class_id",
 )  # fmt: skip
 _CROWDS = ("iscrowd", "is_crowd")
 _OUTLINES = ("segmentation",)
+_BOXES_KEY, _PICTURE_KEY = (
+    re.compile(rb'"(?:%s)"\s*:' % "|".join(names).encode(), re.IGNORECASE)
+    for names in ((*_OBJECTS, *_BOXES, *_OUTLINES), _PICTURES)
+)
 _LOOKED_THROUGH = 1_000  # lines of a metadata.jsonl in which boxes are looked for
 _FEWEST, _SHARE = 3, 0.01  # boxes that cannot be corners: fewer, or a smaller share, may be damage
 _MOST_OUTSIDE = 0.1  # of the boxes, that would leave the stated size of their picture with a width and height
@@ -86,7 +93,7 @@ class _Row:
 @dataclasses.dataclass(frozen=True)
 class _Keys:
     """How the objects of all rows are read: what four numbers are, and the keys among those ``known``; ``own`` names objects
-    without a class."""
+    without a class. ``declared`` are the names that the table has for its classes."""
 
     form: str
     box: str | None
@@ -95,56 +102,50 @@ class _Keys:
     outline: str | None
     own: str | None
     known: tuple[str, ...]
+    declared: tuple[str, ...]
 
 
 def read(source: Source) -> Objects:
     """All rows of a table, of the tables of a folder's splits, or of the metadata.jsonl files of a folder of pictures."""
-    tables = list(_tables(source))
+    metadata, without_boxes = _metadata(source)
+    tables = list(_tables(metadata or [source.input], source))
     is_embedded = any(each.opened.embedded for each in tables)
     root = source.made if is_embedded and source.made else source.images or table.folder_of(source.input)
     finder = None if is_embedded else PictureFinder(root, source.made, root_first=source.images is not None)
     name = set_name(source.input) if source.input.is_dir() else tables[0].opened.name
     # Pictures in a table are decoded only once its boxes are known to be read; the Hub is asked but once.
-    keys = (
-        _keys([row for each in tables for row in _ahead(each, source)], source) if is_embedded and not _is_hub(source) else None
-    )
+    keys = None
+    if is_embedded and not _is_hub(source):
+        keys = _keys([row for each in tables for row in _ahead(each, source)], tables, source)
     rows = [row for each in tables for row in _rows(each, name, source, finder)]
     found = [row for row in rows if isinstance(row, _Row)]
-    keys = keys or _keys([(row.objects, row.size) for row in found], source)
-    ignored: collections.Counter[str] = collections.Counter()
+    keys = keys or _keys([(row.objects, row.size) for row in found], tables, source)
+    ignored = collections.Counter({WITHOUT_BOXES: len(without_boxes)} if without_boxes else {})
     for each in tables:
         ignored.update(each.opened.ignored)
     samples = _without_parts([row if isinstance(row, Rejected) else _sample(row, keys, name, source, ignored) for row in rows])
     if not source.counting:
         _tell_turned(found, source)
     ignored.update(finder.ignored if finder else {})
-    return Objects(name, root, samples, _classes(samples, tables, keys, source), ignored)
+    return Objects(name, root, samples, _classes(samples, tables, keys), ignored)
 
 
 def is_boxes(path: Path) -> bool:
     """Whether a file is the metadata.jsonl of pictures with boxes: one of its first rows has a key for them."""
     if path.name != METADATA:
         return False
-    marks = [f'"{name}"'.encode() for name in (*_OBJECTS, *_BOXES, *_OUTLINES)]
-    lines = (line for number, line in safe.read_lines(path) if number <= _LOOKED_THROUGH)
-    return any(mark in line.lower() for line in lines for mark in marks)
+    lines = itertools.islice((line for _, line in safe.read_lines(path)), _LOOKED_THROUGH)
+    return any(_BOXES_KEY.search(line) for line in lines)
 
 
 def is_list_of_boxes(content: bytes) -> bool:
-    """Whether a JSON document is a list of rows with boxes, by its first letter and its keys."""
-    marks = [f'"{name}"'.encode() for name in (*_OBJECTS, *_BOXES)]
-    if not content[:64].lstrip().startswith(b"["):
-        return False
-    content = content.lower()
-    return any(mark in content for mark in marks)
+    """Whether a JSON document is a list of rows with pictures and boxes, by its first letter and its keys."""
+    is_list = content[:64].lstrip().startswith(b"[")
+    return is_list and _BOXES_KEY.search(content) is not None and _PICTURE_KEY.search(content) is not None
 
 
-def _tables(source: Source) -> Iterator[_Table]:
+def _tables(paths: Sequence[Path], source: Source) -> Iterator[_Table]:
     """Raises UsageError for a folder without tables, and for a table without the columns."""
-    paths = [source.input]
-    if source.input.is_dir():
-        metadata = [path for path in jsonfiles.files_below(source, frozenset({".jsonl"})) if path.name == METADATA]
-        paths = metadata if any(map(is_boxes, metadata)) else paths
     for path in paths:
         at = dataclasses.replace(source, input=path)
         opened = table.open_peeked(at, lambda row: row.get(_picture_column(row, source) or ""))
@@ -163,6 +164,24 @@ def _tables(source: Source) -> Iterator[_Table]:
         yield _Table(opened, folder, split, place, *_columns(first, path, source), classes)
 
 
+def _metadata(source: Source) -> tuple[list[Path], list[Path]]:
+    """The metadata.jsonl files of a folder: with boxes, and without. Raises UsageError where tables of splits lie beside."""
+    if not source.input.is_dir():
+        return [], []
+    found = [path for path in jsonfiles.files_below(source, frozenset({".jsonl"})) if path.name == METADATA]
+    read = [path for path in found if is_boxes(path)]
+    if not read:
+        return [], []
+    if tables := table.split_tables(source.input):
+        names = [path.relative_to(source.input).as_posix() for path in (tables[0], read[0])]
+        raise UsageError(f"input '{source.input}' holds {names[0]} and {names[1]}, each a set; point --input at one")
+    others = [path for path in found if path not in read]
+    if others and not source.counting:
+        listed = table.listed([path.relative_to(source.input).as_posix() for path in others])
+        say(f"note: {source.input}: not read, without boxes in the first {_LOOKED_THROUGH:,} rows: {listed}")
+    return read, others
+
+
 def _is_hub(source: Source) -> bool:
     return str(source.input).startswith(table.HUB_PREFIX)
 
@@ -178,7 +197,8 @@ def _picture_column(row: Mapping[str, Any], source: Source) -> str | None:
 
 
 def _has_objects(row: Mapping[str, Any], source: Source) -> bool:
-    return _first(row, (source.options.get("objects", _OBJECTS[0]), *_BOXES, *_OUTLINES)) is not None
+    given = source.options.get("objects")
+    return given in row if given is not None else _first(row, (*_OBJECTS, *_BOXES, *_OUTLINES)) is not None
 
 
 def _columns(row: Mapping[str, Any] | None, path: Path, source: Source) -> tuple[str, str | None]:
@@ -271,7 +291,9 @@ def _label_of(value: Mapping[str, Any], source: Source) -> str | None:
     return _first(listed, _LABELS) or _first(value, _LABELS)
 
 
-def _keys(rows: Sequence[tuple[Sequence[Mapping[str, Any]], tuple[int, int] | None]], source: Source) -> _Keys:
+def _keys(
+    rows: Sequence[tuple[Sequence[Mapping[str, Any]], tuple[int, int] | None]], tables: Sequence[_Table], source: Source
+) -> _Keys:
     """What the objects of all rows have in common. Raises UsageError for a key that none has, and boxes that may be either."""
     known: dict[str, Any] = {}
     for objects, _ in rows:
@@ -285,7 +307,10 @@ def _keys(rows: Sequence[tuple[Sequence[Mapping[str, Any]], tuple[int, int] | No
     if form is None:
         fours = [(four, size) for objects, size in rows for each in objects if (four := _four(each.get(box or ""))) is not None]
         form = _form(fours, source) if fours else XYWH
-    return _Keys(form, box, label, _first(known, _CROWDS), _first(known, _OUTLINES), source.options.get("name"), tuple(known))
+    own, found = source.options.get("name"), table.declared_classes(source)
+    columns = [str(label) if each.objects is None else f"{each.objects}.{label}" for each in tables]
+    declared = tuple(name for column in columns for name in found.get(column, ()))
+    return _Keys(form, box, label, _first(known, _CROWDS), _first(known, _OUTLINES), own, tuple(known), declared)
 
 
 def _four(value: Any) -> _Four | None:
@@ -360,9 +385,11 @@ def _box(value: Any, form: str, what: str) -> _Four:
 
 
 def _class(label: Any, keys: _Keys, classes: Mapping[str, str] | None, what: str) -> str:
-    """The class as text, "3" too; a number that the table does not name is looked up, and a negative one hides its class."""
-    if isinstance(label, str) and label.strip():
-        return label.strip()
+    """The class as text; a number that the table does not name is looked up, and a negative one hides its class. Digits are a
+    name where the table says so, or where nothing else could name them."""
+    if isinstance(label, str) and (text := label.strip()):
+        is_name = not text.isdecimal() or keys.declared or (classes is None and keys.own is None)
+        return text if is_name else name_of_class(text, classes, keys.own, what)
     if isinstance(label, bool) or not isinstance(label, str | int | float | None):
         raise DataError(f"{what}: its class is {str(label)[:40]!r}, expected text or a number")
     if keys.label is None and keys.own is None:
@@ -371,17 +398,14 @@ def _class(label: Any, keys: _Keys, classes: Mapping[str, str] | None, what: str
             f"{what}: has no class; its other keys are {found}: --option class_key=KEY names that of the class, or name all "
             "objects: --option name=balloon"
         )
-    is_number = isinstance(label, int | float) and math.isfinite(label) and label >= 0
-    return name_of_class(table.text_of_cell(label) if is_number else "", classes, keys.own, what)
+    is_gap = not isinstance(label, int | float) or (isinstance(label, float) and not math.isfinite(label)) or label < 0
+    return name_of_class("" if is_gap else table.text_of_cell(label), classes, keys.own, what)
 
 
-def _classes(
-    samples: Sequence[ObjectsSample | Rejected], tables: Sequence[_Table], keys: _Keys, source: Source
-) -> tuple[str, ...]:
-    """The classes of the objects, and those that the table or classes.csv name, which need not occur."""
-    names, declared = set(class_names(samples)), table.declared_classes(source)
+def _classes(samples: Sequence[ObjectsSample | Rejected], tables: Sequence[_Table], keys: _Keys) -> tuple[str, ...]:
+    """The classes of the objects, and those that the table or classes.csv names, which need not occur."""
+    names = set(class_names(samples)).union(keys.declared)
     for each in tables:
-        names.update(declared.get(str(keys.label) if each.objects is None else f"{each.objects}.{keys.label}", ()))
         if each.classes is not None and names.intersection(each.classes.values()):
             names.update(each.classes.values())
     return tuple(sorted(names))
@@ -403,11 +427,16 @@ def _parted(shared: Sequence[ObjectsSample]) -> dict[str, str]:
     first = shared[0]
     if len({row.split for row in shared}) > 1:
         cure = "of another split; a picture belongs to one"
-    elif any(row.objects != first.objects for row in shared):
+    elif any(_shown(row) != _shown(first) for row in shared):
         cure = "with other objects; give a picture one row with all"
     else:
         return {}
     return {row.where: f"its picture is that of {(shared[1] if row is first else first).where}, too, {cure}" for row in shared}
+
+
+def _shown(sample: ObjectsSample) -> list[PictureObject]:
+    """The objects without what rows may tell otherwise of the same ones, such as their ids."""
+    return [dataclasses.replace(each, attributes={}) for each in sample.objects]
 
 
 def _tell_turned(rows: Sequence[_Row], source: Source) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Generic, Protocol, TypeVar
 
 from adapt import safe
-from adapt.domain import Rejected
+from adapt.domain import Rejected, Source
 from adapt.errors import DataError
+from adapt.progress import say
 from converters.formats import imagefolder
 from converters.formats.imagefolder import SPLIT_FOLDERS
 from converters.formats.namesakes import Namesakes
@@ -27,6 +28,8 @@ _AROUND = "images?|imgs?|pictures?|labels?|annotations?|instances|masks?|panopti
 _SPLIT_FOLDER = re.compile(
     rf"(?:(?:{_AROUND})[-_ ]?)?({_SPLITS})(?:[-_ ]?\d{{1,4}})?(?:[-_ ]?(?:{_AROUND}))?(?:-\d{{5}}-of-\d{{5}})?"
 )
+
+_SPLIT_WORD = re.compile("train|val|test")
 
 # Folders of masks and of annotations drawn over pictures, named as their pictures are and so found in their place: those of
 # Pascal VOC ("SegmentationClass") with what SBD, DeepLab and LabelMe's labelme2voc.py put behind it ("...Aug", "...Raw",
@@ -82,8 +85,10 @@ def split_of_input(input: Path) -> str | None:
 
 
 class _Splittable(Protocol):
-    """What has a split and pictures below the root."""
+    """What has a place in a file, a split, and pictures below the root."""
 
+    @property
+    def where(self) -> str: ...
     @property
     def split(self) -> str | None: ...
     @property
@@ -93,17 +98,22 @@ class _Splittable(Protocol):
 Splittable = TypeVar("Splittable", bound=_Splittable)
 
 
-def split_by_pictures(samples: Sequence[Splittable | Rejected]) -> list[Splittable | Rejected]:
+def split_by_pictures(samples: Sequence[Splittable | Rejected], source: Source) -> list[Splittable | Rejected]:
     """The samples; where none has a split, and their pictures lie in folders of several, each is of its pictures' folder.
 
-    One list over ``train/`` and ``test/`` divides a set so (metadata.jsonl at its root). Folders of one split alone tell
-    nothing: ``val2014`` may hold what is trained on.
+    One list over ``train/`` and ``test/`` divides a set so (metadata.jsonl at its root), and a note says how. Folders of one
+    split alone tell nothing (``val2014`` may hold what is trained on), nor do any where the file is named for several of them
+    (``instances_trainval2014.json``).
     """
-    if any(each.split is not None for each in samples):
+    if any(each.split is not None or _SPLIT_WORD.search(PurePosixPath(each.where).name.lower()) for each in samples):
         return list(samples)
     splits = [None if isinstance(each, Rejected) else _split_shown(each.pictures) for each in samples]
-    if len({split for split in splits if split is not None}) < 2:
+    counts = collections.Counter(split for split in splits if split is not None)
+    if len(counts) < 2:
         return list(samples)
+    if not source.counting:
+        told = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
+        say(f"note: {source.input}: states no split; by the folders of the pictures: {told}")
     return [
         each if isinstance(each, Rejected) else dataclasses.replace(each, split=split)  # type: ignore[type-var]
         for each, split in zip(samples, splits, strict=True)
@@ -111,8 +121,9 @@ def split_by_pictures(samples: Sequence[Splittable | Rejected]) -> list[Splittab
 
 
 def _split_shown(pictures: Sequence[str]) -> str | None:
-    """The split of the folders of all pictures of a sample; None where they are of several, or of none."""
-    found = {split_of_folders(*reversed(PurePosixPath(picture).parts[:-1])) for picture in pictures}
+    """The split of the outermost folders of all pictures of a sample (``test/train/3.png`` may be of a class); None where they
+    are of several, or of none."""
+    found = {split_of_folders(*PurePosixPath(picture).parts[:-1]) for picture in pictures}
     return found.pop() if len(found) == 1 else None
 
 

@@ -25,7 +25,7 @@ from adapt.records import manifest_path
 from adapt.show import counted
 from converters.formats import imagefolder
 from converters.formats.imagefolder import SPLIT_FOLDERS, split_name
-from converters.formats.pictures import PictureFinder, split_of_input
+from converters.formats.pictures import PictureFinder, split_of_folders, split_of_input
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 _OTHER_MARKS = {";": "';'", "|": "'|'", "\t": "tabs"}
@@ -75,6 +75,12 @@ class Opened:
     first: Mapping[str, Any] | None
     embedded: bool
     ignored: Mapping[str, int]
+
+
+def split_tables(folder: Path) -> list[Path]:
+    """The tables of a folder that are named for splits, without what conversions wrote."""
+    found = itertools.chain.from_iterable(_split_files(folder).values())
+    return [path for path in found if not manifest_path(path).exists()]
 
 
 def is_table(path: Path) -> bool:
@@ -370,6 +376,8 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
         if source.input.stem not in _OF_FOLDERS:
             return source.input.stem, {split_of_file(source.input): _read_file(source.input, without)}
         folder, split = source.input.resolve().parent, split_of_input(source.input)
+        if split and split_of_folders(folder.name) is None:  # train/images
+            folder = folder.parent
         name = f"{folder.parent.name}-{folder.name}" if split else folder.name
         return name, {split: _read_file(source.input, without)}
     name = source.input.resolve().name
@@ -395,7 +403,7 @@ def _load_saved(path: Path) -> Any:
 
     try:
         return datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # json of any shape is not looked at
         raise _not_whole(path, error) from error
 
 
@@ -650,7 +658,8 @@ def declared_classes(source: Source) -> dict[str, tuple[str, ...]]:
         if not paths or paths[0].suffix.lower() != ".parquet":
             return {}
         return _classes_in(datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(paths[0])), "")
-    return _classes_in(dict(next(iter(found.values())).features if isinstance(found, Mapping) else found.features or {}), "")
+    rows = next(iter(found.values()), None) if isinstance(found, Mapping) else found
+    return _classes_in(dict(getattr(rows, "features", None) or {}), "")
 
 
 def _classes_in(features: Mapping[str, Any], above: str) -> dict[str, tuple[str, ...]]:

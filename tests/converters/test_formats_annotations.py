@@ -152,8 +152,9 @@ def test_files_of_other_tools_are_named_with_the_way_out(tmp_path: Path, name: s
         read(tmp_path)
 
 
-def test_a_list_over_folders_of_splits_is_divided_by_them(tmp_path: Path) -> None:
-    """One file at the root over train/ and test/: a picture is of its folder's split, where nothing else tells one."""
+def test_a_list_over_folders_of_splits_is_divided_by_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One file at the root over train/ and test/: a picture is of its folder's split, where nothing else tells one; a file that
+    is named for several tells that they are used together."""
     for name in ("train/a.png", "test/b.png"):
         picture(tmp_path / name)
     names = ["train/a.png", "test/b.png"]
@@ -172,6 +173,10 @@ def test_a_list_over_folders_of_splits_is_divided_by_them(tmp_path: Path) -> Non
     )
     for given in ("boxes.csv", "boxes.json", "metadata.jsonl"):
         assert [each.split for each in read(tmp_path / given).samples] == ["train", "test"], given
+        told = f"note: {tmp_path / given}: states no split; by the folders of the pictures: test 1, train 1\n"
+        assert told in capsys.readouterr().err
+    (tmp_path / "boxes.json").rename(tmp_path / "instances_trainval2014.json")
+    assert [each.split for each in read(tmp_path / "instances_trainval2014.json").samples] == [None, None]
 
 
 def test_a_csv_of_via_is_named(tmp_path: Path) -> None:

@@ -479,3 +479,96 @@ def test_a_stated_size_of_a_turned_embedded_picture(tmp_path: Path) -> None:
             said.append(str(caught.value).partition("stated as")[2].partition("; see")[0])
         shown = [each.partition(", but picture ")[::2] for each in said]
         assert shown[0][0] == shown[1][0] and shown[0][1].partition(" is ")[2] == shown[1][1].partition(" is ")[2] != ""
+
+
+def test_sets_of_two_forms_in_one_folder_are_not_guessed_between(tmp_path: Path) -> None:
+    """A Parquet split and a metadata.jsonl with boxes: both are named, and neither is dropped."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    datasets.Dataset.from_list(rows(), features=FEATURES).to_parquet(folder / "train.parquet")
+    (folder / "extra").mkdir()
+    (folder / "extra" / "0.png").write_bytes(encoded(0))
+    boxes = {"file_name": "0.png", "objects": {"bbox": [[20, 2, 3, 4]], "category": ["x"]}}
+    write_lines(folder / "extra" / "metadata.jsonl", boxes)
+    with pytest.raises(UsageError, match=r"holds train.parquet and extra/metadata.jsonl, each a set; point --input at one"):
+        read(folder)
+
+
+def test_a_metadata_without_boxes_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unlabelled test split beside a labelled one: left out, with a note and a count."""
+    for split, more in (("train", {"objects": {"bbox": [[20, 2, 3, 4]], "category": ["x"]}}), ("test", {"text": "objects"})):
+        write_lines(tmp_path / "set" / split / "metadata.jsonl", {"file_name": "0.png", **more})
+        (tmp_path / "set" / split / "0.png").write_bytes(encoded(0))
+    manifest = convert(task="ground", input=tmp_path / "set", output=tmp_path / "o.jsonl")
+    assert manifest["counts"]["splits"] == {"train": 1} and manifest["counts"]["ignored"] == {"metadata.jsonl without boxes": 1}
+    assert "not read, without boxes in the first 1,000 rows: test/metadata.jsonl\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "option", "name"),
+    [
+        ("1", "cat,0\ndog,1\n", {}, "dog"),
+        ("1", None, {"name": "cell"}, "cell"),
+        ("1", None, {}, "1"),
+        (1, "cat,0\ndog,1\n", {}, "dog"),
+        (1.0, "cat,0\ndog,1\n", {}, "dog"),
+        ("mouse", "cat,0\ndog,1\n", {"name": "cell"}, "mouse"),
+        (10**401, None, {"name": "cell"}, "cell"),
+    ],
+)
+def test_numbers_of_classes_are_looked_up(
+    tmp_path: Path, label: Any, classes: str | None, option: dict[str, str], name: str
+) -> None:
+    """As numbers or as text, in classes.csv or by the option; text alone stays a name."""
+    (tmp_path / "a.png").write_bytes(encoded(0))
+    if classes is not None:
+        (tmp_path / "classes.csv").write_text(classes)
+    write_lines(tmp_path / "metadata.jsonl", {"file_name": "a.png", "objects": {"bbox": [[20, 2, 3, 4]], "category": [label]}})
+    (sample,) = read(tmp_path, **option).samples
+    assert isinstance(sample, ObjectsSample), sample
+    assert sample.objects[0].name == name
+
+
+def test_a_list_of_results_beside_a_set_is_no_set(tmp_path: Path) -> None:
+    """COCO's results form has boxes and no pictures; a caption "box" is no key. Alone they are no annotations either."""
+    expected = [each.where for each in read(write_coco(tmp_path)).samples]
+    (tmp_path / "results.json").write_text('[{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]')
+    (tmp_path / "captions.json").write_text('[{"image": "0.png", "label": "box"}]')
+    assert [each.where for each in read(tmp_path).samples] == expected
+    for name in ("results.json", "captions.json"):
+        with pytest.raises(UsageError, match="found no annotations in it"):
+            read(tmp_path / name)
+
+
+def test_names_before_numbers_and_ids_that_differ(tmp_path: Path) -> None:
+    """Of category_id and name the name is the class; the same objects with other ids are the same objects."""
+    (tmp_path / "a.png").write_bytes(encoded(0))
+    each = {"bbox": [20, 2, 3, 4], "category_id": 1, "name": "cat"}
+    lines = [{"file_name": "a.png", "objects": [each | {"id": number}]} for number in range(2)]
+    write_lines(tmp_path / "metadata.jsonl", *lines)
+    found = [sample for sample in read(tmp_path).samples if isinstance(sample, ObjectsSample)]
+    assert [sample.objects[0].name for sample in found] == ["cat", "cat"]
+
+
+def test_objects_under_another_name_need_not_be_in_the_first_row(tmp_path: Path) -> None:
+    """The option's own spelling counts."""
+    (tmp_path / "a.png").write_bytes(encoded(0))
+    path = write_lines(
+        tmp_path / "rows.jsonl",
+        {"file_name": "a.png"},
+        {"file_name": "a.png", "Annotations": {"bbox": [[20, 2, 3, 4]], "category": ["x"]}},
+    )
+    found = read(path, objects="Annotations")
+    assert reasons(found) == ["rows.jsonl:1: its Annotations are 'None', expected lists of boxes and classes, empty for none"]
+    assert len([each for each in found.samples if isinstance(each, ObjectsSample)]) == 1
+
+
+def test_a_saved_folder_of_no_splits_has_no_rows(tmp_path: Path) -> None:
+    """An empty DatasetDict, and a dataset_info.json that is no object: one line, no other exception."""
+    datasets.DatasetDict({}).save_to_disk(tmp_path / "empty")
+    datasets.Dataset.from_list(rows(), features=FEATURES).save_to_disk(tmp_path / "set")
+    for name, content in (("empty", None), ("set", "null"), ("set", "[]")):
+        if content is not None:
+            (tmp_path / name / "dataset_info.json").write_text(content)
+        with pytest.raises((DataError, UsageError)):
+            convert(task="ground", input=tmp_path / name, output=tmp_path / "o.jsonl")

@@ -297,8 +297,8 @@ def test_columns_that_differ_in_blanks_alone_are_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("options", [["label=kind"], ["label_columns=cat,dog"]])
 def test_a_list_over_folders_of_splits_is_divided_by_them(tmp_path: Path, options: list[str]) -> None:
     """Pictures of train/ and test/ in one table without a split are of these; where all lie in one, nothing is told by it."""
-    lay(tmp_path, "train/a.png", "train/b.png", "x/test/c.png", "d.png")
-    lines = ["image,kind,cat,dog", "train/a.png,cat,1,0", "train/b.png,dog,0,1", "x/test/c.png,cat,1,0", "d.png,cat,1,0"]
+    lay(tmp_path, "train/a.png", "train/b.png", "x/test/train/c.png", "d.png")  # a train, in the test set
+    lines = ["image,kind,cat,dog", "train/a.png,cat,1,0", "train/b.png,dog,0,1", "x/test/train/c.png,cat,1,0", "d.png,cat,1,0"]
     _, records = run(table(tmp_path, "\n".join(lines)), *options)
     assert [record.split for record in records] == ["train", "train", "test", None]
     _, records = run(table(tmp_path, "\n".join(lines[:3])), *options)
