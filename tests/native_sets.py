@@ -276,8 +276,10 @@ def embedded_boxes(folder: Path) -> str:
     """A Parquet file of pictures with lists of boxes and numbered classes."""
     import datasets
 
-    picture(folder / "a.png")
-    content = (folder / "a.png").read_bytes()
+    contents = []
+    for number in range(3):
+        picture(folder / "a.png", seed=number)
+        contents.append((folder / "a.png").read_bytes())
     (folder / "a.png").unlink()
     objects = [{"bbox": [[20.0, 10, 8, 6], [1, 2, 30, 20]][:count], "category": [0, 1][:count]} for count in (2, 0, 1)]
     features = datasets.Features(
@@ -289,7 +291,9 @@ def embedded_boxes(folder: Path) -> str:
             },
         }
     )
-    rows = [{"image": {"bytes": content, "path": None}, "objects": each} for each in objects]
+    rows = [
+        {"image": {"bytes": content, "path": None}, "objects": each} for content, each in zip(contents, objects, strict=True)
+    ]
     datasets.Dataset.from_list(rows, features=features).to_parquet(folder / "train.parquet")
     return "train.parquet"
 
