@@ -149,9 +149,6 @@ def _refuse_idle(options: Mapping[str, str]) -> None:
 
 def _check_prompt(prompt: str, form: str) -> None:
     held = set(prompts.PLACEHOLDER.findall(prompt))
-    if strange := sorted(held - _KNOWN[form]):
-        known = ", ".join(f"{{{name}}}" for name in sorted(_KNOWN[form]))
-        raise UsageError(f"prompt '{prompt[:60]}': {{{strange[0]}}} stands for nothing here; what is filled in is {known}")
     if form == COORDINATES and not held & {"box", "region"}:
         raise UsageError(f"prompt '{prompt[:60]}': expected {{region}} or {{box}} where the coordinates belong")
 
@@ -218,7 +215,8 @@ def _fill(prompt: str, values: Mapping[str, str], pointers: Mapping[str, str]) -
     parts = prompts.PLACEHOLDER.split(prompt)  # text, name, text, name, ..., text
     for place in range(1, len(parts), 2):
         name = parts[place]
-        parts[place] = pointers[name] if name in pointers else prompts.fill("{" + name + "}", **{name: values[name]})
+        stands = pointers.get(name, "{" + name + "}")
+        parts[place] = prompts.fill(stands, **{name: values[name]}) if name in values else stands
     return "".join(parts)
 
 

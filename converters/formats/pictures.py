@@ -6,10 +6,10 @@ import posixpath
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from adapt import safe
-from adapt.domain import Rejected, Source
+from adapt.domain import Rejected, Sample, Source
 from adapt.errors import DataError
 from adapt.progress import say
 from converters.formats import imagefolder
@@ -84,26 +84,15 @@ def split_of_input(input: Path) -> str | None:
     return split_of_folders(folder.name, *([folder.parent.name] if is_side else []))
 
 
-class _Splittable(Protocol):
-    """What has a place in a file, a split, and pictures below the root."""
-
-    @property
-    def where(self) -> str: ...
-    @property
-    def split(self) -> str | None: ...
-    @property
-    def pictures(self) -> tuple[str, ...]: ...
-
-
-Splittable = TypeVar("Splittable", bound=_Splittable)
+Splittable = TypeVar("Splittable", bound=Sample)
 
 
 def split_by_pictures(samples: Sequence[Splittable | Rejected], source: Source) -> list[Splittable | Rejected]:
     """The samples; where none has a split, and their pictures lie in folders of several, each is of its pictures' folder.
 
     One list over ``train/`` and ``test/`` divides a set so (metadata.jsonl at its root), and a note says how. Folders of one
-    split alone tell nothing (``val2014`` may hold what is trained on), nor do any where the file is named for several of them
-    (``instances_trainval2014.json``).
+    split alone tell nothing (``val2014`` may hold what is trained on), nor do any where a file has the word of a split in its
+    name that may mean them all (``instances_trainval2014.json``).
     """
     if any(each.split is not None or _SPLIT_WORD.search(PurePosixPath(each.where).name.lower()) for each in samples):
         return list(samples)

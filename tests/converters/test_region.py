@@ -108,7 +108,7 @@ def test_prompts_are_data(tmp_path: Path) -> None:
             f"<image>\nName <ref>region</ref><box>{box}</box> (mast, sail).",
         )
     assert questions == [record.question for record in run(tmp_path, "prompt={box} ?|Name {region} ({candidates}).")]
-    assert run(tmp_path, "prompt={box} ? \\boxed{answer}")[0].question.endswith(" ? \\boxed{answer}")
+    assert run(tmp_path, "prompt={box} {x}? \\boxed{name}")[0].question.endswith(" {x}? \\boxed{name}")
     drawn = run(tmp_path, "form=drawn", "colour=#00FF00", "mark=contour", "prompt=See {mark}", max_bad=1)
     assert drawn[0].question == "<image>\nSee outline"
 
