@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -25,11 +25,16 @@ def say(text: str) -> None:
 
 
 def track(items: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:
-    """Yield ``items`` and show how far they are; ``total`` may be unknown."""
-    if sys.stderr.isatty() and not is_quiet():
-        yield from _bar(items, total, label)
-    else:
-        yield from _lines(items, total, label)
+    """Yield ``items`` and show how far they are; ``total`` may be unknown.
+
+    A generator is closed wherever this is left: what it started (worker processes, threads) has ended before an exception,
+    which Ctrl-C may raise in here, is seen outside.
+    """
+    with contextlib.closing(items) if isinstance(items, Generator) else contextlib.nullcontext():
+        if sys.stderr.isatty() and not is_quiet():
+            yield from _bar(items, total, label)
+        else:
+            yield from _lines(items, total, label)
 
 
 def _bar(items: Iterable[Item], total: int | None, label: str) -> Iterator[Item]:

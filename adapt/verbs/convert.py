@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import adapt
-from adapt import atomic, made, pixels, randomness, records
+from adapt import atomic, made, pixels, randomness, records, signals
 from adapt.conversion.ids import SeenIds
 from adapt.conversion.lines import Line, Result, Shared
 from adapt.conversion.pictures import PictureBook
@@ -137,8 +137,10 @@ def _convert(
             "pictures": book.counts(),
         }
         about.write((json.dumps(manifest, ensure_ascii=False, indent=1) + "\n").encode("utf-8"))
-    if not book.listed:
-        records.pictures_path(output).unlink()
+        with signals.held():  # Ctrl-C finds all the names taken, or none
+            staged.close()
+            if not book.listed:
+                records.pictures_path(output).unlink()
     _remove_made(source, _made_names(source) - tally.made)
     _tell_turned(source, manifest["pictures"]["with_orientation_tag"], tally.has_places)
     return manifest
