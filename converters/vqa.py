@@ -12,6 +12,7 @@ from adapt.errors import DataError
 from adapt.records import IMAGE_PLACEHOLDER, ChatRecord, Turn, split_meta
 from adapt.show import counted
 from converters.formats import table
+from converters.formats.pictures import tell_split_folders
 
 # A list of texts as Python prints it; one in JSON may be the answer that was asked for.
 _LIST_AS_TEXT = re.compile(r"""\[\s*(?:'.*['"]|".*')\s*\]""", re.DOTALL)
@@ -59,7 +60,7 @@ def read(source: Source) -> Reading:
     found = table.read_tables(source, picture_column=source.options["image"], find_pictures=True)
     rows = found.rows
     samples = (row if isinstance(row, Rejected) else _sample(row, source.options, found.name) for row in rows)
-    return Reading(found.image_root, samples, ignored=found.ignored)
+    return Reading(found.image_root, tell_split_folders(samples, source), ignored=found.ignored)
 
 
 def _sample(row: table.Row, options: Mapping[str, str], source: str) -> VqaSample | Rejected:

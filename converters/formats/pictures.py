@@ -2,9 +2,10 @@
 
 import collections
 import dataclasses
+import functools
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
@@ -28,7 +29,6 @@ _AROUND = "images?|imgs?|pictures?|labels?|annotations?|instances|masks?|panopti
 _SPLIT_FOLDER = re.compile(
     rf"(?:(?:{_AROUND})[-_ ]?)?({_SPLITS})(?:[-_ ]?\d{{1,4}})?(?:[-_ ]?(?:{_AROUND}))?(?:-\d{{5}}-of-\d{{5}})?"
 )
-
 _SPLIT_WORD = re.compile("train|val|test")
 
 # Folders of masks and of annotations drawn over pictures, named as their pictures are and so found in their place: those of
@@ -94,7 +94,7 @@ def split_by_pictures(samples: Sequence[Splittable | Rejected], source: Source) 
     split alone tell nothing (``val2014`` may hold what is trained on), nor do any where a file has the word of a split in its
     name that may mean them all (``instances_trainval2014.json``).
     """
-    if any(each.split is not None or _SPLIT_WORD.search(PurePosixPath(each.where).name.lower()) for each in samples):
+    if any(map(_states_split, samples)):
         return list(samples)
     splits = [None if isinstance(each, Rejected) else _split_shown(each.pictures) for each in samples]
     counts = collections.Counter(split for split in splits if split is not None)
@@ -109,11 +109,38 @@ def split_by_pictures(samples: Sequence[Splittable | Rejected], source: Source) 
     ]
 
 
+def tell_split_folders(samples: Iterable[Splittable | Rejected], source: Source) -> Iterator[Splittable | Rejected]:
+    """The samples as they stream, none of them held back; a note after the last where split_by_pictures would divide them."""
+    counts: collections.Counter[str] = collections.Counter()
+    is_told = source.counting
+    for each in samples:
+        yield each
+        is_told = is_told or _states_split(each)
+        split = None if is_told or isinstance(each, Rejected) else _split_shown(each.pictures)
+        if split is not None:
+            counts[split] += 1
+    if not is_told and len(counts) > 1:
+        found = ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items()))
+        say(
+            f"note: {source.input}: states no split, and no row has one; the folders of the pictures are named for several: "
+            f"{found}; give each row its own in a column 'split'"
+        )
+
+
+def _states_split(sample: Sample | Rejected) -> bool:
+    return sample.split is not None or _SPLIT_WORD.search(posixpath.basename(sample.where).lower()) is not None
+
+
 def _split_shown(pictures: Sequence[str]) -> str | None:
     """The split of the outermost folders of all pictures of a sample (``test/train/3.png`` may be of a class); None where they
     are of several, or of none."""
-    found = {split_of_folders(*PurePosixPath(picture).parts[:-1]) for picture in pictures}
+    found = {_split_of_place(posixpath.dirname(picture)) for picture in pictures}
     return found.pop() if len(found) == 1 else None
+
+
+@functools.lru_cache
+def _split_of_place(folder: str) -> str | None:
+    return split_of_folders(*PurePosixPath(folder).parts)
 
 
 @dataclasses.dataclass(frozen=True)

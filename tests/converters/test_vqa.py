@@ -246,6 +246,30 @@ def test_a_table_named_for_a_split_is_of_it(pictures: Path, name: str, split: st
     assert convert(task="vqa", input=pictures / name, output=pictures / "out.jsonl")["counts"]["splits"] == {split: 1}
 
 
+@pytest.mark.parametrize(
+    ("split", "told"),
+    [
+        ({}, "the folders of the pictures are named for several: test 1, train 2; give each row its own"),
+        ({"split": "train"}, ""),
+    ],
+)
+def test_folders_of_several_splits_are_told(
+    tmp_path: Path, split: dict[str, str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One list over train/ and test/: rows stream past, so none is divided; a row that has a split says that the list knows."""
+    rows = []
+    for name in ("train/1.png", "train/2.png", "test/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 5)).save(tmp_path / name)
+        rows.append({"image": name, "question": "q", "answer": "a"})
+    rows[1] |= split
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    counts = convert(task="vqa", input=tmp_path / "t.jsonl", output=tmp_path / "out.jsonl")["counts"]
+    assert counts["splits"] == ({"(none)": 2, "train": 1} if split else {"(none)": 3})
+    notes = [line for line in capsys.readouterr().err.splitlines() if "folders of the pictures" in line]
+    assert [told in note for note in notes] == ([True] if told else [])
+
+
 def test_where_rejected_rows_leave_one_class_the_first_is_told(pictures: Path) -> None:
     """What is wrong is the row, not that one class is too few."""
     (pictures / "t.csv").write_text("image,label\na.png,cat\nb.png,\"['cat', 'dog']\"\n")
