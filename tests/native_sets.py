@@ -52,13 +52,13 @@ def vqa_table(folder: Path) -> str:
 
 
 def class_columns(folder: Path) -> str:
-    """A CSV with a column for each class, as Roboflow writes it, and cells that are empty."""
-    for number in range(4):
-        picture(folder / f"{number}.png", seed=number)
-    cells = ("1, 0, 0", "0, 1, 1", "0, 0, 0", "1, , 0")
-    text = "".join(f"{number}.png, {each}\n" for number, each in enumerate(cells))
-    (folder / "_classes.csv").write_text(f"filename, Cat, Dog, Fox\n{text}")
-    return "_classes.csv"
+    """CSVs with a column for each class, one in the folder of each split, as Roboflow writes them, and an empty cell."""
+    for split, cells in (("train", ("1, 0, 0", "0, 1, 1")), ("valid", ("0, 0, 0", "1, , 0"))):
+        for number in range(2):
+            picture(folder / split / f"{number}.png", seed=number + len(split))
+        text = "".join(f"{number}.png, {each}\n" for number, each in enumerate(cells))
+        (folder / split / "_classes.csv").write_text(f"filename, Cat, Dog, Fox\n{text}")
+    return ""
 
 
 def chats(folder: Path) -> str:

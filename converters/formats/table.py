@@ -32,7 +32,8 @@ _OTHER_MARKS = {";": "';'", "|": "'|'", "\t": "tabs"}
 SPLIT_COLUMN = "split"  # taken where it is there, in any case; one of another name must be
 COLUMN_OPTIONS = ("question", "answer", "id")
 HUB_PREFIX = "hf:"
-_OF_FOLDERS = frozenset({"metadata", "_classes"})  # named by `datasets` and Roboflow, one in the folder of each split
+_CLASSES_TABLE = "_classes.csv"  # Roboflow's, one in the folder of each split
+_OF_FOLDERS = frozenset({"metadata", Path(_CLASSES_TABLE).stem})  # `datasets` keeps its metadata so, too
 _HUB_FOLDER = "data"  # where the Hub keeps the Parquet files of a set
 _WRITTEN = (".manifest.json", ".pictures.jsonl", ".rejected.jsonl")  # by other conversions
 _NAMED = 5  # unread tables that a note names
@@ -393,7 +394,8 @@ def _open(source: Source, without: tuple[str, ...] = ()) -> tuple[str, dict[str 
             f"saved{tell_tables(source)}"
         )
     return name, {
-        split: itertools.chain.from_iterable(_read_file(path, without) for path in paths) for split, paths in files.items()
+        split: itertools.chain.from_iterable(_read_file(path, without, path.relative_to(source.input)) for path in paths)
+        for split, paths in files.items()
     }
 
 
@@ -462,8 +464,24 @@ def _has_tables(folder: Path) -> bool:
 
 
 def _split_files(folder: Path) -> dict[str | None, list[Path]]:
-    """The tables of each split, in order; where a folder has none, the Parquet files in its ``data``, as the Hub keeps them."""
-    return _tables_in(folder, TABLE_SUFFIXES) or _tables_in(folder / _HUB_FOLDER, (".parquet",))
+    """The tables of each split, in order; where a folder has none, the Parquet files in its ``data``, as the Hub keeps them,
+    else Roboflow's in its folders of splits."""
+    own = _tables_in(folder, TABLE_SUFFIXES) or _tables_in(folder / _HUB_FOLDER, (".parquet",))
+    return own or _classes_tables(folder)
+
+
+def _classes_tables(folder: Path) -> dict[str | None, list[Path]]:
+    """``train/_classes.csv``, ``valid/_classes.csv`` and so on."""
+    found: dict[str | None, list[Path]] = {}
+    for path in sorted(folder.glob(f"*/{_CLASSES_TABLE}")):
+        split = split_of_folders(path.parent.name)
+        if split is None:
+            continue
+        if others := found.get(split):
+            names = f"{others[0].parent.name}/{path.name} and {path.parent.name}/{path.name}"
+            raise UsageError(f"{folder}: {names} are both the {split} split; point --input at one")
+        found[split] = [path]
+    return _in_order(found)
 
 
 def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list[Path]]:
@@ -481,6 +499,10 @@ def _tables_in(folder: Path, suffixes: tuple[str, ...]) -> dict[str | None, list
         others.append(path)
     for paths in found.values():
         _check_whole(folder, paths)
+    return _in_order(found)
+
+
+def _in_order(found: Mapping[str | None, list[Path]]) -> dict[str | None, list[Path]]:
     return dict(sorted(found.items(), key=lambda item: ("train", "val", "test").index(str(item[0]))))
 
 
@@ -501,11 +523,13 @@ def _check_whole(folder: Path, paths: list[Path]) -> None:
         raise UsageError(f"{folder}: {len(paths)} of {int(part['count'])} parts of {part['split']}; fetch the others, too")
 
 
-def _read_file(path: Path, without: tuple[str, ...] = ()) -> Iterator[Place]:
+def _read_file(path: Path, without: tuple[str, ...] = (), called: Path | None = None) -> Iterator[Place]:
+    """The rows of a table; places in a csv name it as it is ``called`` (default: by its name)."""
     if path.suffix.lower() == ".parquet":
         return _read_parquet(path, without)
-    readers = {".csv": read_csv, ".tsv": read_csv, ".json": read_json_list, ".jsonl": read_jsonl}
-    reader = readers.get(path.suffix.lower())
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return read_csv(path, called.as_posix() if called else None)
+    reader = {".json": read_json_list, ".jsonl": read_jsonl}.get(path.suffix.lower())
     if reader is None:
         raise UsageError(f"input '{path}': expected a table that ends in {', '.join(TABLE_SUFFIXES)}")
     return reader(path)

@@ -268,16 +268,42 @@ def test_a_table_without_0_and_1_is_told_no_such_way(tmp_path: Path) -> None:
     assert "label_columns" not in str(error.value)
 
 
-def test_a_folder_of_such_tables_names_them(tmp_path: Path) -> None:
-    """Roboflow's root: the options are those of a table, and the error says which to point at."""
-    for split in ("train", "valid"):
+def test_roboflows_root_is_read_at_once(tmp_path: Path) -> None:
+    """Each split's table tells of the pictures beside it, which may have one name; all together tell that classes meet."""
+    for split, cells in (("test", "1, 1"), ("train", "0, 1"), ("valid", "1, 0")):
         lay(tmp_path / "pets" / split, "a.jpg")
-        (tmp_path / "pets" / split / "_classes.csv").write_text("filename, Cat, Dog\na.jpg, 0, 1\n")
-    told = "it holds train/_classes.csv, valid/_classes.csv: point --input at one$"
-    with pytest.raises(UsageError, match=rf"label_columns=Cat,Dog has no effect with a folder of classes.*; {told}"):
-        run(tmp_path / "pets", "label_columns=Cat,Dog")
+        (tmp_path / "pets" / split / "_classes.csv").write_text(f"filename, Cat, Dog\na.jpg, {cells}\nb.jpg, 1\n")
+    with pytest.raises(UsageError, match="no column 'label': .*--option label_columns=Cat,Dog"):
+        run(tmp_path / "pets", "image=filename")
+    manifest, records = run(tmp_path / "pets", "image=filename", "label_columns=Cat,Dog", max_bad=3)
+    assert [(record.id, record.split, record.images, record.answer) for record in records] == [
+        ("pets-1", "train", ("train/a.jpg",), "dog"),
+        ("pets-3", "val", ("valid/a.jpg",), "cat"),
+        ("pets-5", "test", ("test/a.jpg",), "cat, dog"),
+    ]
+    rejected = [json.loads(line) for line in (tmp_path / "out.rejected.jsonl").read_text().splitlines()]
+    assert [row["where"] for row in rejected] == [f"{split}/_classes.csv:3" for split in ("train", "valid", "test")]
+    assert manifest["counts"]["splits"] == {"train": 1, "val": 1, "test": 1}
+
+
+def test_two_tables_of_one_split_are_refused(tmp_path: Path) -> None:
+    for folder in ("val", "valid"):
+        lay(tmp_path / "pets" / folder, "a.jpg")
+        (tmp_path / "pets" / folder / "_classes.csv").write_text("filename, Cat, Dog\na.jpg, 0, 1\n")
+    told = "val/_classes.csv and valid/_classes.csv are both the val split; point --input at one$"
     with pytest.raises(UsageError, match=told):
-        run(tmp_path / "pets")
+        run(tmp_path / "pets", "image=filename", "label_columns=Cat,Dog")
+
+
+def test_a_folder_of_a_split_names_its_table(tmp_path: Path) -> None:
+    """One level too deep: the options are those of a table, and the error says which to point at."""
+    lay(tmp_path / "pets" / "train", "a.jpg")
+    (tmp_path / "pets" / "train" / "_classes.csv").write_text("filename, Cat, Dog\na.jpg, 0, 1\n")
+    told = "it holds _classes.csv: point --input at it$"
+    with pytest.raises(UsageError, match=rf"label_columns=Cat,Dog has no effect with a folder of classes.*; {told}"):
+        run(tmp_path / "pets" / "train", "label_columns=Cat,Dog")
+    with pytest.raises(UsageError, match=told):
+        run(tmp_path / "pets" / "train")
 
 
 def test_candidates_may_be_spelled_as_the_columns(tmp_path: Path) -> None:
