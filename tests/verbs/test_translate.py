@@ -434,7 +434,7 @@ def test_answers_that_came_with_a_refusal_are_kept(
 
 def test_nothing_is_begun_after_a_refusal(serve: Callable[..., Server]) -> None:
     """While the first answer is still being taken another item is refused: the last, which waits its turn, is never begun."""
-    refused, begun = threading.Event(), []
+    refused, taken, begun = threading.Event(), threading.Event(), []
 
     def work(item: str) -> str:
         begun.append(item)
@@ -442,12 +442,13 @@ def test_nothing_is_begun_after_a_refusal(serve: Callable[..., Server]) -> None:
             refused.set()
             raise endpoint.EndpointError("no")
         if item == "under way":
-            assert refused.wait(10)
+            taken.wait(10)  # the thread of the refused one alone is free for the last
         return item
 
     def take(item: str, answer: str | DataError) -> None:
         assert refused.wait(10)
         time.sleep(0.3)  # enough for a free thread to begin whatever may be begun
+        taken.set()
 
     items = ["first", "under way", "refused", "last"]
     with pytest.raises(endpoint.EndpointError, match="no"):
