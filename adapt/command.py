@@ -138,10 +138,10 @@ def _usage_message(error: click.UsageError) -> str:
 
 def run(group: click.Group, args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every fault becomes one line."""
-    signal.signal(signal.SIGTERM, _terminate)
-    # transformers imports torchao where it is installed, and torch says something about that to its developers
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
+        signal.signal(signal.SIGTERM, _terminate)
+        # transformers imports torchao where it is installed, and torch says something about that to its developers
+        logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
         code = group.main(args=None if args is None else list(args), prog_name="adapt", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else DONE

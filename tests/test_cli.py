@@ -169,6 +169,19 @@ def test_signals(number: signal.Signals, code: int) -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize(("number", "code", "said"), [(15, 143, "stopped by SIGTERM"), (2, 130, "interrupted")])
+def test_a_signal_before_the_verb_is_one_line_too(number: int, code: int, said: str) -> None:
+    """What comes when SIGTERM has just got its handler ends as what comes later does."""
+    script = (
+        "import signal; from adapt import cli, command\n"
+        "put = signal.signal\n"
+        f"signal.signal = lambda *given: (put(*given), signal.raise_signal({number}))\n"
+        "raise SystemExit(command.run(cli.adapt, ['tasks']))\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stderr.strip()) == (code, f"error: {said}")
+
+
 def test_a_reader_that_has_enough_is_no_fault_of_ours() -> None:
     """`adapt tasks | true` ends without a traceback."""
     command = f"{shlex.quote(sys.executable)} -m adapt tasks | true"
