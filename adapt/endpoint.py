@@ -264,14 +264,16 @@ def ask_all(
     pool = concurrent.futures.ThreadPoolExecutor(concurrency)
     try:
         while True:
-            for item in itertools.islice(left, 2 * concurrency - len(under_way)):
-                under_way[signals.submit(pool, work_unless_refused, item)] = item
+            with signals.held():  # what is begun is noted, and what is taken is taken once, whenever Ctrl-C comes
+                for item in itertools.islice(left, 2 * concurrency - len(under_way)):
+                    under_way[pool.submit(work_unless_refused, item)] = item
             if not under_way:
                 return
             for each in signals.wait_any(under_way):
                 result: Answer | DataError = _result(each)
-                take(under_way[each], result)
-                del under_way[each]
+                with signals.held():
+                    take(under_way[each], result)
+                    del under_way[each]
     except BaseException:
         endpoint.close()  # or the threads would wait for their answers
         raise

@@ -1,6 +1,7 @@
 """adapt translate against a stand-in server that speaks the protocol over HTTP and does what the test says."""
 
 import concurrent.futures
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from PIL import Image
 from stand_in import Server
 
 import adapt
-from adapt import endpoint
+from adapt import endpoint, signals
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord, Turn
 from adapt.verbs import check, translate
@@ -454,6 +456,35 @@ def test_nothing_is_begun_after_a_refusal(serve: Callable[..., Server]) -> None:
     with pytest.raises(endpoint.EndpointError, match="no"):
         endpoint.ask_all(endpoint.Endpoint(serve(good).url, "m"), work, items, concurrency=2, take=take)
     assert sorted(begun) == sorted(items[:3])
+
+
+def test_ctrl_c_at_every_line_takes_each_answer_once() -> None:
+    """Wherever Ctrl-C comes: what was answered is taken, since it is paid for, and nothing is taken twice."""
+    watched = (endpoint.__file__, signals.__file__)
+    asked, before = endpoint.Endpoint("http://127.0.0.1:9/v1", "nobody"), signal.getsignal(signal.SIGINT)
+
+    def stopped(last: int) -> bool:
+        answered: list[int] = []
+        taken: list[int] = []
+        lines = itertools.count(1)
+
+        def press(frame: FrameType, event: str, argument: Any) -> Any:
+            if event == "line" and next(lines) == last:
+                signal.raise_signal(signal.SIGINT)
+            return press
+
+        sys.settrace(lambda frame, event, argument: press if frame.f_code.co_filename in watched else None)
+        try:
+            endpoint.ask_all(asked, answered.append, range(3), concurrency=1, take=lambda item, _: taken.append(item))
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+            signal.signal(signal.SIGINT, before)
+            assert sorted(taken) == sorted(answered), f"Ctrl-C at line {last}"
+        return False
+
+    assert sum(map(stopped, range(1, 500))) > 100, "the lines must be those of three items"
 
 
 def test_a_connection_that_is_being_made_ends_too(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
