@@ -42,7 +42,7 @@ class Browser:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(120)
         self._in.close()
         self._out.close()
 
