@@ -27,9 +27,9 @@ def test_thousands_of_boxes_cost_their_number() -> None:
     other = "<box>[" + ", ".join(["[1, 2, 3, 14]"] * 20_000) + "]</box>"
     turns = (Turn("human", "<image>\nwhere?"), Turn("gpt", text))
     record = ChatRecord("a", turns, ("a.png",), ((1000, 1000),), meta={"boxes_px": [[1, 2, 3, 9]] * 2_000})
-    start = time.perf_counter()
+    start = time.process_time()
     card = make_card("f:1", record, other, None)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert card.right is None and len(card.stages[0].shapes) == 42_000
 
 
