@@ -443,6 +443,7 @@ def test_a_stopped_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path
         process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
         )
+        began = time.monotonic()
         wait_for_handler(process, signal.SIGTERM)
         time.sleep(0.7 * took * number / 20)
         if process.poll() is None:
@@ -458,6 +459,7 @@ def test_a_stopped_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path
         else:  # it was done before
             assert output.exists(), (process.returncode, said)
             assert output.read_bytes() == whole
+            took = min(took, time.monotonic() - began)  # the machine was busier when the first was timed
     assert stopped >= 8, "the moments must fall into the conversion"
 
 
