@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from adapt import randomness, safe
+from adapt import randomness, safe, signals
 from adapt.data.augment import augment, degrade, load
 from adapt.data.packing import Batch, EncodedTree, Piece, RowSizes, collate
 from adapt.data.tiling import count_tiles, tile, tile_budget
@@ -253,7 +253,12 @@ def load_packs(
         prefetch_factor=prefetch if workers else None,
         pin_memory=pin,
     )
-    for item in loader:
-        if isinstance(item, DataError):
-            raise item
-        yield item
+    batches = iter(loader)
+    try:
+        for item in batches:
+            if isinstance(item, DataError):
+                raise item
+            yield item
+    finally:
+        with signals.held():  # torch ends the workers in a __del__, which no exception leaves: a signal would be lost there
+            del batches

@@ -1,11 +1,15 @@
 """The index and what the loader makes of it."""
 
 import json
+import multiprocessing
 import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from adapt.data.index import build_index
@@ -298,3 +302,22 @@ def test_drop_path_is_drawn_by_tree_and_step(files: Path, tokenizer) -> None:
     assert 0.4 < (keeps[-1] == 0).mean() < 0.6
     assert keeps.mean() == pytest.approx(1.0, abs=0.05)
     assert reader.tree(Piece(0, Tree(0, 0, (0,))), None).keep is None
+
+
+def test_ctrl_c_while_workers_end_is_heard(files: Path, tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes just when torch ends them, in a __del__: they end all the same, and then it is answered."""
+    end = torch.utils.data.dataloader._MultiProcessingDataLoaderIter._shutdown_workers
+
+    def pressed(batches: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        end(batches)
+
+    monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "_shutdown_workers", pressed)
+    index = build_index([files], tokenizer, TEMPLATE)
+    request = PackRequest(0, (Piece(0, Tree(0, 0, (4,))),))
+    batches = load_packs(reader_of(index, tokenizer), [request] * 4, workers=2, prefetch=1)
+    next(batches)
+    workers = multiprocessing.active_children()
+    with pytest.raises(KeyboardInterrupt):
+        batches.close()
+    assert len(workers) >= 2 and not any(worker.is_alive() for worker in workers)
