@@ -16,6 +16,7 @@ from PIL import Image
 from adapt import atomic, safe
 from adapt.errors import DataError
 
+FOLDER_SUFFIX = ".images"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"})
 _NAME_LENGTH = 32
@@ -25,7 +26,7 @@ _JPEG_START_OF_SCAN, _JPEG_COMMENT, _JPEG_ADOBE = 0xDA, 0xFE, 0xEE  # APP14 tell
 
 def made_folder(output: Path) -> Path:
     """``train.jsonl`` -> ``train.images``."""
-    return output.with_name(output.name.removesuffix(".jsonl") + ".images")
+    return output.with_name(output.name.removesuffix(".jsonl") + FOLDER_SUFFIX)
 
 
 def names(folder: Path) -> set[str]:

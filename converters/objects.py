@@ -129,6 +129,28 @@ def told_apart(samples: Iterable[ObjectsSample | Rejected]) -> list[ObjectsSampl
     return told
 
 
+def without_doubles(samples: Sequence[ObjectsSample | Rejected], cure: str) -> list[ObjectsSample | Rejected]:
+    """The samples without those of one split and picture that differ in their objects: the picture shows the objects of all of
+    them, and none of them has all. Each is rejected with another's place and the ``cure``."""
+    shared: dict[tuple[str | None, tuple[str, ...]], list[ObjectsSample]] = collections.defaultdict(list)
+    for each in samples:
+        if isinstance(each, ObjectsSample):
+            shared[each.split, each.pictures].append(each)
+    parted = {key: rows for key, rows in shared.items() if any(row.objects != rows[0].objects for row in rows)}
+    return [
+        _double(each, parted[each.split, each.pictures], cure)
+        if isinstance(each, ObjectsSample) and (each.split, each.pictures) in parted
+        else each
+        for each in samples
+    ]
+
+
+def _double(sample: ObjectsSample, rows: Sequence[ObjectsSample], cure: str) -> Rejected:
+    other = next((row.where for row in rows if row.where != sample.where), sample.where)
+    reason = f"its picture {sample.pictures[0]} is that of {other}, too, and shows the objects of both; {cure}"
+    return Rejected(sample.where, reason, sample.split)
+
+
 def ids_apart(named: Sequence[tuple[str, str]]) -> list[str]:
     """An id for each (id, picture): with the extensions of those that share one, ``set-a.png`` and ``set-a.jpg``."""
     ids = [each for each, _ in named]

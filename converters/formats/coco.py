@@ -30,6 +30,7 @@ from converters.objects import (
     refuse_shares,
     to_number,
     to_points,
+    without_doubles,
 )
 
 ORPHAN = "annotation of an image that the file does not list"
@@ -64,31 +65,11 @@ def read(source: Source) -> Objects:
                 else _sample(row, where, split, annotations, names, finder, path, name, ignored)
             )
 
-    samples = _without_doubles(list(jsonfiles.read_all(paths, source.input, read_file)))
-    return Objects(name, finder.root, samples, tuple(sorted(classes)), ignored + finder.ignored)
-
-
-def _without_doubles(samples: Sequence[ObjectsSample | Rejected]) -> list[ObjectsSample | Rejected]:
-    """The samples; a picture that several images of a split name has the objects of each, and none of them has all."""
-    places: dict[tuple[str | None, tuple[str, ...]], list[str]] = collections.defaultdict(list)
-    for sample in samples:
-        if isinstance(sample, ObjectsSample):
-            places[sample.split, sample.pictures].append(sample.where)
-    return [
-        _double(sample, places[sample.split, sample.pictures]) if isinstance(sample, ObjectsSample) else sample
-        for sample in samples
-    ]
-
-
-def _double(sample: ObjectsSample, places: Sequence[str]) -> ObjectsSample | Rejected:
-    if len(places) == 1:
-        return sample
-    other = next((place for place in places if place != sample.where), sample.where)
-    reason = (
-        f"its picture {sample.pictures[0]} is that of {other}, too, and shows the objects of both; give all of these one "
-        "image_id, and leave the other image out"
+    samples = without_doubles(
+        list(jsonfiles.read_all(paths, source.input, read_file)),
+        "give all of these one image_id, and leave the other image out",
     )
-    return Rejected(sample.where, reason, sample.split)
+    return Objects(name, finder.root, samples, tuple(sorted(classes)), ignored + finder.ignored)
 
 
 def set_name(input: Path) -> str:

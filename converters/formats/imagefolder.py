@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path, PurePosixPath
 
 from adapt.errors import DataError, UsageError
+from adapt.made import FOLDER_SUFFIX
 from adapt.progress import say
+from adapt.records import manifest_path
 from adapt.safe import PICTURE_SUFFIXES, UNREAD_SUFFIXES
 
 SPLIT_FOLDERS = {
@@ -69,8 +71,8 @@ def scan(root: Path, *, made: Path | None = None, suffixes: frozenset[str] = PIC
     where it lies below ``root`` itself, else by the first link to it.
 
     ``made`` is the folder of made pictures (Source.made): it and the files of the same conversion are not looked at, so that
-    a conversion into its own input folder finds the same things again. Raises DataError for a folder that cannot be read: a
-    whole class could be missing.
+    a conversion into its own input folder finds the same things again. Nor are the made pictures of other conversions, beside
+    their manifests. Raises DataError for a folder that cannot be read: a whole class could be missing.
     """
 
     def refuse(error: OSError) -> None:
@@ -117,7 +119,9 @@ def _walk(
                 real = path.resolve()
                 if real in own:
                     continue
-                if each.startswith(".") or each == "lost+found":  # the file system's own, at the root of a disk
+                if _is_made(path):
+                    ignored["folder of pictures that a conversion made"] += 1
+                elif each.startswith(".") or each == "lost+found":  # the file system's own, at the root of a disk
                     ignored["hidden folder"] += 1
                 elif path.is_symlink():
                     tops.append(path)
@@ -133,13 +137,19 @@ def _in_order(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
     return sorted(paths, key=lambda path: path.parts)
 
 
+def _is_made(folder: Path) -> bool:
+    """Whether a conversion wrote the pictures of a folder: its manifest lies beside it."""
+    return folder.suffix == FOLDER_SUFFIX and manifest_path(folder.with_suffix("")).is_file()
+
+
 def own_outputs(made: Path | None) -> set[Path]:
     """What the conversion that makes pictures in ``made`` writes."""
     if made is None:
         return set()
     stem = made.resolve().with_suffix("")
     return {
-        stem.with_name(stem.name + end) for end in (".images", ".jsonl", ".manifest.json", ".pictures.jsonl", ".rejected.jsonl")
+        stem.with_name(stem.name + end)
+        for end in (FOLDER_SUFFIX, ".jsonl", ".manifest.json", ".pictures.jsonl", ".rejected.jsonl")
     }
 
 

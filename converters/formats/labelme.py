@@ -19,7 +19,17 @@ from converters.formats import jsonfiles
 from converters.formats.coco import set_name
 from converters.formats.outlines import class_of, ellipse, objects_of
 from converters.formats.pictures import PictureFinder, sample_id, split_of_folder
-from converters.objects import Objects, ObjectsSample, PictureObject, Point, class_names, corners_of, enclosing, to_number
+from converters.objects import (
+    Objects,
+    ObjectsSample,
+    PictureObject,
+    Point,
+    class_names,
+    corners_of,
+    enclosing,
+    to_number,
+    without_doubles,
+)
 
 NO_AREA = frozenset({"point", "points", "line", "linestrip"})
 JOINED = "shape that is a part of another one's object (group_id)"
@@ -37,7 +47,10 @@ def read(source: Source) -> Objects:
     def read_file(document: Mapping[str, Any], path: Path) -> Iterator[ObjectsSample | Rejected]:
         yield _sample(document, path.relative_to(root).as_posix(), path, root, source, finder, ignored, name)
 
-    samples = list(jsonfiles.read_all(paths, root, read_file, _split_of))
+    samples = without_doubles(
+        list(jsonfiles.read_all(paths, root, read_file, _split_of)),
+        "let 'imagePath' in each name its own picture, or have one file with all shapes",
+    )
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 
 

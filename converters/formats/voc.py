@@ -18,7 +18,16 @@ from adapt.progress import say
 from converters.formats import jsonfiles
 from converters.formats.coco import picture_root, set_name
 from converters.formats.pictures import PictureFinder, sample_id, split_of_folder
-from converters.objects import Objects, ObjectsSample, PictureObject, check_object, class_names, refuse_shares, to_number
+from converters.objects import (
+    Objects,
+    ObjectsSample,
+    PictureObject,
+    check_object,
+    class_names,
+    refuse_shares,
+    to_number,
+    without_doubles,
+)
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 FLAGS = ("difficult", "truncated", "occluded", "pose")
@@ -51,6 +60,7 @@ def read(source: Source) -> Objects:
     listed = {stem for lists in of.values() for stems in lists.values() for stem in stems}
     if missing := len(listed - stems):
         ignored["picture of a split list without annotations"] += missing
+    samples = without_doubles(samples, "let <filename> in each name its own picture, or have one file with all objects")
     _look_at_origin(samples, source)
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
 

@@ -80,7 +80,8 @@ def test_a_picture_of_two_splits_is_in_both(tmp_path: Path) -> None:
     for split in ("train", "val"):
         write(tmp_path / f"{split}.json", document())
     assert [each.split for each in read(tmp_path) if isinstance(each, ObjectsSample)] == ["train", "train", "val", "val"]
-    value = document() | {"images": [{"id": each, "file_name": "a.png"} for each in ("1.0", 1.0)], "annotations": []}
+    value = document() | {"images": [{"id": each, "file_name": "a.png"} for each in ("1.0", 1.0)]}
+    value["annotations"] = [{"id": 2, "image_id": "1.0", "category_id": 5, "bbox": [1, 1, 2, 2]}]
     assert all(isinstance(each, Rejected) for each in read(write(tmp_path / "one" / "a.json", value)))
     value["categories"] = [
         {"id": 5, "name": " cells", "supercategory": "cells"},

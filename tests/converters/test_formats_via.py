@@ -254,6 +254,17 @@ def test_labelme_shapes_of_one_label_and_group_are_one_object(tmp_path: Path) ->
     assert sample.objects[0].polygons_px == (((1, 1), (3, 1), (3, 4)), ((5, 2), (7, 2), (7, 5), (5, 5)))
 
 
+def test_labelme_files_that_name_one_picture_are_told(tmp_path: Path) -> None:
+    """A file that was copied and drawn in anew with its old path: either would lack the other's shapes."""
+    for number in range(2):
+        read_labelme(tmp_path, {"label": "a", "shape_type": "rectangle", "points": [[0, number], [3, 4]]})
+        (tmp_path / "a.json").rename(tmp_path / f"{number}.json")
+    first, second = labelme.read(Source(tmp_path, None, {}, 0)).samples
+    for sample, other in ((first, "1.json"), (second, "0.json")):
+        assert isinstance(sample, Rejected)
+        assert sample.reason.startswith(f"its picture a.png is that of {other}, too, and shows the objects of both; let 'image")
+
+
 def test_labelme_finds_its_picture_from_its_own_folder(tmp_path: Path) -> None:
     """``..\\pics\\b.png`` is looked for from the json's folder, then the json's own name; what climbs out is refused."""
     write(tmp_path / "json" / "a.json", {"imagePath": "..\\pics\\b.png", "shapes": []})

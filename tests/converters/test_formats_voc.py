@@ -60,6 +60,22 @@ def test_an_object_of_two_boxes_rejects_its_picture(tmp_path: Path) -> None:
     assert isinstance(sample, Rejected) and sample.reason == reason
 
 
+def test_files_that_name_one_picture_are_told(tmp_path: Path) -> None:
+    """A template copied with its <filename>: whose objects the picture shows no file tells; a mere copy of one says the same."""
+    for number, box in enumerate([(1, 1, 4, 4), (2, 2, 5, 5), (3, 3, 6, 6), (3, 3, 6, 6)]):
+        picture(tmp_path / f"{number}.png")
+        write(tmp_path / f"{number}.xml", xml(box, filename=f"{max(2, number)}.png"))
+    write(tmp_path / "copy" / "3.xml", (tmp_path / "3.xml").read_text())
+    *parted, last, copied = sorted(read(tmp_path).samples, key=lambda each: (each.where.startswith("copy"), each.where))
+    for sample, other in zip(parted, ("1.xml", "0.xml", "0.xml"), strict=True):
+        assert isinstance(sample, Rejected)
+        assert sample.reason == (
+            f"its picture 2.png is that of {other}, too, and shows the objects of both; let <filename> in each name its own "
+            "picture, or have one file with all objects"
+        )
+    assert isinstance(last, ObjectsSample) and isinstance(copied, ObjectsSample) and last.id == copied.id
+
+
 def test_boxes_from_pixel_zero_are_spoken_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that counts from 1 has no pixel 0: the note names the option to add."""
     write(tmp_path / "a.xml", xml((0, 2, 8, 6), (3, 4, 5, 6)))

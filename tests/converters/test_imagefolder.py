@@ -197,3 +197,12 @@ def test_half_of_a_divided_set_keeps_its_split(tmp_path: Path) -> None:
         for name in ("a/seg_train", "a/seg_test", "a/seg_test/seg_test", "steam train")
     ]
     assert found == ["train", "test", "test", None]
+
+
+def test_what_another_conversion_made_is_no_data(tmp_path: Path) -> None:
+    """Pictures beside their manifest are an output that was written among the data; a folder of that name alone is a class."""
+    touch(tmp_path, "cat/1.png", "dog/2.png", "a.images/3.png", "b.images/4.png")
+    (tmp_path / "a.manifest.json").write_text("{}")
+    pictures, ignored = imagefolder.find_classes(tmp_path)
+    assert [each.class_name for each in pictures] == ["b.images", "cat", "dog"]
+    assert ignored == {"folder of pictures that a conversion made": 1, "not a picture by name": 1}

@@ -1,7 +1,6 @@
-"""easy-VQA: 48,248 questions in the order of their files, in seconds."""
+"""easy-VQA: 48,248 questions in the order of their files."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,7 @@ from adapt.verbs import convert
 def test_the_whole_set_is_converted(shared: Path, tmp_path: Path) -> None:
     """38,575 + 9,673 questions, in the order of the files, word for word, each with its picture."""
     root = shared / "data" / "easy_vqa" / "data"
-    start = time.monotonic()
     manifest = convert(task="easyvqa", input=root.parent, output=tmp_path / "out.jsonl")
-    assert time.monotonic() - start < 30
     records = adapt.read_records(tmp_path / "out.jsonl")
     assert manifest["counts"]["splits"] == {"train": 38575, "test": 9673}
     assert manifest["pictures"]["distinct"] == 5000

@@ -41,6 +41,7 @@ def watch(reached: Callable[[Place], None]) -> None:
 def stopped(work: Callable[[], Any], place: Place, visit: int) -> bool:
     """Do ``work`` and press Ctrl-C at a line of its ``visit``-th visit. Whether that ended it; its workers have ended then."""
     visits: collections.Counter[Place] = collections.Counter()
+    before = multiprocessing.active_children()
 
     def press(here: Place) -> None:
         visits[here] += 1
@@ -51,7 +52,7 @@ def stopped(work: Callable[[], Any], place: Place, visit: int) -> bool:
     try:
         work()
     except KeyboardInterrupt:
-        assert not multiprocessing.active_children(), f"{place}: workers could still write pictures"
+        assert multiprocessing.active_children() == before, f"{place}: workers could still write pictures"
         return True
     finally:
         sys.settrace(None)
