@@ -29,12 +29,13 @@ class Shared:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Line:
-    """One record as it is written, with what is counted of it."""
+    """One record as it is written, with what is counted of it: ``clipped`` are the boxes of its sample that were cut."""
 
     id: str
     split: str | None
     images: tuple[str, ...]
     content: bytes
+    clipped: int = 0
 
 
 Result = tuple[Line, ...] | Rejected
@@ -79,4 +80,4 @@ def _line(shared: Shared, record: records.ChatRecord, where: str, held: Mapping[
         content = records.dump_row(row).encode("utf-8")
     except ValueError as error:  # a lone surrogate (from a file name) or NaN
         raise DataError(f"{where}: cannot be written as UTF-8 JSON: {error}") from error
-    return Line(record.id, record.split, record.images, content + b"\n")
+    return Line(record.id, record.split, record.images, content + b"\n", record.meta.get("clipped", 0))

@@ -28,6 +28,7 @@ from adapt.errors import DataError, UsageError
 from adapt.progress import say, track
 from adapt.show import counted
 
+_MANY_CLIPPED = 0.1  # of the boxes
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 
 
@@ -142,6 +143,7 @@ def _convert(
             if not book.listed:
                 records.pictures_path(output).unlink()
     _remove_made(source, _made_names(source) - tally.made)
+    _tell_clipped(tally.clipped, tally.boxes)
     _tell_turned(source, manifest["pictures"]["with_orientation_tag"], tally.has_places)
     return manifest
 
@@ -155,7 +157,21 @@ def _take(sample: Any, result: Result, tally: "_Tally", rejections: Rejections) 
         rejections.add(fault)
         return ()
     assert not isinstance(result, Rejected)
+    tally.boxes += len(getattr(sample, "objects", ()))
+    tally.clipped += max((line.clipped for line in result), default=0)
     return result
+
+
+def _tell_clipped(clipped: int, boxes: int) -> None:
+    """Say how many boxes poked out of their pictures. Of a set whose numbers are what they are read as few do."""
+    if not clipped:
+        return
+    many = clipped >= _MANY_CLIPPED * boxes
+    cause = (
+        ": so many may be two corners that stand where x, y, width and height do, or be of pictures of another size; look at "
+        "them with 'adapt gallery'"
+    )
+    say(f"note: boxes that poke out of their pictures, cut at the edge: {clipped:,} of {boxes:,}{cause if many else ''}")
 
 
 def _tell_turned(source: Source, turned: int, has_places: bool) -> None:
@@ -227,7 +243,7 @@ class _Tally:
     def __init__(self, *, numbers_rows: bool) -> None:
         """``numbers_rows``: the task could give rows ids of its own."""
         self._cure = "; --option ids=number numbers the rows instead" if numbers_rows else ""
-        self.read = self.records = 0
+        self.read = self.records = self.boxes = self.clipped = 0
         self.has_places = False  # whether samples have coordinates, which move with their pictures
         self.splits: collections.Counter[str | None] = collections.Counter()
         self.made: set[str] = set()
@@ -289,7 +305,8 @@ def _manifest(
             "ignored": dict(sorted(reading.ignored.items())),
             "splits": {name or "(none)": count for name, count in tally.splits.items()},
             "reasons": rejections.reasons(),
-        },
+        }
+        | ({"clipped": tally.clipped} if tally.clipped else {}),
         "facts": dict(reading.facts),
     } | ({"licence": task.licence} if task.licence else {})
 

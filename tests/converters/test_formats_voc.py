@@ -61,7 +61,7 @@ def test_an_object_of_two_boxes_rejects_its_picture(tmp_path: Path) -> None:
 
 
 def test_files_that_name_one_picture_are_told(tmp_path: Path) -> None:
-    """A template copied with its <filename>: whose objects the picture shows no file tells; a mere copy of one says the same."""
+    """A template copied with its <filename>: no file tells whose objects the picture shows. A copy of one says the same."""
     for number, box in enumerate([(1, 1, 4, 4), (2, 2, 5, 5), (3, 3, 6, 6), (3, 3, 6, 6)]):
         picture(tmp_path / f"{number}.png")
         write(tmp_path / f"{number}.xml", xml(box, filename=f"{max(2, number)}.png"))

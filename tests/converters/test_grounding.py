@@ -242,6 +242,35 @@ def test_pictures_without_objects_are_counted_not_dropped() -> None:
         assert all(ask(sample, asking, 0) for sample in kept if isinstance(sample, ObjectsSample))
 
 
+@pytest.mark.parametrize(("task", "num_rows"), [("detect", 2), ("region", 12)])
+def test_boxes_that_poke_out_are_told(tmp_path: Path, task: str, num_rows: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of twelve may be a slip; where corners stand for width and height many do, and the note says what they may be."""
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (100, 50)).save(tmp_path / name)
+    corners = [[12 * number, number, 12 * number + 20, 2 * number + 9] for number in range(6)]
+
+    def converted(boxes: list[list[int]]) -> tuple[int, str]:
+        value = {
+            "images": [{"id": 0, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}],
+            "annotations": [
+                {"id": number, "image_id": number % 2, "category_id": 1, "bbox": box}
+                for number, box in enumerate([*boxes, *([0, 0, 5, 5] for _ in range(6))])
+            ],
+            "categories": [{"id": 1, "name": "cell"}],
+        }
+        (tmp_path / "a.json").write_text(json.dumps(value))
+        counts = convert(task=task, input=tmp_path / "a.json", output=tmp_path / "out.jsonl")["counts"]
+        assert counts["records"] == num_rows
+        notes = [line for line in capsys.readouterr().err.splitlines() if "poke out" in line]
+        return counts.get("clipped", 0), "".join(notes)
+
+    assert converted([[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in corners]) == (0, "")
+    as_wide = [[1, 1, 5, 5]] * 5
+    assert converted([*as_wide, [90, 1, 30, 5]]) == (1, "note: boxes that poke out of their pictures, cut at the edge: 1 of 12")
+    count, note = converted(corners)
+    assert count == 2 and ": 2 of 12: so many may be two corners that stand where x, y, width and height do" in note
+
+
 def test_boxes_come_back_from_the_text() -> None:
     """500 random boxes through every answer and back to pixels: within half a step of a thousandth."""
     numbers = np.random.default_rng(5)
