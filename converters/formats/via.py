@@ -35,8 +35,9 @@ def read(source: Source) -> Objects:
         if not isinstance(rows, dict) or not any(isinstance(row, dict) and "filename" in row for row in rows.values()):
             raise DataError(f"{path}: expected pictures with 'filename' and 'regions' (VIA 1 or 2; of VIA 3 export COCO)")
         place, class_key = jsonfiles.place(path, source.input), file_key(_all_attributes(rows.values()))
+        called = _called(document)
         for key, row in rows.items():
-            yield _sample(row, f"{place}#{key[:80]}", path, source, finder, ignored, name, class_key)
+            yield _sample(row, f"{place}#{key[:80]}", path, source, finder, ignored, name, class_key, called)
 
     samples = list(jsonfiles.read_all(paths, source.input, read_file))
     return Objects(name, finder.root, samples, class_names(samples), ignored + finder.ignored)
@@ -51,6 +52,7 @@ def _sample(
     ignored: collections.Counter[str],
     name: str,
     class_key: str | None,
+    called: Mapping[str, Mapping[str, str]],
 ) -> ObjectsSample | Rejected:
     split = split_of(path, source.input)
     try:
@@ -59,7 +61,7 @@ def _sample(
         picture = finder.find(row["filename"], where, path.parent, split=split)
         objects = objects_of(
             _regions(row.get("regions"), where),
-            lambda region, place: _object(region, place, source.options, class_key),
+            lambda region, place: _object(region, place, source.options, class_key, called),
             "region",
             where,
             ignored,
@@ -87,7 +89,40 @@ def _all_attributes(rows: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
         yield from (attributes for attributes in found if isinstance(attributes, dict))
 
 
-def _object(region: Any, what: str, options: Mapping[str, str], class_key: str | None) -> PictureObject | None:
+def _called(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What a project of VIA 2 calls the numbers that menus and boxes to tick hold: attribute -> number -> its description.
+
+    A number without one stays. An id that is a word is the name itself, and its description tells of it.
+    """
+    stated = document.get("_via_attributes")
+    menus = stated.get("region") if isinstance(stated, dict) else None
+    found: dict[str, dict[str, str]] = {}
+    for attribute, menu in menus.items() if isinstance(menus, dict) else ():
+        options = menu.get("options") if isinstance(menu, dict) else None
+        found[attribute] = {
+            number: text.strip()
+            for number, text in (options.items() if isinstance(options, dict) else ())
+            if number.isdigit() and isinstance(text, str) and text.strip()
+        }
+    return found
+
+
+def _spelled(attributes: Mapping[str, Any], called: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """The attributes of a region with the names of numbers."""
+    spelled = dict(attributes)
+    for attribute, names in called.items():
+        value = spelled.get(attribute)
+        if isinstance(value, str):
+            spelled[attribute] = names.get(value.strip(), value)
+        elif isinstance(value, dict):
+            ticked = {number: is_on for number, is_on in value.items() if is_on is True or is_on == "true"}
+            spelled[attribute] = {names.get(number, number): is_on for number, is_on in (ticked or value).items()}
+    return spelled
+
+
+def _object(
+    region: Any, what: str, options: Mapping[str, str], class_key: str | None, called: Mapping[str, Mapping[str, str]]
+) -> PictureObject | None:
     """None for a shape without an area."""
     shape = region.get("shape_attributes") if isinstance(region, dict) else None
     attributes = region.get("region_attributes") or {} if isinstance(region, dict) else {}
@@ -95,6 +130,7 @@ def _object(region: Any, what: str, options: Mapping[str, str], class_key: str |
         raise DataError(f"{what}: is {str(region)[:60]}, expected an object with 'shape_attributes' and 'region_attributes'")
     if isinstance(shape.get("name"), str) and shape["name"] in NO_AREA:
         return None
+    attributes = _spelled(attributes, called)
     polygons, box = _outline(shape, what)
     return PictureObject(class_of(attributes, options, what, class_key), box, polygons, attributes=attributes)
 

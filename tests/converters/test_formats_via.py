@@ -122,6 +122,27 @@ def test_the_class_is_found(attributes: dict[str, Any], options: dict[str, str],
     assert class_of(attributes, options, "here", file_key([attributes])) == name
 
 
+@pytest.mark.parametrize(
+    ("options", "value", "name"),
+    [
+        ({"1": "car", "2": "boat"}, "2", "boat"),
+        ({"1": "car", "2": "boat"}, {"1": True, "2": False}, "car"),
+        ({"1": "car", "2": "car"}, {"1": True, "2": False}, "car"),
+        ({"1": "car", "2": ""}, "2", "2"),
+        ({"1": "car", "2": "boat"}, "3", "3"),
+        ({"boat": "a vessel of any size"}, "boat", "boat"),
+        ({"1": 7}, "1", "1"),
+        (None, "1", "1"),
+    ],
+)
+def test_a_menus_number_is_called_as_its_project_says(options: Any, value: Any, name: str, tmp_path: Path) -> None:
+    """VIA 2 stores the id of what was chosen: of a number the description is the name, a word is one itself."""
+    rows = {"a.png9": {"filename": "a.png", "regions": [region(POLYGON, kind=value)]}}
+    menus = {"region": {"kind": {"type": "radio", "options": options}, "other": None}, "file": {}}
+    found = read(write(tmp_path / "v.json", {"_via_img_metadata": rows, "_via_attributes": menus}))
+    assert found.classes == (name,)
+
+
 def test_two_attributes_are_not_guessed_between() -> None:
     """Where several attributes might be the class the option that chooses is named."""
     with pytest.raises(DataError, match="here: which of colour, size is its class. add: --option class_key=colour"):
