@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adapt import made, safe
+from adapt.boxes import PERCENT
 from adapt.data.video import FRAME_TILES, VIDEO_PLACEHOLDER, frames_text
 from adapt.domain import Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError
@@ -91,7 +92,7 @@ def read(source: Source) -> Reading:
     padded = source.options["padded"] == "yes"
     scales = {name: chat_boxes.found_scale(seen, padded) for name, seen in found.boxes.items()}
     other = stated or (Scale(auto=True) if rows.suspects else chat_boxes.unknown_scale(padded))
-    _tell_boxes(found, padded, source)
+    _tell_boxes(found, scales, padded, source)
     makes = found.copies or rows.made
     root = source.made if makes and source.made is not None else source.images or table.folder_of(source.input)
     reader = frames.frame_reader(
@@ -140,8 +141,14 @@ def _look_through(rows: llava.Rows, boxes: bool) -> Found:
     return Found(copies, video_file, dict(seen))
 
 
-def _tell_boxes(found: Found, padded: bool, source: Source) -> None:
-    """Say which boxes without tags are placed, and which numbers that may be boxes are left."""
+def _tell_boxes(found: Found, scales: Mapping[str, Scale], padded: bool, source: Source) -> None:
+    """Say which boxes change their scale, and which numbers that may be boxes are left."""
+    count = sum(found.boxes[name].tagged for name, scale in scales.items() if scale.tagged == PERCENT)
+    if count:
+        say(
+            f"note: {source.input}: tagged boxes of 0-100: {count:,}, written as 0-1000; where they are of 0-1000 already: "
+            "--option box_scale=thousand"
+        )
     count = sum(seen.shares for seen in found.boxes.values())
     if count:
         first = next(seen.first_share for seen in found.boxes.values() if seen.shares)

@@ -233,6 +233,32 @@ def test_mixed_scales_name_the_rows(folder: Path) -> None:
     assert "1 box in 0-1" in faults[0]["message"] and "mixed" in faults[0]["message"]
 
 
+@pytest.mark.parametrize(
+    ("size", "num", "more", "is_told"),
+    [
+        ((640, 480), 50, {}, True),
+        ((640, 480), 49, {}, False),  # too few to tell
+        ((1200, 480), 50, {}, False),  # such a picture's pixels reach over 0-1000
+        ((640, 480), 50, {"meta": {"boxes_px": [[1, 1, 9, 9]]}}, False),  # the text was made from these
+    ],
+)
+def test_boxes_that_may_be_pixels_are_told(
+    tmp_path: Path, size: tuple[int, int], num: int, more: dict[str, Any], is_told: bool
+) -> None:
+    """All boxes of a source end inside their small pictures, as pixels do; one that ends outside is of 0-1000."""
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    rows = [
+        row(str(i), f"<ref>x</ref><box>[[{3 * i}, {i}, {600 if i else 640}, 480]]</box>", source="s", **more)
+        for i in range(num)
+    ]
+    for each in rows:
+        each["width"], each["height"] = size
+    notes = [note for note in check([write(tmp_path / "f.jsonl", *rows)])["notes"] if "may be pixels" in note]
+    assert [note.startswith(f"boxes of 's' may be pixels: all {num} on pictures") for note in notes] == [True] * is_told
+    rows[-1]["conversations"][1]["value"] = "<ref>x</ref><box>[[3, 1, 641, 480]]</box>"
+    assert not any("may be pixels" in note for note in check([write(tmp_path / "f.jsonl", *rows)])["notes"])
+
+
 def test_boxes_for_the_scorer(folder: Path) -> None:
     """meta.boxes_px outside its picture of 40x20 px is found."""
     rows = [

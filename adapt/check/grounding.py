@@ -1,5 +1,6 @@
 """Boxes in the text of rows, and those a scorer reads from ``meta.boxes_px``."""
 
+import collections
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from adapt.boxes import FULL_SCALE, FoundBoxes, describe_scale, find_boxes, is_u
 from adapt.check.faults import Fault
 from adapt.check.pictures import Picture
 from adapt.check.rows import Row
+
+_SMALL_SIDE = 800  # pixels; of boxes in 0-1000 a good part ends beyond it
+_ENOUGH_BOXES = 50  # of which each ends beyond with one chance in four, or more: all end before in one source of a million
 
 
 def _row_boxes(row: Row) -> list[FoundBoxes]:
@@ -68,4 +72,30 @@ def scale_faults(rows: Sequence[Row]) -> list[Fault]:
         Fault(use.places[0], "scale", f"{describe_scale(use)}, expected 0-1000{mixed}; {advice}")
         for use in uses
         if use.scale != boxes.THOUSAND
+    ]
+
+
+def scale_notes(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[str]:
+    """Sources whose boxes of 0-1000 may be pixels: all of those on small pictures end inside them.
+
+    Rows with ``meta.boxes_px`` are left out: a converter made their text from those.
+    """
+    ends: dict[str, list[bool]] = collections.defaultdict(list)
+    for row in rows:
+        sizes = [pictures[row.root, name].size for name in row.record.images]
+        if "boxes_px" in row.record.meta or len(sizes) != 1 or not 0 < max(sizes[0]) <= _SMALL_SIDE:
+            continue
+        width, height = sizes[0]
+        ends[row.source] += [
+            max(x1, x2) <= width and max(y1, y2) <= height
+            for found in _row_boxes(row)
+            for texts, (x1, y1, x2, y2) in zip(found.texts, found.boxes, strict=True)
+            if found.tagged and not is_unit(texts)
+        ]
+    return [
+        f"boxes of '{source}' may be pixels: all {len(inside):,} on pictures of at most {_SMALL_SIDE} px end inside those, as "
+        "few sets of 0-1000 do; look at them with 'adapt gallery', and where they are pixels convert the rows with "
+        "--option box_scale=pixels"
+        for source, inside in sorted(ends.items())
+        if len(inside) >= _ENOUGH_BOXES and all(inside)
     ]

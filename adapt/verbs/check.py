@@ -9,7 +9,7 @@ from typing import Any
 from adapt.check.answers import answer_faults, answer_spread, letter_notes, letter_spread
 from adapt.check.costs import predict
 from adapt.check.faults import KINDS, Fault
-from adapt.check.grounding import box_faults, scale_faults
+from adapt.check.grounding import box_faults, scale_faults, scale_notes
 from adapt.check.leaks import duplicate_notes, is_test, leak_faults, split_sides, tests_among
 from adapt.check.pictures import Picture, changed_faults, look, picture_faults, picture_notes
 from adapt.check.rows import Row, read_rows
@@ -161,7 +161,7 @@ def _in_order(faults: Sequence[Fault], paths: Sequence[Path]) -> list[Fault]:
 
 def _notes(paths: Sequence[Path], rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[str]:
     edited = [note for path in paths if (note := _edited(path))]
-    return edited + picture_notes(pictures) + duplicate_notes(rows, pictures)
+    return edited + picture_notes(pictures) + scale_notes(rows, pictures) + duplicate_notes(rows, pictures)
 
 
 def _edited(path: Path) -> str:

@@ -94,12 +94,14 @@ def test_pairs_of_corners_become_our_brackets(tmp_path: Path) -> None:
     assert run(tmp_path, pixels, option=["box_scale=pixels"]) == ["<box>[[100, 100, 500, 500]]</box>"]
 
 
-def test_a_scale_is_told_over_the_whole_file(tmp_path: Path) -> None:
+def test_a_scale_is_told_over_the_whole_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same small box is percent among boxes that end at 100, 0-1000 among few or larger ones."""
     box = "<box>[[10, 20, 30, 40]]</box>"
     percent = [f"<box>[[{place}, 0, {place + 50}, 100]]</box>" for place in range(25)]
     assert run(tmp_path, rows_of(box, *percent))[0] == "<box>[[100, 200, 300, 400]]</box>"
+    assert "tagged boxes of 0-100: 26, written as 0-1000; where they are" in capsys.readouterr().err
     assert run(tmp_path, rows_of(box, *percent, "<box>[[0, 0, 999, 999]]</box>"))[0] == box
+    assert "0-100" not in capsys.readouterr().err.replace("0-1000", "")
     assert run(tmp_path, rows_of(box))[0] == box
     both = rows_of(box, *percent, source="a") + [
         row | {"id": f"b{row['id']}"} for row in rows_of(box, "<box>[[0, 0, 999, 5]]</box>", source="b")
