@@ -29,6 +29,7 @@ from adapt.progress import say, track
 from adapt.show import counted
 
 _MANY_CLIPPED = 0.1  # of the boxes
+_PACKED = frozenset({".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip", ".zst"})
 _BLANK = codecs.BOM_UTF8 + b" \t\r\n"
 
 
@@ -91,6 +92,8 @@ def _check_input(input: Path | str, task: Task) -> Path:
     path = Path(input)
     if not path.exists() and not str(input).startswith("hf:"):
         raise UsageError(f"input '{input}' does not exist; task '{task.name}' reads {task.layout}")
+    if path.suffix.lower() in _PACKED and path.is_file():
+        raise UsageError(f"input '{input}' is packed; unpack it, and point --input at what was in it")
     return path
 
 

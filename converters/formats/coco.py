@@ -136,8 +136,10 @@ def category_names(document: Mapping[str, Any], path: Path) -> dict[int | str, s
     doubled: set[int | str] = set()
     for row in jsonfiles.rows_of(document, "categories", path):
         each = _id_of(row)
-        is_named = each is not None and isinstance(row.get("name"), str) and row["name"].strip()
-        if each is not None and is_named and names.setdefault(each, _name(row["name"])) != _name(row["name"]):
+        if each is None or type(row.get("name")) not in (str, int):  # a number is a name, too
+            continue
+        name = _name(str(row["name"]))
+        if name and names.setdefault(each, name) != name:
             doubled.add(each)
     return {each: name for each, name in names.items() if each not in doubled}
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adapt import safe
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError
 from converters.formats import jsonfiles
@@ -33,6 +34,7 @@ from converters.objects import (
 
 NO_AREA = frozenset({"point", "points", "line", "linestrip"})
 JOINED = "shape that is a part of another one's object (group_id)"
+_INSIDE = "; the file holds the picture itself (imageData): write it out with labelme_export_json, or say where it is: --images"
 FLAGS = ("group_id", "difficult", "description")
 
 
@@ -74,7 +76,7 @@ def _sample(
         shapes, stated = document.get("shapes"), document.get("imagePath")
         if not isinstance(shapes, list) or not isinstance(stated, str):
             raise DataError(f"{where}: expected 'imagePath' and a list 'shapes'")
-        picture = finder.find(stated, where, path.parent, path.stem, split)
+        picture = _picture(document, stated, where, path, finder, split)
         shapes = objects_of(shapes, lambda shape, place: _object(shape, place, source.options), "shape", where, ignored)
     except DataError as error:
         return Rejected(where, str(error).removeprefix(f"{where}: "), split)
@@ -82,6 +84,18 @@ def _sample(
     objects = _joined(shapes)
     ignored[JOINED] += len(shapes) - len(objects)
     return ObjectsSample(sample_id(name, picture), where, split, (picture,), objects, name, stated_size=size)
+
+
+def _picture(document: Mapping[str, Any], stated: str, where: str, path: Path, finder: PictureFinder, split: str | None) -> str:
+    """As ``PictureFinder.find``; a picture that is not there, and that the file holds itself, is a DataError that says so."""
+    is_inside = isinstance(document.get("imageData"), str) and document["imageData"].strip() != ""
+    try:
+        picture = finder.find(stated, where, path.parent, path.stem, split)
+    except DataError as error:
+        raise DataError(f"{error}{_INSIDE}" if is_inside else str(error)) from error
+    if is_inside and not safe.inside(finder.root, picture, where).is_file():
+        raise DataError(f"{where}: picture {picture}: no such file under {finder.root}{_INSIDE}")
+    return picture
 
 
 def _joined(shapes: tuple[PictureObject, ...]) -> tuple[PictureObject, ...]:

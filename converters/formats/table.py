@@ -297,9 +297,9 @@ def _found(stated: str, finder: PictureFinder, where: str, split: str | None) ->
     except OSError as error:  # longer than a file name can be
         raise DataError(f"{where}: picture {stated[:60]}: {error.strerror}") from error
     found = PurePosixPath(finder.find(stated, where, split=split))
-    is_meant = (found.name if is_whole else found.stem) == wanted.name and (
-        len(wanted.parts) == 1 or found.parent == wanted.parent
-    )
+    is_named = found.stem == (wanted.stem if is_whole else wanted.name)
+    is_kind = not is_whole or found.suffix.lower() == wanted.suffix.lower()  # A.JPG may be called A.jpg on the disk
+    is_meant = is_named and is_kind and (len(wanted.parts) == 1 or found.parent == wanted.parent)
     return str(found) if is_meant else stated
 
 

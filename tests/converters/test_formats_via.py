@@ -286,6 +286,17 @@ def test_labelme_files_that_name_one_picture_are_told(tmp_path: Path) -> None:
         assert sample.reason.startswith(f"its picture a.png is that of {other}, too, and shows the objects of both; let 'image")
 
 
+@pytest.mark.parametrize("stated", ["q.png", "../elsewhere/q.png"])
+def test_a_labelme_picture_that_only_the_file_holds_is_told(stated: str, tmp_path: Path) -> None:
+    """It is not read from there; what to do is said, whichever path stands beside it. One that lies there is used."""
+    value = {"imagePath": stated, "shapes": [], "imageData": "aGVsbG8="}
+    (sample,) = labelme.read(Source(write(tmp_path / "set" / "one.json", value).parent, None, {}, 0)).samples
+    assert isinstance(sample, Rejected) and "the file holds the picture itself (imageData): write it out" in sample.reason
+    Image.new("RGB", (8, 6)).save(tmp_path / "set" / "q.png")
+    (sample,) = labelme.read(Source(tmp_path / "set", None, {}, 0)).samples
+    assert isinstance(sample, ObjectsSample) and sample.pictures == ("q.png",)
+
+
 def test_labelme_finds_its_picture_from_its_own_folder(tmp_path: Path) -> None:
     """``..\\pics\\b.png`` is looked for from the json's folder, then the json's own name; what climbs out is refused."""
     write(tmp_path / "json" / "a.json", {"imagePath": "..\\pics\\b.png", "shapes": []})

@@ -227,6 +227,14 @@ def test_a_whole_name_is_found_in_the_folders_below(pictures: Path, task: str) -
 
 
 @pytest.mark.parametrize("task", ["vqa", "classify"])
+def test_an_extension_in_another_case_is_found(pictures: Path, task: str) -> None:
+    """As in lists of boxes: A.PNG is a.png where no other is meant, and never a.jpg, nor A.png another picture."""
+    (pictures / "t.csv").write_text("image,question,answer,label\na.PNG,q,a,c\nb.png,q,a,d\na.JPG,q,a,c\nA.png,q,a,c\n")
+    convert(task=task, input=pictures / "t.csv", output=pictures / "out.jsonl", max_bad=2)
+    assert [record.images for record in adapt.read_records(pictures / "out.jsonl")] == [("a.png",), ("b.png",)]
+
+
+@pytest.mark.parametrize("task", ["vqa", "classify"])
 def test_a_name_without_extension_is_of_its_rows_split(pictures: Path, task: str) -> None:
     """train.csv and test.csv beside train/ and test/: each finds its own picture, and one that is missing is missing."""
     for name in ("train/1.png", "train/2.png", "test/1.png"):

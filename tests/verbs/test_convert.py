@@ -463,6 +463,13 @@ def test_a_stopped_conversion_leaves_all_or_nothing(shared: Path, tmp_path: Path
     assert stopped >= 8, "the moments must fall into the conversion"
 
 
+@pytest.mark.parametrize("name", ["a.json.gz", "set.ZIP", "rows.tar.xz"])
+def test_what_is_packed_is_told(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(UsageError, match=r"is packed; unpack it, and point --input at what was in it$"):
+        convert(task="ground", input=tmp_path / name, output=tmp_path / "out.jsonl")
+
+
 def test_a_fault_after_the_rows_stand_takes_no_picture_from_them(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
