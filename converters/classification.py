@@ -468,7 +468,8 @@ def _is_empty(label: Any) -> bool:
 def _table_sample(row: table.Row, column: str, names: Mapping[str, str], source: str) -> ClassSample | Rejected:
     label = row.values.get(column)
     if _is_empty(label):
-        return Rejected(row.where, f"column '{column}' is empty, expected a class", row.split)
+        found = "is empty, or -1 as of a hidden label" if label is None else "is empty"  # None: see table.py
+        return Rejected(row.where, f"column '{column}' {found}, expected a class", row.split)
     class_name = table.text_of_cell(label)
     return ClassSample(row.id, row.where, row.split, row.pictures, names[class_name], class_name, source)
 

@@ -395,7 +395,10 @@ def test_a_hidden_label_is_no_class(tmp_path: Path, name: str) -> None:
     call = {"input": tmp_path / name, "images": tmp_path, "output": tmp_path / "out.jsonl", "max_bad": 1}
     assert convert(task="classify", **call)["facts"]["classes"] == {"cat": "cat", "dog": "dog"}
     rejected = json.loads((tmp_path / "out.rejected.jsonl").read_text())
-    assert (rejected["where"][-2:], rejected["reason"]) == ("#1", "column 'label' is empty, expected a class")
+    assert (rejected["where"][-2:], rejected["reason"]) == (
+        "#1",
+        "column 'label' is empty, or -1 as of a hidden label, expected a class",
+    )
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t"])
@@ -426,7 +429,9 @@ def test_a_gap_in_numbers_is_no_class(tmp_path: Path, name: str) -> None:
     table.to_parquet(tmp_path / name) if name.endswith(".parquet") else table.save_to_disk(tmp_path / name)
     call = {"images": tmp_path, "output": tmp_path / "out.jsonl", "max_bad": 1}
     assert list(convert(task="classify", input=tmp_path / name, **call)["facts"]["classes"]) == ["1", "2"]
-    assert "column 'label' is empty, expected a class" in (tmp_path / "out.rejected.jsonl").read_text()
+    assert (
+        "column 'label' is empty, or -1 as of a hidden label, expected a class" in (tmp_path / "out.rejected.jsonl").read_text()
+    )
     (tmp_path / "t.csv").write_text("image,label\na.png,nan\na.png,other\n")
     assert list(convert(task="classify", input=tmp_path / "t.csv", **call)["facts"]["classes"]) == ["nan", "other"]
 
