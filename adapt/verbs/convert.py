@@ -160,8 +160,9 @@ def _take(sample: Any, result: Result, tally: "_Tally", rejections: Rejections) 
         rejections.add(fault)
         return ()
     assert not isinstance(result, Rejected)
-    tally.boxes += len(getattr(sample, "objects", ()))
-    tally.clipped += max((line.clipped for line in result), default=0)
+    if objects := getattr(sample, "objects", ()):  # else "clipped" in meta is the user's own
+        tally.boxes += len(objects)
+        tally.clipped += max((line.clipped for line in result), default=0)
     return result
 
 

@@ -56,6 +56,11 @@ class FrameSample:
         """One a camera, in the order of ``views``."""
         return tuple(view.pictures[0] for _, view in self.views)
 
+    @property
+    def objects(self) -> tuple[PictureObject, ...]:
+        """Those of all cameras."""
+        return tuple(each for _, view in self.views for each in view.objects)
+
 
 @dataclasses.dataclass(frozen=True)
 class NuscenesContext:

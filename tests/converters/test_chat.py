@@ -56,6 +56,13 @@ def test_llava_rows_are_kept_as_they_are(folder: Path, name: str) -> None:
     assert all(record.task == "chat" for record in records)
 
 
+@pytest.mark.parametrize("clipped", [3, "yes", None])
+def test_what_a_row_calls_clipped_is_its_own(folder: Path, clipped: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows of an earlier conversion, or of another tool: nothing is counted of them, and no note is made."""
+    (record,) = run(folder, [{"image": "a.png", "conversations": turns("what", "this"), "meta": {"clipped": clipped}}])
+    assert record.meta["clipped"] == clipped and "poke out" not in capsys.readouterr().err
+
+
 def test_a_missing_placeholder_is_added_only_for_one_picture(folder: Path) -> None:
     """One picture and no placeholder: it goes in front of the first question. Any other disagreement rejects the row."""
     rows = [

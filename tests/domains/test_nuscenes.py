@@ -59,6 +59,16 @@ def ask(root: Path, output: Path, **options: str) -> dict[str, list[ChatRecord]]
     return found
 
 
+def test_boxes_that_poke_out_are_counted_of_all_cameras(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of eleven is few: the note does not guess at a reason."""
+    boxes = [("CAM_BACK", "car", [150.0, 0.0, 30.0, 9.0]), *(("CAM_FRONT", "car", [1.0, 1.0, 9.0, 9.0 + n]) for n in range(10))]
+    write_set(tmp_path, objects=boxes)
+    ask(tmp_path, tmp_path / "out.jsonl")
+    assert [line for line in capsys.readouterr().err.splitlines() if "poke out" in line] == [
+        "note: boxes that poke out of their pictures, cut at the edge: 1 of 11"
+    ]
+
+
 def test_six_cameras_are_asked_about_at_once(tmp_path: Path) -> None:
     """Hand-made boxes: which cameras, whether, how many, and the boxes as thousandths of the stitched picture."""
     write_set(tmp_path)
