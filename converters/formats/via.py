@@ -92,13 +92,14 @@ def _all_attributes(rows: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
 def _called(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """What a project of VIA 2 calls the numbers that menus and boxes to tick hold: attribute -> number -> its description.
 
-    A number without one stays. An id that is a word is the name itself, and its description tells of it.
+    A number without one stays. An id that is a word is the name itself, and its description tells of it. That of a choice
+    between pictures (type ``image``) is the picture, by its address or in base64, and no name.
     """
     stated = document.get("_via_attributes")
     menus = stated.get("region") if isinstance(stated, dict) else None
     found: dict[str, dict[str, str]] = {}
     for attribute, menu in menus.items() if isinstance(menus, dict) else ():
-        options = menu.get("options") if isinstance(menu, dict) else None
+        options = menu.get("options") if isinstance(menu, dict) and menu.get("type") != "image" else None
         found[attribute] = {
             number: text.strip()
             for number, text in (options.items() if isinstance(options, dict) else ())
@@ -110,8 +111,10 @@ def _called(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 def _spelled(attributes: Mapping[str, Any], called: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """The attributes of a region with the names of numbers."""
     spelled = dict(attributes)
-    for attribute, names in called.items():
-        value = spelled.get(attribute)
+    for attribute, value in attributes.items():
+        names = called.get(attribute)
+        if names is None:
+            continue
         if isinstance(value, str):
             spelled[attribute] = names.get(value.strip(), value)
         elif isinstance(value, dict):

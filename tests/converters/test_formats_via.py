@@ -143,6 +143,14 @@ def test_a_menus_number_is_called_as_its_project_says(options: Any, value: Any, 
     assert found.classes == (name,)
 
 
+def test_a_menu_of_pictures_names_no_class(tmp_path: Path) -> None:
+    """VIA's type ``image`` describes a choice by a picture's address or content: its number stays."""
+    rows = {"a.png9": {"filename": "a.png", "regions": [region(POLYGON, kind="1")]}}
+    menus = {"region": {"kind": {"type": "image", "options": {"1": "data:image/png;base64,AAAA"}}}}
+    found = read(write(tmp_path / "v.json", {"_via_img_metadata": rows, "_via_attributes": menus}))
+    assert found.classes == ("1",)
+
+
 def test_two_attributes_are_not_guessed_between() -> None:
     """Where several attributes might be the class the option that chooses is named."""
     with pytest.raises(DataError, match="here: which of colour, size is its class. add: --option class_key=colour"):
