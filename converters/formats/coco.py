@@ -151,7 +151,8 @@ def _name(text: str) -> str:
 def named_classes(document: Mapping[str, Any], names: Mapping[int | str, str], used: set[Any]) -> set[str]:
     """All names but the groups above them: Roboflow lists the set itself as category 0, and no object is one."""
     rows = [row for row in document["categories"] if isinstance(row, dict) and isinstance(row.get("supercategory"), str)]
-    groups = {group for row in rows if row.get("name") and (group := _name(row["supercategory"])) != _name(str(row["name"]))}
+    named = [row for row in rows if row.get("name") not in (None, "")]  # 0 is a name
+    groups = {group for row in named if (group := _name(row["supercategory"])) != _name(str(row["name"]))}
     return {name for each, name in names.items() if each in used or name not in groups}
 
 

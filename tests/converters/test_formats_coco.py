@@ -78,7 +78,8 @@ def test_a_picture_of_two_images_is_told_by_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "found"), [(7, "7"), (0, "0"), ("7 ", "7")])
 def test_a_number_is_a_name(tmp_path: Path, name: Any, found: str) -> None:
     """A category that is called 7 is a class "7", as in a table."""
-    value = document() | {"categories": [{"id": 5, "name": name}]}
+    group = {"id": 0, "name": "digits", "supercategory": "none"}
+    value = document() | {"categories": [group, {"id": 5, "name": name, "supercategory": "digits"}]}
     assert coco.read(Source(write(tmp_path / "a.json", value), None, {}, 0)).classes == (found,)
 
 
