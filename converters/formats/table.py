@@ -475,7 +475,7 @@ def _classes_tables(folder: Path) -> dict[str | None, list[Path]]:
     found: dict[str | None, list[Path]] = {}
     for path in sorted(folder.glob(f"*/{_CLASSES_TABLE}")):
         split = split_of_folders(path.parent.name)
-        if split is None:
+        if split is None or not path.is_file():
             continue
         if others := found.get(split):
             names = f"{others[0].parent.name}/{path.name} and {path.parent.name}/{path.name}"

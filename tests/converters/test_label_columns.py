@@ -286,6 +286,15 @@ def test_roboflows_root_is_read_at_once(tmp_path: Path) -> None:
     assert manifest["counts"]["splits"] == {"train": 1, "val": 1, "test": 1}
 
 
+def test_a_folder_that_is_called_like_a_table_is_none(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        lay(tmp_path / "pets" / split, "a.jpg")
+    (tmp_path / "pets" / "train" / "_classes.csv").mkdir()
+    (tmp_path / "pets" / "valid" / "_classes.csv").write_text("filename, Cat, Dog\na.jpg, 0, 1\n")
+    manifest, _ = run(tmp_path / "pets", "image=filename", "label_columns=Cat,Dog")
+    assert manifest["counts"]["splits"] == {"val": 1}
+
+
 def test_two_tables_of_one_split_are_refused(tmp_path: Path) -> None:
     for folder in ("val", "valid"):
         lay(tmp_path / "pets" / folder, "a.jpg")
