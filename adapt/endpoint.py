@@ -264,8 +264,8 @@ def ask_all(
     pool = concurrent.futures.ThreadPoolExecutor(concurrency)
     try:
         while True:
-            with signals.held():  # what is begun is noted, and what is taken is taken once, whenever Ctrl-C comes
-                for item in itertools.islice(left, 2 * concurrency - len(under_way)):
+            for item in itertools.islice(left, 2 * concurrency - len(under_way)):
+                with signals.held():  # what is begun is noted, and what is taken is taken once, whenever Ctrl-C comes
                     under_way[pool.submit(work_unless_refused, item)] = item
             if not under_way:
                 return

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -485,6 +485,20 @@ def test_ctrl_c_at_every_line_takes_each_answer_once() -> None:
         return False
 
     assert sum(map(stopped, range(1, 500))) > 100, "the lines must be those of three items"
+
+
+def test_ctrl_c_while_items_are_looked_for_is_answered_at_once() -> None:
+    """The next item may lie behind a million rows that are there already."""
+    reached = []
+
+    def items() -> Iterator[int]:
+        signal.raise_signal(signal.SIGINT)
+        reached.append(1)
+        yield 1
+
+    with pytest.raises(KeyboardInterrupt):
+        endpoint.ask_all(endpoint.Endpoint("http://127.0.0.1:9/v1", "nobody"), str, items(), concurrency=1, take=print)
+    assert reached == []
 
 
 def test_a_connection_that_is_being_made_ends_too(serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
