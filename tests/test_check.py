@@ -254,8 +254,17 @@ def test_boxes_that_may_be_pixels_are_told(
     for each in rows:
         each["width"], each["height"] = size
     notes = [note for note in check([write(tmp_path / "f.jsonl", *rows)])["notes"] if "may be pixels" in note]
-    assert [note.startswith(f"boxes of 's' may be pixels: all {num} on pictures") for note in notes] == [True] * is_told
+    assert [note.startswith(f"boxes of 's' may be pixels: all {num} different ones on pictures") for note in notes] == [
+        True
+    ] * is_told
     rows[-1]["conversations"][1]["value"] = "<ref>x</ref><box>[[3, 1, 641, 480]]</box>"
+    assert not any("may be pixels" in note for note in check([write(tmp_path / "f.jsonl", *rows)])["notes"])
+
+
+def test_a_box_that_is_repeated_tells_its_scale_once(tmp_path: Path) -> None:
+    """Questions about one region each repeat its box: sixty rows say no more of pixels than one."""
+    Image.new("RGB", (640, 480)).save(tmp_path / "a.png")
+    rows = [row(str(i), f"<ref>x{i}</ref><box>[[3, 1, 200, 100]]</box>", width=640, height=480) for i in range(60)]
     assert not any("may be pixels" in note for note in check([write(tmp_path / "f.jsonl", *rows)])["notes"])
 
 

@@ -78,24 +78,27 @@ def scale_faults(rows: Sequence[Row]) -> list[Fault]:
 def scale_notes(rows: Sequence[Row], pictures: Mapping[tuple[Path, str], Picture]) -> list[str]:
     """Sources whose boxes of 0-1000 may be pixels: all of those on small pictures end inside them.
 
-    Rows with ``meta.boxes_px`` are left out: a converter made their text from those.
+    Rows with ``meta.boxes_px`` are left out: a converter made their text from those. A box that a picture's rows repeat tells
+    no more than once.
     """
-    ends: dict[str, list[bool]] = collections.defaultdict(list)
+    inside: dict[str, set[tuple[Path, str, tuple[str, ...]]]] = collections.defaultdict(set)
+    told_apart: set[str] = set()  # sources with a box that no pixels can be
     for row in rows:
         sizes = [pictures[row.root, name].size for name in row.record.images]
-        if "boxes_px" in row.record.meta or len(sizes) != 1 or not 0 < max(sizes[0]) <= _SMALL_SIDE:
+        if row.source in told_apart or "boxes_px" in row.record.meta or len(sizes) != 1 or not 0 < max(sizes[0]) <= _SMALL_SIDE:
             continue
         width, height = sizes[0]
-        ends[row.source] += [
-            max(x1, x2) <= width and max(y1, y2) <= height
-            for found in _row_boxes(row)
-            for texts, (x1, y1, x2, y2) in zip(found.texts, found.boxes, strict=True)
-            if found.tagged and not is_unit(texts)
-        ]
+        for found in _row_boxes(row):
+            for texts, (x1, y1, x2, y2) in zip(found.texts, found.boxes, strict=True):
+                if not found.tagged or is_unit(texts):
+                    continue
+                if max(x1, x2) > width or max(y1, y2) > height:
+                    told_apart.add(row.source)
+                inside[row.source].add((row.root, row.record.images[0], texts))
     return [
-        f"boxes of '{source}' may be pixels: all {len(inside):,} on pictures of at most {_SMALL_SIDE} px end inside those, as "
-        "few sets of 0-1000 do; look at them with 'adapt gallery', and where they are pixels convert the rows with "
-        "--option box_scale=pixels"
-        for source, inside in sorted(ends.items())
-        if len(inside) >= _ENOUGH_BOXES and all(inside)
+        f"boxes of '{source}' may be pixels: all {len(found):,} different ones on pictures of at most {_SMALL_SIDE} px end "
+        "inside those, as few sets of 0-1000 do; look at them with 'adapt gallery', and where they are pixels convert the rows "
+        "with --option box_scale=pixels"
+        for source, found in sorted(inside.items())
+        if source not in told_apart and len(found) >= _ENOUGH_BOXES
     ]
