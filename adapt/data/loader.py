@@ -253,12 +253,14 @@ def load_packs(
         prefetch_factor=prefetch if workers else None,
         pin_memory=pin,
     )
-    batches = iter(loader)
+    batches: Any = iter(loader)
     try:
         for item in batches:
             if isinstance(item, DataError):
                 raise item
             yield item
     finally:
-        with signals.held():  # torch ends the workers in a __del__, which no exception leaves: a signal would be lost there
-            del batches
+        # Torch ends them in a __del__: a signal would be lost there, and a traceback out of ``next`` holds it off.
+        with signals.held():
+            if workers:
+                batches._shutdown_workers()

@@ -304,20 +304,27 @@ def test_drop_path_is_drawn_by_tree_and_step(files: Path, tokenizer) -> None:
     assert reader.tree(Piece(0, Tree(0, 0, (0,))), None).keep is None
 
 
-def test_ctrl_c_while_workers_end_is_heard(files: Path, tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes just when torch ends them, in a __del__: they end all the same, and then it is answered."""
-    end = torch.utils.data.dataloader._MultiProcessingDataLoaderIter._shutdown_workers
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_ctrl_c_while_workers_end_is_heard(files: Path, tokenizer, monkeypatch: pytest.MonkeyPatch, is_asked: bool) -> None:
+    """It comes just when torch ends them: they end all the same, and then it is answered. So it is after one that came while
+    the next batch was waited for: its traceback holds torch's frames."""
+    loader = torch.utils.data.dataloader._MultiProcessingDataLoaderIter
+    end, presses = loader._shutdown_workers, []
 
     def pressed(batches: Any) -> None:
-        signal.raise_signal(signal.SIGINT)
+        if not presses:
+            presses.append(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         end(batches)
 
-    monkeypatch.setattr(torch.utils.data.dataloader._MultiProcessingDataLoaderIter, "_shutdown_workers", pressed)
+    monkeypatch.setattr(loader, "_shutdown_workers", pressed)
     index = build_index([files], tokenizer, TEMPLATE)
     request = PackRequest(0, (Piece(0, Tree(0, 0, (4,))),))
     batches = load_packs(reader_of(index, tokenizer), [request] * 4, workers=2, prefetch=1)
     next(batches)
     workers = multiprocessing.active_children()
+    if is_asked:
+        monkeypatch.setattr(loader, "_next_data", lambda batches: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        batches.close()
-    assert len(workers) >= 2 and not any(worker.is_alive() for worker in workers)
+        next(batches) if is_asked else batches.close()
+    assert presses and len(workers) >= 2 and not any(worker.is_alive() for worker in workers)
