@@ -232,7 +232,8 @@ def _spaced(prefix: str) -> str:
 
 def read(source: Source) -> Reading:
     """An image folder, or a table with a picture and its classes in each row."""
-    return _read_folder(source) if source.input.is_dir() and not table.is_table(source.input) else _read_table(source)
+    is_table = table.is_table(source.input) or table.has_classes_tables(source.input)
+    return _read_folder(source) if source.input.is_dir() and not is_table else _read_table(source)
 
 
 def _read_folder(source: Source) -> Reading:

@@ -10,7 +10,7 @@ from adapt.check.faults import Fault
 from adapt.check.pictures import Picture
 from adapt.check.rows import Row
 
-_SMALL_SIDE = 800  # pixels; of boxes in 0-1000 a good part ends beyond it
+_SMALL_SIDE = 640  # pixels; of boxes in 0-1000 a good part ends beyond it
 _ENOUGH_BOXES = 50  # of which each ends beyond with one chance in four, or more: all end before in one source of a million
 
 

@@ -86,7 +86,12 @@ def split_tables(folder: Path) -> list[Path]:
 
 def is_table(path: Path) -> bool:
     """Whether a folder holds tables named by split, or is one that `datasets` saved."""
-    return _is_saved_dataset(path) or bool(_split_files(path))
+    return _is_saved_dataset(path) or bool(_named_files(path))
+
+
+def has_classes_tables(path: Path) -> bool:
+    """Whether Roboflow's tables of classes lie in the folders of splits below a folder."""
+    return bool(_classes_tables(path))
 
 
 def read_tables(source: Source, *, picture_column: str, find_pictures: bool = False) -> Tables:
@@ -464,10 +469,13 @@ def _has_tables(folder: Path) -> bool:
 
 
 def _split_files(folder: Path) -> dict[str | None, list[Path]]:
-    """The tables of each split, in order; where a folder has none, the Parquet files in its ``data``, as the Hub keeps them,
-    else Roboflow's in its folders of splits."""
-    own = _tables_in(folder, TABLE_SUFFIXES) or _tables_in(folder / _HUB_FOLDER, (".parquet",))
-    return own or _classes_tables(folder)
+    """The tables of each split, in order: those named for one, else Roboflow's in the folders of splits."""
+    return _named_files(folder) or _classes_tables(folder)
+
+
+def _named_files(folder: Path) -> dict[str | None, list[Path]]:
+    """The tables named for a split; where a folder has none, the Parquet files in its ``data``, as the Hub keeps them."""
+    return _tables_in(folder, TABLE_SUFFIXES) or _tables_in(folder / _HUB_FOLDER, (".parquet",))
 
 
 def _classes_tables(folder: Path) -> dict[str | None, list[Path]]:

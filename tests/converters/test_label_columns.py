@@ -295,6 +295,14 @@ def test_a_folder_that_is_called_like_a_table_is_none(tmp_path: Path) -> None:
     assert manifest["counts"]["splits"] == {"val": 1}
 
 
+def test_other_tasks_do_not_take_roboflows_classes_for_a_table(tmp_path: Path) -> None:
+    """Its export of masks names their values so: of boxes there are none, and that is what is said."""
+    lay(tmp_path / "pets" / "train", "a.jpg")
+    (tmp_path / "pets" / "train" / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, cat\n")
+    with pytest.raises(UsageError, match="found no annotations in it; looked for json"):
+        convert(task="detect", input=tmp_path / "pets", output=tmp_path / "out.jsonl")
+
+
 def test_two_tables_of_one_split_are_refused(tmp_path: Path) -> None:
     for folder in ("val", "valid"):
         lay(tmp_path / "pets" / folder, "a.jpg")
