@@ -27,6 +27,7 @@ from adapt.show import counted
 DEFAULT_WORKERS = 8
 TRIES = 3  # of one row, where the answer lost a mark or a text
 SHOWN_REASONS = 3
+_REF_NAME = re.compile(r"<ref>([^<>]*)</ref>")
 _LETTERS = re.compile(r"\(?[A-Z]\)?\.?(?:, [A-Z])*")
 _AGAIN = "That answer cannot be used: {fault}. Answer again, with every ⟦T1⟧ line and every mark exactly once."
 
@@ -149,10 +150,22 @@ def _translate_record(work: _Work, record: ChatRecord) -> dict[str, Any]:
     if message := translation.to_message(splits):
         texts = _ask(work, message, splits)
     turns = tuple(Turn(turn.role, text) for turn, text in zip(record.turns, texts, strict=True))
-    meta = dict(record.meta) | {"language": work.language}
+    meta = dict(record.meta) | _renamed(record, turns[-1].value) | {"language": work.language}
     row = records.record_to_row(dataclasses.replace(record, id=f"{record.id}-{work.language}", turns=turns, meta=meta))
     records.check_row(row, "the translation")
     return row
+
+
+def _renamed(record: ChatRecord, answer: str) -> dict[str, Any]:
+    """``meta.names``, which a scorer compares with the names in the answer, as the translated answer calls them."""
+    names = record.meta.get("names")
+    if not isinstance(names, list):
+        return {}
+    before, after = (_REF_NAME.findall(text) for text in (record.turns[-1].value, answer))
+    if len(before) != len(after):
+        raise DataError(f"the answer names {len(after)} objects, expected {len(before)}")
+    called = dict(zip(before, after, strict=True))
+    return {"names": [called.get(name, name) if isinstance(name, str) else name for name in names]}
 
 
 def _splits(record: ChatRecord) -> list[translation.Split]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt import safe
+from adapt.boxes import Box
 from adapt.domain import Rejected, Source
 from adapt.errors import DataError, UsageError
 from adapt.progress import say
@@ -31,6 +32,7 @@ from converters.objects import (
     to_number,
     to_points,
     without_doubles,
+    written,
 )
 
 ORPHAN = "annotation of an image that the file does not list"
@@ -280,16 +282,26 @@ def _object(
     has_box, segmentation = row.get("bbox") not in (None, []), row.get("segmentation")
     if has_box:
         segmentation = with_area(segmentation, ignored)
-    polygons, mask, box = read_segmentation(segmentation, what)
-    if has_box:
-        box = to_box(row["bbox"], what)
+    polygons, mask, outlined = read_segmentation(segmentation, what)
+    box = to_box(row["bbox"], what) if has_box else outlined
     if box is None:
         raise DataError(f"{what}: neither 'bbox' nor 'segmentation' says where it is")
     refuse_shares(box, what)
+    if outlined is not None and _are_apart(outlined, box):
+        raise DataError(
+            f"{what}: its segmentation, within {written(outlined)}, and its bbox, {written(box)} by corners, do not meet; one "
+            "of them is of another object"
+        )
     attributes = dict(row["attributes"]) if isinstance(row.get("attributes"), dict) else {}
     caption = row["caption"] if isinstance(row.get("caption"), str) else ""
     crowd = is_crowd(row, what)
     return PictureObject(name, box, polygons, (), mask, caption, crowd, attributes | {"id": row.get("id")})
+
+
+def _are_apart(first: Box, second: Box) -> bool:
+    """Whether more than a pixel, which rounding may take, lies between two boxes."""
+    gaps = (first[0] - second[2], second[0] - first[2], first[1] - second[3], second[1] - first[3])
+    return max(gaps) > 1
 
 
 def to_box(value: Any, what: str) -> tuple[float, float, float, float]:

@@ -136,6 +136,7 @@ def _right(values: Mapping[str, Any], choices: tuple[str, ...], where: str) -> i
     letter = label or (answer if answer in LETTERS else "")
     named = re.sub(r"^[A-D]\s*:\s*", "", answer)
     places = [place for place, choice in enumerate(choices) if choice == named]
+    places = places or [place for place, choice in enumerate(choices) if choice.casefold() == named.casefold()]
     if len(letter) == 1 and letter in LETTERS:
         right = LETTERS.index(letter)
         if label and places and right not in places:

@@ -6,7 +6,8 @@ of 800x800, expressions train / val / test 26,991 / 3,829 / 7,500. No licence is
 Layout: ``DIOR_RSVG/{Annotations/00001.xml, JPEGImages/00001.jpg, train.txt, val.txt, test.txt}``. The numbers in the lists
 are not pictures: they count every ``<object>`` of all XML files, in the order of the files' paths, from 0, and together they
 name each once. So a part of the XML files would move every later expression into another split without a word. That is
-refused: what the lists name must be there, and where all three are, each object must be in one of them.
+refused: what the lists name must be there, and where all three are, each object must be in one of them; where a list is
+missing a warning says that this cannot be told.
 
 The corners are whole pixels and are taken as they are, as the reference loader takes them. An expression keeps its letters;
 ``--option case=lower`` writes it small, as that loader does. Question and answer are the published ones (arXiv 2410.16261,
@@ -28,6 +29,7 @@ from adapt import pixels, safe
 from adapt.domain import Benchmark, Option, Reading, Rejected, Source, Task
 from adapt.errors import DataError, UsageError
 from adapt.evaluate.grounding import CONVENTION, score_grounding
+from adapt.progress import say
 from converters import grounding, prompts
 from converters.formats import jsonfiles
 from converters.objects import ObjectsSample, PictureObject, check_object, to_number
@@ -35,6 +37,7 @@ from converters.options import refuse_idle
 
 SPLITS = ("train", "val", "test")
 FOLDER = "DIOR_RSVG"
+NUM_OBJECTS = 38_320  # in 17,402 files
 CASE = Option(
     "case", "the letters of an expression: as they are, or all small as in the reference loader", "keep", ("keep", "lower")
 )
@@ -70,6 +73,8 @@ def read(source: Source) -> Reading:
 def _read_folder(folder: Path, source: Source, ignored: collections.Counter[str]) -> Iterator[ObjectsSample | Rejected]:
     places = list(_objects(folder / "Annotations"))
     splits = _read_lists(folder, len(places))
+    if not source.counting:
+        _tell_unchecked(folder, len(places))
     pictures = _picture_folder(source.images or folder)
     for place in places:
         where = f"{place.path.name}#object {place.index}"
@@ -86,7 +91,7 @@ def _read_folder(folder: Path, source: Source, ignored: collections.Counter[str]
 def _objects(folder: Path) -> Iterator[_Place]:
     """Every object of every file, numbered. Raises DataError for a file that cannot be read: no later number would be true."""
     index = 0
-    paths = sorted(folder.glob("*.xml"))
+    paths = sorted(path for path in folder.glob("*.xml") if not path.name.startswith("."))  # macOS lays ._00001.xml beside
     if not paths:
         raise DataError(f"{folder}: no annotation file (.xml) in it")
     for path in paths:
@@ -127,6 +132,17 @@ def _read_lists(folder: Path, num_objects: int) -> dict[int, str]:
             "of all files, so one more or less moves the others"
         )
     return found
+
+
+def _tell_unchecked(folder: Path, num_objects: int) -> None:
+    """Say so where a list is missing: whether all annotation files are there, on which all numbers hang, then shows nowhere."""
+    missing = [f"{split}.txt" for split in SPLITS if not (folder / f"{split}.txt").is_file()]
+    if missing:
+        say(
+            f"warning: {folder}: without {' and '.join(missing)} nothing tells whether Annotations/ is whole, and one file "
+            f"more or less moves every later expression into another split; the whole set has {NUM_OBJECTS:,} objects, this one "
+            f"{num_objects:,}"
+        )
 
 
 def _picture_folder(root: Path) -> str:

@@ -75,6 +75,26 @@ def test_a_picture_of_two_images_is_told_by_both(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("segmentation", "is_rejected"),
+    [
+        ([[6, 0, 8, 0, 8, 1]], True),
+        ({"size": [6, 8], "counts": [42, 3, 3]}, True),  # column 7, rows 0 to 2
+        ([[4.5, 0, 8, 0, 8, 2]], False),  # half a pixel apart
+        ([[2, 3, 8, 0, 8, 5]], False),
+        ([], False),
+    ],
+)
+def test_an_outline_elsewhere_than_its_box_is_of_another_object(tmp_path: Path, segmentation: Any, is_rejected: bool) -> None:
+    """Drawn would be the one, asked about the other: where they do not meet at all the picture is rejected with both."""
+    value = document()
+    value["annotations"][0] |= {"segmentation": segmentation}
+    sample = read(write(tmp_path / "a.json", value))[0]
+    assert isinstance(sample, Rejected) == is_rejected, sample
+    if isinstance(sample, Rejected):
+        assert "its bbox, [1, 2, 4, 6] by corners, do not meet; one of them is of another object" in sample.reason
+
+
 @pytest.mark.parametrize(("name", "found"), [(7, "7"), (0, "0"), ("7 ", "7")])
 def test_a_number_is_a_name(tmp_path: Path, name: Any, found: str) -> None:
     """A category that is called 7 is a class "7", as in a table."""

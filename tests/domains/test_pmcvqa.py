@@ -78,6 +78,7 @@ def test_rows_that_contradict_or_lack_something_are_rejected(tmp_path: Path) -> 
     """Each fault is one rejected row named by its line; a label is found by its text where the letter is missing."""
     bad = [
         FIRST | {"Answer_label": "A"}, FIRST | {"Answer_label": "E"}, FIRST | {"Answer_label": "", "Answer": "nothing"},
+        FIRST | {"Answer_label": "A", "Answer": FIRST["Answer"].upper()},
         FIRST | {"Choice C": " C: "}, FIRST | {"Question": ""}, FIRST | {"Figure_path": ""},
         FIRST | {"Figure_path": "../PMC1.jpg"},
         FIRST | {"Figure_path": "gone.jpg"}, FIRST | {"Answer_label": "", "Answer": "Fever", "Choice B": "Fever"},
@@ -88,7 +89,7 @@ def test_rows_that_contradict_or_lack_something_are_rejected(tmp_path: Path) -> 
     rejected = [json.loads(line) for line in (tmp_path / "o.rejected.jsonl").read_text().splitlines()]
     assert manifest["counts"]["rejected"] == len(rejected) == len(bad)
     assert rejected[0] == {"where": "test.csv:4", "reason": "Answer_label is A, but the answer 'A. baumannii' is choice B"}
-    with pytest.raises(DataError, match="9 of 12"):
+    with pytest.raises(DataError, match="10 of 13"):
         convert(task="pmcvqa", input=tmp_path, output=tmp_path / "o.jsonl")
 
 

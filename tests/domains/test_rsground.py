@@ -42,7 +42,7 @@ FILES = {
 }
 
 
-def test_the_lists_count_objects_over_all_files(tmp_path: Path) -> None:
+def test_the_lists_count_objects_over_all_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Numbers run over objects in the order of paths, not over pictures: each expression lands in its own split."""
     folder = write_set(tmp_path, FILES, train="5\n2\n0\n", val="3\n", test="1\n4\n")
     for place in (folder, tmp_path):
@@ -55,6 +55,7 @@ def test_the_lists_count_objects_over_all_files(tmp_path: Path) -> None:
             (4, "fourth", "test", "00010.jpg"), (5, "fifth", "train", "00010.jpg"),
         ]  # fmt: skip
         assert manifest["counts"]["splits"] == {"train": 3, "test": 2, "val": 1}
+        assert "nothing tells" not in capsys.readouterr().err
     bridge = adapt.records.record_to_row(records[2])
     assert bridge == {
         "id": "dior-rsvg-2-ground-1", "image": "JPEGImages/00002.jpg", "width": 800, "height": 800,
@@ -95,9 +96,13 @@ def test_a_file_that_cannot_be_read_stops_the_count(tmp_path: Path) -> None:
             convert(task="rsground", input=folder, output=tmp_path / "out.jsonl")
 
 
-def test_objects_in_no_list_are_counted(tmp_path: Path) -> None:
-    """With the test list alone, the rest is ignored by name, and numbers stay what they are."""
-    manifest = convert(task="rsground", input=write_set(tmp_path, FILES, test="1\n4\n"), output=tmp_path / "out.jsonl")
+def test_objects_in_no_list_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the test list alone, the rest is ignored by name, and numbers stay what they are. That all files are there is not
+    known, and said. A file that macOS lays beside one is none of them."""
+    folder = write_set(tmp_path, FILES, test="1\n4\n")
+    (folder / "Annotations" / "._00001.xml").write_bytes(b"\0\5\x16\7")
+    manifest = convert(task="rsground", input=folder, output=tmp_path / "out.jsonl")
+    assert "DIOR_RSVG: without train.txt and val.txt nothing tells whether Annotations/ is whole" in capsys.readouterr().err
     assert [record.meta["name"] for record in adapt.read_records(tmp_path / "out.jsonl")] == ["first", "fourth"]
     assert manifest["counts"]["ignored"] == {"object in no list": 4} and manifest["counts"]["read"] == 2
 

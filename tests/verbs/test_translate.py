@@ -24,7 +24,7 @@ import adapt
 from adapt import endpoint, signals
 from adapt.errors import DataError, UsageError
 from adapt.records import ChatRecord, Turn
-from adapt.verbs import check, translate
+from adapt.verbs import check, score, translate
 
 WORDS = {"Where is": "哪里是", "red car": "红车", "on the left": "在左边", "row": "行"}
 
@@ -556,6 +556,24 @@ def test_the_verbs_need_no_posix_locks() -> None:
     script = "import sys; sys.modules['fcntl'] = None; import adapt.verbs, adapt.verbs.translate"
     environment = {**os.environ, "PYTHONPATH": str(Path(adapt.__file__).parent.parent)}
     subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+def test_the_names_of_objects_are_those_of_the_answer(data: Path, serve: Callable[..., Server]) -> None:
+    """A perfect answer to a translated question scores as one to the question: names are compared, and both are translated."""
+    answer = (
+        "<ref>red car</ref><box>[[0, 0, 500, 500], [500, 0, 999, 500]]</box>\n<ref>row 7</ref><box>[[0, 500, 500, 999]]</box>"
+    )
+    meta = {"names": ["red car", "red car", "row 7"], "boxes_px": [[0, 0, 5, 4], [5, 0, 9, 4], [0, 4, 5, 8]]}
+    turns = (Turn("human", "<image>\nWhere is it?"), Turn("gpt", answer))
+    adapt.write_records(data / "in.jsonl", [ChatRecord("a", turns, ("a.png",), ((9, 8),), task="detect", meta=meta)])
+    run(data, serve(good))
+    (found,) = adapt.read_records(data / "out" / "zh.jsonl")
+    assert found.answer.startswith("<ref>红车</ref><box>") and "<ref>行 7</ref>" in found.answer
+    assert found.meta["names"] == ["红车", "红车", "行 7"]
+    predictions = data / "predictions.jsonl"
+    predictions.write_text(json.dumps({"id": found.id, "answer": found.answer}) + "\n")
+    scored = score(benchmark="ground", predictions=predictions, references=data / "out" / "zh.jsonl")
+    assert scored["metrics"]["acc@0.5"]["value"] == 1
 
 
 def test_candidates_and_labels_stay_equal(data: Path, serve: Callable[..., Server], capsys: pytest.CaptureFixture[str]) -> None:
