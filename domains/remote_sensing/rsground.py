@@ -140,8 +140,8 @@ def _tell_unchecked(folder: Path, num_objects: int) -> None:
     if missing:
         say(
             f"warning: {folder}: without {' and '.join(missing)} nothing tells whether Annotations/ is whole, and one file "
-            f"more or less moves every later expression into another split; the whole set has {NUM_OBJECTS:,} objects, this one "
-            f"{num_objects:,}"
+            f"more or less moves every later expression into another split; the whole set has {NUM_OBJECTS:,} objects, this "
+            f"one {num_objects:,}"
         )
 
 
