@@ -108,7 +108,10 @@ def _look(source: Source) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"input '{path}' holds {' and '.join(found)}; add: --option format={found[0]}, or name one file")
+        likely = next(
+            (name for name in found if name not in ("csv", "table")), found[0]
+        )  # such a list often repeats the others
+        raise UsageError(f"input '{path}' holds {' and '.join(found)}; add: --option format={likely}, or name one file")
     if path.is_dir() and table.is_table(path):
         return "table"
     if path.is_file() and path.suffix.lower() in jsonfiles.SUFFIXES:

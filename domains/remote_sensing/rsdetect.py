@@ -108,7 +108,7 @@ def _look(input: Path) -> str:
 
 def _read_dior(source: Source) -> Objects:
     """DIOR's upright boxes through the VOC reader; splits come from the lists above its folder of annotations."""
-    root = source.input.parent if source.input.name == "Annotations" else source.input
+    root = _dior_folder(source.input)
     folder = root / "Annotations"
     labels = folder / HORIZONTAL if (folder / HORIZONTAL).is_dir() else folder
     if not labels.is_dir():
@@ -124,6 +124,14 @@ def _read_dior(source: Source) -> Objects:
     ignored.update({"picture in no split list": sum(each.split is None for each in samples)})
     kept = [each for each in samples if each.split is not None]
     return dataclasses.replace(found, name="dior", samples=kept, ignored=+ignored)
+
+
+def _dior_folder(input: Path) -> Path:
+    """The folder that holds Annotations/: the input, the one above, or the only such one in it, as archives are unpacked."""
+    if input.name == "Annotations":
+        return input.parent
+    inner = [path.parent for path in sorted(input.glob("*/Annotations")) if path.is_dir()]
+    return inner[0] if len(inner) == 1 and not (input / "Annotations").is_dir() else input
 
 
 def _listed(sample: ObjectsSample | Rejected, splits: Mapping[str, set[str]]) -> ObjectsSample | Rejected:

@@ -104,9 +104,13 @@ def test_folders_are_told_apart(kind: str, tmp_path: Path) -> None:
 
 
 def test_several_formats_are_not_guessed_between(tmp_path: Path) -> None:
-    """Where two formats lie in one folder both are named, with the option to add."""
-    write("coco", tmp_path)
+    """Where two formats lie in one folder both are named, with the option to add: a csv beside others is of less use."""
     write("voc", tmp_path)
+    (tmp_path / "all.csv").write_text("image,label,xmin,ymin,xmax,ymax\na.png,cell,1,1,3,3\n")
+    with pytest.raises(UsageError, match="holds csv and voc; add: --option format=voc, or name one file"):
+        read(tmp_path)
+    (tmp_path / "all.csv").unlink()
+    write("coco", tmp_path)
     with pytest.raises(UsageError, match="holds coco and voc; add: --option format=coco, or name one file"):
         read(tmp_path)
 

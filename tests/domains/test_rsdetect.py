@@ -80,6 +80,8 @@ def test_dior_takes_its_splits_from_the_lists(tmp_path: Path, labels: str) -> No
     ]
     assert records[0].answer == "<ref>ground track field</ref><box>[[10, 100, 20, 200]]</box>"
     assert manifest["counts"]["ignored"]["picture in no split list"] == 1 and manifest["counts"]["read"] == 3
+    above = convert(task="rsdetect", input=tmp_path, output=tmp_path / "above.jsonl", option=["kinds=ground"])
+    assert (above["sha256"], above["image_root"]) == (manifest["sha256"], "DIOR")
     convert(task="rsdetect", input=tmp_path / "DIOR", output=tmp_path / "out.jsonl", option=["kinds=ground", "origin=1"])
     assert adapt.read_records(tmp_path / "out.jsonl")[0].meta["boxes_px"] == [[7, 79, 16, 160]]
 
