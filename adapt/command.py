@@ -107,8 +107,17 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class _Interrupted(KeyboardInterrupt):
+    """Ctrl-C. Where Python's own exception leaves a text that is executed (dataclasses are made so), ``python -m adapt`` ends
+    by SIGINT, whatever its exit code (CPython, ``run_eval_code_obj``)."""
+
+
 def _terminate(signum: int, frame: Any) -> NoReturn:
     raise SystemExit(TERMINATED)
+
+
+def _interrupt(signum: int, frame: Any) -> NoReturn:
+    raise _Interrupted
 
 
 def _one_line(error: BaseException) -> str:
@@ -140,6 +149,8 @@ def run(group: click.Group, args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every fault becomes one line."""
     try:
         signal.signal(signal.SIGTERM, _terminate)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background a shell has it ignored
+            signal.signal(signal.SIGINT, _interrupt)
         # transformers imports torchao where it is installed, and torch says something about that to its developers
         logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
         code = group.main(args=None if args is None else list(args), prog_name="adapt", standalone_mode=False)

@@ -169,6 +169,22 @@ def test_signals(number: signal.Signals, code: int) -> None:
     assert "Traceback" not in errors
 
 
+def test_ctrl_c_in_an_executed_text_is_130_too(tmp_path: Path) -> None:
+    """Python's own KeyboardInterrupt there, as while a dataclass is made, ends a module's process by the signal."""
+    script = (
+        "from adapt import command\n"
+        "group = command.Verbs('adapt')\n"
+        "@command.verb(group, paste={}, example='adapt wait', short_help='wait')\n"
+        "def wait():\n    exec('import signal; signal.raise_signal(signal.SIGINT); print()')\n"
+        "raise SystemExit(command.run(group, ['wait']))\n"
+    )
+    (tmp_path / "interrupted.py").write_text(script)
+    command = [sys.executable, "-m", "interrupted"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])}
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (answer.returncode, answer.stderr.strip()) == (130, "error: interrupted")
+
+
 @pytest.mark.parametrize(("number", "code", "said"), [(15, 143, "stopped by SIGTERM"), (2, 130, "interrupted")])
 def test_a_signal_before_the_verb_is_one_line_too(number: int, code: int, said: str) -> None:
     """What comes when SIGTERM has just got its handler ends as what comes later does."""
